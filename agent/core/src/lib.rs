@@ -1,0 +1,1 @@
+//! Attest, keep SVIDs fresh, decide what a workload may have.

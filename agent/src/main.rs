@@ -1,0 +1,3 @@
+//! The Plastron agent.
+
+fn main() {}

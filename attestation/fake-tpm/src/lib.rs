@@ -1,0 +1,1 @@
+//! A TPM in memory, for tests and load.

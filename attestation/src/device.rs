@@ -1,0 +1,127 @@
+//! The `TpmDevice` seam: what the attester asks of a TPM 2.0, whoever talks to it.
+//!
+//! All byte strings are the TPM's own encodings (TPM 2.0 Library, part 2), without TPM2B sizes unless said.
+
+use zeroize::Zeroizing;
+
+/// The endorsement-key templates that this project can enrol (TCG EK Credential Profile 2.5, annex B).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EkTemplate {
+    /// L-1: RSA-2048, SHA-256, AES-128-CFB, PolicySecret(endorsement). NV 0x01c00002.
+    L1Rsa2048,
+    /// H-3: P-384, SHA-384, AES-256-CFB, user auth set. NV 0x01c00016.
+    H3P384,
+}
+
+/// What the TPM has for an EK template.
+#[derive(Clone, Debug)]
+pub struct EkMaterial {
+    /// TPMT_PUBLIC of the endorsement key.
+    pub public: Vec<u8>,
+    /// The EK certificate as NV holds it, padding included; `None` where the index is absent.
+    pub certificate: Option<Vec<u8>>,
+    /// Intermediate CA certificates from NV (on-die CAs), leaf's issuer first, as NV holds them.
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// An attestation key as the agent keeps it in its data directory: wrapped by the TPM, useless elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AkBlob {
+    /// TPM2B_PRIVATE, with its size.
+    pub private: Vec<u8>,
+    /// TPMT_PUBLIC.
+    pub public: Vec<u8>,
+}
+
+/// The PCR banks of a selection: `(TPM_ALG_ID, bitmap of PCR 0 to 23, PCR 0 in the lowest bit)`, in the order asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PcrSelection(pub Vec<(u16, u32)>);
+
+/// Quote bytes exactly as the TPM returned them.
+#[derive(Clone, Debug)]
+pub struct QuoteBytes {
+    /// TPMS_ATTEST.
+    pub attest: Vec<u8>,
+    /// TPMT_SIGNATURE.
+    pub signature: Vec<u8>,
+    /// The PCR values of the selection that was quoted, bank by bank, rising index; read in the same breath, not covered by
+    /// the signature other than through pcrDigest.
+    pub pcr_values: Vec<Vec<u8>>,
+}
+
+/// A TPM that the attester can use. Calls block; the agent runs them on a thread of its own.
+pub trait TpmDevice: Send {
+    /// The EK of this template and its certificate.
+    fn endorsement_key(&mut self, template: EkTemplate) -> Result<EkMaterial, TpmDeviceError>;
+
+    /// Makes a restricted signing key as an ordinary child of that EK, so that TPM2_Clear destroys it.
+    fn create_attestation_key(&mut self, template: EkTemplate) -> Result<AkBlob, TpmDeviceError>;
+
+    /// TPM2_ActivateCredential. `credential` is TPM2B_ID_OBJECT and `secret` TPM2B_ENCRYPTED_SECRET, both without sizes.
+    fn activate_credential(
+        &mut self,
+        template: EkTemplate,
+        ak: &AkBlob,
+        credential: &[u8],
+        secret: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TpmDeviceError>;
+
+    /// TPM2_Quote by that AK over the selection, with the PCR values that go with it.
+    fn quote(
+        &mut self,
+        template: EkTemplate,
+        ak: &AkBlob,
+        extra_data: &[u8],
+        selection: &PcrSelection,
+    ) -> Result<QuoteBytes, TpmDeviceError>;
+}
+
+/// Why the TPM did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum TpmDeviceError {
+    /// The device can't be opened.
+    #[error("can't open the TPM at {tcti}: {reason}")]
+    Open {
+        /// The TCTI configuration.
+        tcti: String,
+        /// What the stack said.
+        reason: String,
+    },
+    /// The AK blob is not (or no longer) loadable in this TPM: cleared, replaced, or another machine's.
+    #[error("the TPM does not accept the attestation key: {reason}")]
+    AkNotLoadable {
+        /// The TPM's answer.
+        reason: String,
+    },
+    /// The credential is not for this EK and AK.
+    #[error("the TPM refuses the credential: {reason}")]
+    CredentialRefused {
+        /// The TPM's answer.
+        reason: String,
+    },
+    /// TPM_RC_LOCKOUT: dictionary-attack protection; nothing is tried again.
+    #[error("the TPM is in dictionary-attack lockout")]
+    Lockout,
+    /// An authorisation value is wrong; never tried twice.
+    #[error("the TPM refuses the {hierarchy} authorisation value")]
+    WrongAuth {
+        /// `endorsement` or `owner`.
+        hierarchy: &'static str,
+    },
+    /// Any other response code.
+    #[error("TPM2_{command} failed: {reason}")]
+    Command {
+        /// The command, as in part 3 of the library specification.
+        command: &'static str,
+        /// The response code, decoded.
+        reason: String,
+    },
+    /// A reply that does not parse or breaks a limit.
+    #[error("malformed reply to TPM2_{command}: {reason}")]
+    MalformedReply {
+        /// The command.
+        command: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}

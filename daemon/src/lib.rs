@@ -1,0 +1,1 @@
+//! What every program does at start and stop.

@@ -1,0 +1,1 @@
+//! SPIRE's configuration language with positions.

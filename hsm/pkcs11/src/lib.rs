@@ -1,0 +1,1 @@
+//! Signing keys in a PKCS#11 token.

@@ -1,0 +1,1 @@
+//! Signing keys in memory or on disk.

@@ -1,0 +1,102 @@
+//! What can go wrong with a key store, by what the caller should do about it.
+
+use crate::{KeyId, KeyType, SignatureScheme};
+
+/// A failed operation of a key store.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyStoreError {
+    /// The store has no key with this identifier.
+    #[error("the key store {store} has no key {id}")]
+    NoSuchKey {
+        /// The store's name.
+        store: String,
+        /// The identifier that was looked for.
+        id: KeyId,
+    },
+    /// This store can't make or use keys of this type.
+    #[error("the key store {store} does not support {} keys", .key_type.as_str())]
+    UnsupportedKeyType {
+        /// The store's name.
+        store: String,
+        /// The type asked for.
+        key_type: KeyType,
+    },
+    /// The scheme does not go with the key's type.
+    #[error("a key of type {} can't sign with {scheme:?}", .key_type.as_str())]
+    WrongScheme {
+        /// The key's type.
+        key_type: KeyType,
+        /// The scheme asked for.
+        scheme: SignatureScheme,
+    },
+    /// The digest has another length than the scheme's.
+    #[error("{scheme:?} signs a digest of {expected} bytes, not of {got}")]
+    WrongDigestLength {
+        /// The scheme asked for.
+        scheme: SignatureScheme,
+        /// What it needs, in bytes.
+        expected: usize,
+        /// What it was given, in bytes.
+        got: usize,
+    },
+    /// A key in the store lacks a property without which it must not be used (extractable, not made in the token, …).
+    #[error("the key {id} in {store} must not be used: {reason}")]
+    UnsafeKey {
+        /// The store's name.
+        store: String,
+        /// The key.
+        id: KeyId,
+        /// The attribute and the value that it has.
+        reason: String,
+    },
+    /// The store's public key for an identifier is not the one that it was before.
+    #[error("the key {id} in {store} is another key than before")]
+    KeyChanged {
+        /// The store's name.
+        store: String,
+        /// The key.
+        id: KeyId,
+    },
+    /// Opening the store failed for a reason that an operator has to mend: module, token, PIN, directory, permissions.
+    #[error("can't open the key store {store}: {reason}; {remedy}")]
+    Open {
+        /// The store's name.
+        store: String,
+        /// What failed, on which input.
+        reason: String,
+        /// What to do next.
+        remedy: String,
+    },
+    /// The device answered with an error that may pass.
+    #[error("the key store {store} is unavailable: {reason}")]
+    Unavailable {
+        /// The store's name.
+        store: String,
+        /// The device's answer.
+        reason: String,
+    },
+    /// Too many operations wait already.
+    #[error("the key store {store} is overloaded: {queued} operations wait")]
+    Overloaded {
+        /// The store's name.
+        store: String,
+        /// The length of the queue.
+        queued: usize,
+    },
+    /// No answer within the deadline; the operation may still be under way in the device.
+    #[error("the key store {store} gave no answer within {seconds} s")]
+    DeadlineExceeded {
+        /// The store's name.
+        store: String,
+        /// The deadline.
+        seconds: u64,
+    },
+    /// Stored key material that does not parse.
+    #[error("the key store {store} holds malformed data: {reason}")]
+    Malformed {
+        /// The store's name.
+        store: String,
+        /// What does not parse, and where.
+        reason: String,
+    },
+}

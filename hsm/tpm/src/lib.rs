@@ -1,0 +1,1 @@
+//! The TPM device, by tss-esapi.

@@ -1,0 +1,1 @@
+//! The tpm node attestor.

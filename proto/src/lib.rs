@@ -1,0 +1,1 @@
+//! SPIFFE, SPIRE and Plastron interfaces.

@@ -1,0 +1,1 @@
+//! Registration, admission, the CA, authorisation, audit.

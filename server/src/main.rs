@@ -1,0 +1,3 @@
+//! The Plastron server.
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! SPIFFE IDs, selectors, registration entries, X.509-SVIDs and bundles: parse, build, validate. Pure.
+
+pub mod bundle;
+mod entry;
+mod id;
+mod selector;
+pub mod x509;
+
+pub use bundle::{Bundle, JwtAuthority, X509Authority};
+pub use entry::RegistrationEntry;
+pub use id::{SpiffeId, SpiffeIdError, TrustDomain};
+pub use selector::{Selector, SelectorError};

@@ -1,0 +1,9 @@
+//! X.509-SVIDs (X509-SVID.md): build and validate.
+
+mod csr;
+mod issue;
+mod validate;
+
+pub use csr::{CsrError, VerifiedCsr, verify_csr};
+pub use issue::{CaTemplate, Issuer, IssueError, LeafTemplate, SerialNumber, SignatureAlgorithm, TbsCertificate};
+pub use validate::{BundleSource, Purpose, SvidError, VerifiedSvid, X509Svid, verify_chain};

@@ -1,0 +1,1 @@
+//! Real swtpm, SoftHSM and the real programs as processes.

@@ -1,0 +1,1 @@
+//! TLS that authenticates SPIFFE IDs; Unix sockets with peer credentials.

@@ -1,0 +1,3 @@
+//! Layering, generated code, recorded evidence.
+
+fn main() {}
