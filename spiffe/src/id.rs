@@ -165,7 +165,9 @@ pub enum SpiffeIdError {
     #[error("trust domain is missing")]
     MissingTrustDomain,
     /// A byte outside `[a-z0-9._-]`, which also excludes user information, ports and percent-encoding.
-    #[error("trust domain characters are limited to lower-case letters, numbers, dots, dashes, and underscores; byte {at} is none of them")]
+    #[error(
+        "trust domain characters are limited to lower-case letters, numbers, dots, dashes, and underscores; byte {at} is none of them"
+    )]
     TrustDomainCharacter {
         /// Index of the byte in the name.
         at: usize,
@@ -195,7 +197,9 @@ pub enum SpiffeIdError {
     #[error("path cannot contain dot segments")]
     DotSegment,
     /// A byte outside `[a-zA-Z0-9._-]`, which also excludes queries, fragments and percent-encoding.
-    #[error("path segment characters are limited to letters, numbers, dots, dashes, and underscores; byte {at} of {segment:?} is none of them")]
+    #[error(
+        "path segment characters are limited to letters, numbers, dots, dashes, and underscores; byte {at} of {segment:?} is none of them"
+    )]
     PathCharacter {
         /// The segment.
         segment: String,

@@ -3,7 +3,7 @@
 mod agent;
 mod server;
 
-pub use agent::{AgentNodeAttestor, AgentConversation, AgentContext, AgentAttestError};
+pub use agent::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
 pub use server::{
     Admission, AdmissionContext, NodeAttestor, NodeConversation, NodeStep, PresentedToken, Refusal, RefusalCode,
 };

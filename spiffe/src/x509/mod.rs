@@ -5,5 +5,5 @@ mod issue;
 mod validate;
 
 pub use csr::{CsrError, VerifiedCsr, verify_csr};
-pub use issue::{CaTemplate, Issuer, IssueError, LeafTemplate, SerialNumber, SignatureAlgorithm, TbsCertificate};
+pub use issue::{CaTemplate, IssueError, Issuer, LeafTemplate, SerialNumber, SignatureAlgorithm, TbsCertificate};
 pub use validate::{BundleSource, Purpose, SvidError, VerifiedSvid, X509Svid, verify_chain};
