@@ -1,1 +1,95 @@
-//! SPIFFE, SPIRE and Plastron interfaces.
+//! The SPIFFE Workload API and SPIRE's server API on the wire.
+//!
+//! The .proto files in `proto/proto` are ours: packages, names and numbers are those of SPIFFE and SPIRE, since that is what makes
+//! the programs talk to each other. `cargo xtask proto` turns them into `src/gen`, which is checked in.
+//! This crate holds messages and nothing else: no conversion to our own types (`server/api`, `agent/upstream`), no transport.
+
+/// The SPIFFE Workload API (SPIFFE_Workload_API.md): service `SpiffeWorkloadAPI`, which has no package.
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+pub mod workload {
+    include!("gen/_.rs");
+}
+
+/// SPIRE's packages, nested as their names are, because generated code refers to its neighbours by relative paths.
+pub mod spire {
+    /// `spire.api`
+    pub mod api {
+        /// `spire.api.types`: what the services share.
+        #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+        pub mod types {
+            include!("gen/spire.api.types.rs");
+        }
+        /// `spire.api.server`: one module per service.
+        pub mod server {
+            /// `spire.api.server.agent`: admission and administration of nodes.
+            pub mod agent {
+                /// Version 1.
+                #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+                pub mod v1 {
+                    include!("gen/spire.api.server.agent.v1.rs");
+                }
+            }
+            /// `spire.api.server.bundle`: this trust domain's bundle and federated ones.
+            pub mod bundle {
+                /// Version 1.
+                #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+                pub mod v1 {
+                    include!("gen/spire.api.server.bundle.v1.rs");
+                }
+            }
+            /// `spire.api.server.debug`: what a running server says about itself.
+            pub mod debug {
+                /// Version 1.
+                #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+                pub mod v1 {
+                    include!("gen/spire.api.server.debug.v1.rs");
+                }
+            }
+            /// `spire.api.server.entry`: registration entries, and those an agent may serve.
+            pub mod entry {
+                /// Version 1.
+                #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+                pub mod v1 {
+                    include!("gen/spire.api.server.entry.v1.rs");
+                }
+            }
+            /// `spire.api.server.localauthority`: the authorities of this server.
+            pub mod localauthority {
+                /// Version 1.
+                #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+                pub mod v1 {
+                    include!("gen/spire.api.server.localauthority.v1.rs");
+                }
+            }
+            /// `spire.api.server.logger`: the log level.
+            pub mod logger {
+                /// Version 1.
+                #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+                pub mod v1 {
+                    include!("gen/spire.api.server.logger.v1.rs");
+                }
+            }
+            /// `spire.api.server.svid`: the issue of SVIDs.
+            pub mod svid {
+                /// Version 1.
+                #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+                pub mod v1 {
+                    include!("gen/spire.api.server.svid.v1.rs");
+                }
+            }
+            /// `spire.api.server.trustdomain`: federation relationships.
+            pub mod trustdomain {
+                /// Version 1.
+                #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+                pub mod v1 {
+                    include!("gen/spire.api.server.trustdomain.v1.rs");
+                }
+            }
+        }
+    }
+}
+
+pub use spire::api::types;
+
+/// Every .proto file above with what it imports, as an encoded `google.protobuf.FileDescriptorSet`.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptor_set.binpb");
