@@ -1,0 +1,174 @@
+//! What the Workload API asks of the agent: the identities of a set of selectors, and every change of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use plastron_spiffe::{Bundle, Selector, TrustDomain};
+use tokio::sync::{Notify, watch};
+
+use crate::Identity;
+use crate::snapshot::{DemandGuard, Snapshot};
+
+/// The agent's identities, for whoever serves workloads. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct WorkloadIdentities {
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    wanted: Arc<Notify>,
+    uses: Arc<AtomicU64>,
+}
+
+impl WorkloadIdentities {
+    /// `wanted` is notified when a subscription matches an entry that has no SVID.
+    pub(crate) fn new(snapshots: watch::Receiver<Option<Arc<Snapshot>>>, wanted: Arc<Notify>) -> Self {
+        Self { snapshots, wanted, uses: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// What a workload with these selectors may have, now and after every change.
+    pub fn subscribe(&self, selectors: BTreeSet<Selector>) -> Subscription {
+        Subscription { source: self.clone(), selectors, holds: Vec::new(), delivered: None }
+    }
+
+    /// All bundles that the agent holds, now and after every change: for callers that need no identity.
+    pub fn subscribe_bundles(&self) -> BundleSubscription {
+        BundleSubscription { snapshots: self.snapshots.clone(), delivered: None }
+    }
+}
+
+/// What a workload may have at this moment.
+#[derive(Clone, Debug)]
+pub enum WorkloadState {
+    /// No registration entry matches. A later value may have identities.
+    NoIdentity,
+    /// At least one entry matches and has an SVID.
+    Identities(WorkloadUpdate),
+}
+
+/// The identities of a workload, and what they verify their peers against.
+#[derive(Clone, Debug)]
+pub struct WorkloadUpdate {
+    /// By rising entry id; never empty.
+    pub identities: Vec<Arc<Identity>>,
+    /// The agent's own trust domain's bundle.
+    pub bundle: Arc<Bundle>,
+    /// Bundles of the foreign trust domains that the matching entries federate with. Never the own trust domain's.
+    pub federated_bundles: BTreeMap<TrustDomain, Arc<Bundle>>,
+}
+
+/// All bundles that the agent holds.
+#[derive(Clone, Debug)]
+pub struct BundleSet {
+    /// The agent's own trust domain's bundle.
+    pub bundle: Arc<Bundle>,
+    /// Bundles of foreign trust domains.
+    pub federated_bundles: BTreeMap<TrustDomain, Arc<Bundle>>,
+}
+
+/// One workload's view. While it lives, the SVIDs that it matches are kept fresh before all others.
+#[derive(Debug)]
+pub struct Subscription {
+    source: WorkloadIdentities,
+    selectors: BTreeSet<Selector>,
+    holds: Vec<DemandGuard>,
+    delivered: Option<WorkloadState>,
+}
+
+impl Subscription {
+    /// The first value at once, then one for each change that this workload can see: an SVID rotated, an entry added or removed, a
+    /// bundle changed. Intermediate values may be skipped, the last one never is. `None` when the agent shuts down.
+    ///
+    /// Waits while the agent has not yet synchronised with its server, and while entries match but none of them has an SVID yet.
+    /// Cancel-safe.
+    pub async fn next(&mut self) -> Option<WorkloadState> {
+        loop {
+            let snapshot = self.source.snapshots.borrow_and_update().clone();
+            if let Some(state) = snapshot.and_then(|snapshot| self.look(&snapshot)) {
+                return Some(state);
+            }
+            self.source.snapshots.changed().await.ok()?;
+        }
+    }
+
+    /// The state in this snapshot, if it is to be delivered.
+    fn look(&mut self, snapshot: &Snapshot) -> Option<WorkloadState> {
+        let matching = snapshot.matching(&self.selectors);
+        let now = self.source.uses.fetch_add(1, Ordering::Relaxed) + 1;
+        self.holds = matching.iter().map(|held| held.demand.hold(now)).collect();
+
+        let identities: Vec<Arc<Identity>> = matching.iter().filter_map(|held| held.identity.clone()).collect();
+        if identities.len() < matching.len() {
+            self.source.wanted.notify_one();
+        }
+        let state = if matching.is_empty() {
+            WorkloadState::NoIdentity
+        } else if identities.is_empty() {
+            return None;
+        } else {
+            let federated_bundles = matching
+                .iter()
+                .flat_map(|held| &held.entry.federates_with)
+                .filter_map(|domain| Some((domain.clone(), Arc::clone(snapshot.federated.get(domain)?))))
+                .collect();
+            WorkloadState::Identities(WorkloadUpdate {
+                identities,
+                bundle: Arc::clone(&snapshot.bundle),
+                federated_bundles,
+            })
+        };
+        if self.delivered.as_ref().is_some_and(|delivered| delivered.is_same(&state)) {
+            return None;
+        }
+        self.delivered = Some(state.clone());
+        Some(state)
+    }
+}
+
+impl WorkloadState {
+    /// Whether both hold the very same SVIDs and bundles. A snapshot shares what did not change, so pointers tell.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::NoIdentity, Self::NoIdentity) => true,
+            (Self::Identities(a), Self::Identities(b)) => {
+                let WorkloadUpdate { identities, bundle, federated_bundles } = a;
+                identities.len() == b.identities.len()
+                    && identities.iter().zip(&b.identities).all(|(a, b)| Arc::ptr_eq(a, b))
+                    && Arc::ptr_eq(bundle, &b.bundle)
+                    && same_bundles(federated_bundles, &b.federated_bundles)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A view of the bundles alone.
+#[derive(Debug)]
+pub struct BundleSubscription {
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    delivered: Option<BundleSet>,
+}
+
+impl BundleSubscription {
+    /// The first value at once (after the first synchronisation), then one for each change. `None` when the agent shuts down.
+    pub async fn next(&mut self) -> Option<BundleSet> {
+        loop {
+            let snapshot = self.snapshots.borrow_and_update().clone();
+            if let Some(snapshot) = snapshot {
+                let set =
+                    BundleSet { bundle: Arc::clone(&snapshot.bundle), federated_bundles: snapshot.federated.clone() };
+                let same = self.delivered.as_ref().is_some_and(|delivered| {
+                    Arc::ptr_eq(&delivered.bundle, &set.bundle)
+                        && same_bundles(&delivered.federated_bundles, &set.federated_bundles)
+                });
+                if !same {
+                    self.delivered = Some(set.clone());
+                    return Some(set);
+                }
+            }
+            self.snapshots.changed().await.ok()?;
+        }
+    }
+}
+
+fn same_bundles(a: &BTreeMap<TrustDomain, Arc<Bundle>>, b: &BTreeMap<TrustDomain, Arc<Bundle>>) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|((ka, va), (kb, vb))| ka == kb && Arc::ptr_eq(va, vb))
+}

@@ -1,0 +1,261 @@
+//! The seam to the server: what the agent asks of it, in SPIRE's terms (Agent, Entry, SVID and Bundle services), without a wire format.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use plastron_plugins::node::{AgentAttestError, AgentConversation};
+use plastron_spiffe::{Bundle, Selector, SpiffeId, TrustDomain};
+
+use crate::AgentSvid;
+
+/// Most SVIDs asked for in one call (SPIRE's own limit).
+pub const MAX_SVIDS_PER_CALL: usize = 500;
+
+/// The server, as the agent sees it. Every call ends within a bounded time.
+#[async_trait::async_trait]
+pub trait Upstream: Send + Sync {
+    /// Attests over a connection without a client certificate to a server that `trust` verifies as `spiffe://td/spire/server`, then
+    /// fetches the bundle over the same connection. `csr` is DER.
+    async fn attest(
+        &self,
+        trust: &ServerTrust,
+        conversation: NodeAttestation<'_>,
+        csr: &[u8],
+    ) -> Result<AttestResult, UpstreamError>;
+
+    /// A new SVID for the agent, on the strength of its present one. `csr` is DER.
+    async fn renew(&self, caller: &Caller, csr: &[u8]) -> Result<Vec<Vec<u8>>, UpstreamError>;
+
+    /// Tells the server which version of the agent runs.
+    async fn post_status(&self, caller: &Caller, version: &str) -> Result<(), UpstreamError>;
+
+    /// The trust domain's own bundle.
+    async fn bundle(&self, caller: &Caller) -> Result<Bundle, UpstreamError>;
+
+    /// A foreign trust domain's bundle; `None` where the server has none.
+    async fn federated_bundle(
+        &self,
+        caller: &Caller,
+        trust_domain: &TrustDomain,
+    ) -> Result<Option<Bundle>, UpstreamError>;
+
+    /// The entries that the agent may serve, of which `known` are held already.
+    async fn sync_entries(&self, caller: &Caller, known: &KnownEntries) -> Result<EntrySync, UpstreamError>;
+
+    /// SVIDs for at most [`MAX_SVIDS_PER_CALL`] entries: one outcome per request, in order.
+    async fn new_x509_svids(
+        &self,
+        caller: &Caller,
+        requests: &[SvidRequest],
+    ) -> Result<Vec<SvidOutcome>, UpstreamError>;
+}
+
+/// Whom the agent believes to be its server before it has an SVID of its own.
+#[derive(Clone, Debug)]
+pub enum ServerTrust {
+    /// Authorities from a bundle: the configured bootstrap bundle, or the one that the last synchronisation brought.
+    Bundle(Arc<Bundle>),
+    /// Whoever answers first (`insecure_bootstrap`): only the SPIFFE ID in the certificate is compared. For trials.
+    FirstServerThatAnswers(InsecureBootstrap),
+}
+
+/// Says that someone chose `insecure_bootstrap` by name in the configuration; there is no default.
+#[derive(Clone, Debug)]
+pub struct InsecureBootstrap {
+    /// The trust domain that the first server must name.
+    pub trust_domain: TrustDomain,
+}
+
+/// The agent as the caller of an authenticated RPC: its SVID, and what verifies the server.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The SVID and key of the TLS client.
+    pub svid: Arc<AgentSvid>,
+    /// What the server's SVID is verified against.
+    pub bundle: Arc<Bundle>,
+}
+
+/// The agent's half of a node attestation, ready to be driven.
+pub struct NodeAttestation<'a> {
+    /// The attestation type on the wire.
+    pub kind: &'a str,
+    /// The conversation.
+    pub conversation: &'a mut dyn AgentConversation,
+}
+
+/// A successful attestation.
+#[derive(Debug)]
+pub struct AttestResult {
+    /// The agent's SVID, leaf first, DER, without the root. Not checked yet.
+    pub chain: Vec<Vec<u8>>,
+    /// Whether the agent renews by attesting again.
+    pub reattestable: bool,
+    /// The trust domain's bundle as the server gave it after the attestation.
+    pub bundle: Bundle,
+}
+
+/// An entry that the server lets this agent serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizedEntry {
+    /// Entry id.
+    pub id: Arc<str>,
+    /// The ID to be issued.
+    pub spiffe_id: SpiffeId,
+    /// At least one, sorted, without duplicates.
+    pub selectors: Vec<Selector>,
+    /// Foreign trust domains whose bundles go to the workload.
+    pub federates_with: Vec<TrustDomain>,
+    /// Tells identities of one workload apart.
+    pub hint: String,
+    /// Counts the entry's changes.
+    pub revision: i64,
+    /// Unix seconds.
+    pub created_at: i64,
+    /// The SVID goes to an SVID store, never to a workload.
+    pub store_svid: bool,
+    /// No SVID before a workload asks.
+    pub disable_x509_svid_prefetch: bool,
+}
+
+/// Revision and creation time of each entry that the agent holds, by entry id.
+pub type KnownEntries = BTreeMap<Arc<str>, EntryRevision>;
+
+/// What tells one state of an entry from another: an id that was deleted and made again has another creation time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRevision {
+    /// Counts the entry's changes.
+    pub revision: i64,
+    /// Unix seconds.
+    pub created_at: i64,
+}
+
+/// The outcome of an entry synchronisation.
+#[derive(Debug, Default)]
+pub struct EntrySync {
+    /// Ids of all entries that the agent may serve now; a known entry that is not among them is withdrawn.
+    pub authorized: BTreeSet<Arc<str>>,
+    /// Full entries that are new or changed (or all of them, if the server sent all).
+    pub entries: Vec<AuthorizedEntry>,
+}
+
+/// A request for one workload SVID.
+pub struct SvidRequest {
+    /// For this entry.
+    pub entry_id: Arc<str>,
+    /// PKCS#10, DER.
+    pub csr: Vec<u8>,
+}
+
+/// The outcome of one [`SvidRequest`].
+#[derive(Debug)]
+pub enum SvidOutcome {
+    /// Leaf first, DER, without the root. Not checked yet.
+    Issued(Vec<Vec<u8>>),
+    /// The server issues none for this entry.
+    Refused {
+        /// The gRPC code's name.
+        code: String,
+        /// The server's words.
+        message: String,
+    },
+}
+
+/// Why the server cut this agent off (`spire.api.types.PermissionDeniedDetails`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentDenial {
+    /// AGENT_EXPIRED: its SVID has expired.
+    Expired,
+    /// AGENT_NOT_ATTESTED: the server does not know it, or no longer.
+    NotAttested,
+    /// AGENT_NOT_ACTIVE: its SVID is not the one that the server issued last.
+    NotActive,
+    /// AGENT_BANNED: an operator shut it out.
+    Banned,
+    /// AGENT_MUST_REATTEST: its last verdict no longer stands.
+    MustReattest,
+}
+
+impl fmt::Display for AgentDenial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expired => "AGENT_EXPIRED",
+            Self::NotAttested => "AGENT_NOT_ATTESTED",
+            Self::NotActive => "AGENT_NOT_ACTIVE",
+            Self::Banned => "AGENT_BANNED",
+            Self::MustReattest => "AGENT_MUST_REATTEST",
+        })
+    }
+}
+
+/// A call that did not succeed, by what the agent does about it.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The server cut this agent off and says why.
+    #[error("the server denies this agent ({reason}): {message:?}")]
+    AgentDenied {
+        /// Which reason.
+        reason: AgentDenial,
+        /// The server's words.
+        message: String,
+    },
+    /// PermissionDenied without an AGENT_ reason.
+    #[error("the server denies permission: {message:?}")]
+    PermissionDenied {
+        /// The server's words.
+        message: String,
+    },
+    /// No connection, or the server says Unavailable.
+    #[error("the server at {server} can't be reached: {reason}")]
+    Unavailable {
+        /// Its address.
+        server: String,
+        /// What failed.
+        reason: String,
+    },
+    /// Whoever answered is not the server of our trust domain, as far as the bundle tells.
+    #[error("the server at {server} is not trusted: {reason}; check trust_bundle_path and server_address")]
+    UntrustedServer {
+        /// Its address.
+        server: String,
+        /// Which check failed.
+        reason: String,
+    },
+    /// No answer in time.
+    #[error("no answer to {rpc} within {seconds} s")]
+    DeadlineExceeded {
+        /// The RPC.
+        rpc: &'static str,
+        /// The deadline.
+        seconds: u64,
+    },
+    /// The server has too much to do, or the message is too large for it.
+    #[error("the server refuses {rpc} for want of resources: {message:?}")]
+    ResourceExhausted {
+        /// The RPC.
+        rpc: &'static str,
+        /// The server's words.
+        message: String,
+    },
+    /// Any other status.
+    #[error("{rpc} failed with {code}: {message:?}")]
+    Status {
+        /// The RPC.
+        rpc: &'static str,
+        /// The gRPC code's name.
+        code: String,
+        /// The server's words.
+        message: String,
+    },
+    /// A reply that breaks the contract.
+    #[error("malformed reply to {rpc}: {reason}")]
+    MalformedReply {
+        /// The RPC.
+        rpc: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Our own half of the node attestation can't go on.
+    #[error("node attestation can't go on")]
+    Attestor(#[from] AgentAttestError),
+}
