@@ -52,4 +52,22 @@ pub enum WorkloadAttestError {
         /// Why.
         reason: String,
     },
+    /// It runs as somebody else than when it connected: a set-uid program, or dropped privileges.
+    #[error("process {pid} connected with uid and gid {connected:?} and has {now:?} now")]
+    OtherCredentials {
+        /// The PID.
+        pid: i32,
+        /// Effective user and group id when it connected.
+        connected: (u32, u32),
+        /// Effective user and group id now.
+        now: (u32, u32),
+    },
+    /// What was read twice is not the same, so that nothing is true of one moment.
+    #[error("{what} of process {pid} changed while they were read")]
+    Changed {
+        /// The PID.
+        pid: i32,
+        /// Which facts.
+        what: &'static str,
+    },
 }
