@@ -2,7 +2,10 @@
 //!
 //! The .proto files in `proto/proto` are ours: packages, names and numbers are those of SPIFFE and SPIRE, since that is what makes
 //! the programs talk to each other. `cargo xtask proto` turns them into `src/gen`, which is checked in.
-//! This crate holds messages and nothing else: no conversion to our own types (`server/api`, `agent/upstream`), no transport.
+//! This crate holds messages and their JSON form, nothing else: no conversion to our own types (`server/api`, `agent/upstream`), no
+//! transport.
+
+pub mod json;
 
 /// The SPIFFE Workload API (SPIFFE_Workload_API.md): service `SpiffeWorkloadAPI`, which has no package.
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
