@@ -8,5 +8,5 @@ pub mod x509;
 
 pub use bundle::{Bundle, JwtAuthority, X509Authority};
 pub use entry::RegistrationEntry;
-pub use id::{SpiffeId, SpiffeIdError, TrustDomain};
+pub use id::{MAX_ID_LEN, MAX_TRUST_DOMAIN_LEN, SpiffeId, SpiffeIdError, TrustDomain};
 pub use selector::{Selector, SelectorError};

@@ -1,29 +1,35 @@
-//! Certificates to be signed: leaf SVIDs and signing certificates. The signature is made elsewhere (a `KeyStore`).
+//! Certificates to be signed: leaf SVIDs and signing certificates (X509-SVID.md, sections 2 to 4). The signature is made
+//! elsewhere (a `KeyStore`), over `TbsCertificate::as_bytes`.
+//!
+//! Issuing is a hot path: everything that depends on the CA alone is encoded once, in `Issuer`.
 
+use std::time::Duration;
+
+use const_oid::ObjectIdentifier;
+use const_oid::db::rfc4519::{COMMON_NAME, COUNTRY_NAME, ORGANIZATION_NAME, SERIAL_NUMBER};
+use const_oid::db::rfc5280::{
+    ID_CE_SUBJECT_ALT_NAME, ID_CE_SUBJECT_KEY_IDENTIFIER, ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH,
+};
+use der::asn1::{BitStringRef, GeneralizedTime, OctetString, UtcTime};
+use der::{Decode, Encode};
 use rustls_pki_types::UnixTime;
+use sha1::{Digest, Sha1};
+use spki::SubjectPublicKeyInfoRef;
+use x509_cert::Certificate;
+use x509_cert::ext::ToExtension;
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectKeyIdentifier,
+};
+use x509_cert::name::Name;
 
+use super::tlv::{
+    BIT_STRING, OCTET_STRING, PRINTABLE_STRING, SEQUENCE, SET, UTF8_STRING, explicit, implicit, positive_integer, tlv,
+};
+use super::{MAX_CERTIFICATE_LEN, MAX_DNS_NAMES, SerialNumber};
 use crate::SpiffeId;
 
-/// A certificate serial number: positive, non-zero, at most 20 octets (RFC 5280, section 4.1.2.2).
-#[derive(Clone, PartialEq, Eq, Debug, Hash)]
-pub struct SerialNumber(Vec<u8>);
-
-impl SerialNumber {
-    /// From 16 random octets; the top bit is cleared and a zero is avoided.
-    pub fn from_random(_octets: [u8; 16]) -> Self {
-        todo!()
-    }
-
-    /// Big-endian octets without leading zeros.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Decimal, as SPIRE's API and command line print it.
-    pub fn to_decimal(&self) -> String {
-        todo!()
-    }
-}
+/// ub-common-name of RFC 5280, appendix A.1: a longer first DNS name stays out of the subject.
+const MAX_COMMON_NAME_LEN: usize = 64;
 
 /// Algorithms that this trust domain signs certificates with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +42,75 @@ pub enum SignatureAlgorithm {
     RsaPkcs1Sha256,
 }
 
+impl SignatureAlgorithm {
+    fn digest(self) -> &'static aws_lc_rs::digest::Algorithm {
+        match self {
+            Self::EcdsaSha256 | Self::RsaPkcs1Sha256 => &aws_lc_rs::digest::SHA256,
+            Self::EcdsaSha384 => &aws_lc_rs::digest::SHA384,
+        }
+    }
+
+    /// AlgorithmIdentifier, DER.
+    fn to_der(self) -> Vec<u8> {
+        let value = match self {
+            Self::EcdsaSha256 => rustls_pki_types::alg_id::ECDSA_SHA256,
+            Self::EcdsaSha384 => rustls_pki_types::alg_id::ECDSA_SHA384,
+            Self::RsaPkcs1Sha256 => rustls_pki_types::alg_id::RSA_PKCS1_SHA256,
+        };
+        tlv(SEQUENCE, &[value.as_ref()])
+    }
+}
+
 /// The CA that issues: made once per CA certificate, used for every leaf.
 #[derive(Clone, Debug)]
 pub struct Issuer {
-    _private: (),
+    algorithm: SignatureAlgorithm,
+    name: Vec<u8>,
+    not_after: UnixTime,
+    /// The extensions that every leaf of this CA has: key usage, extended key usage, basic constraints, authority key identifier.
+    leaf_extensions: Vec<u8>,
 }
 
 impl Issuer {
-    /// Reads name and key identifier from a CA certificate.
-    pub fn from_certificate(_der: &[u8], _algorithm: SignatureAlgorithm) -> Result<Self, IssueError> {
-        todo!()
+    /// Reads name, end of validity and key identifier from a CA certificate.
+    pub fn from_certificate(der: &[u8], algorithm: SignatureAlgorithm) -> Result<Self, IssueError> {
+        let malformed = |reason: String| IssueError::Malformed { what: "CA certificate", reason };
+        if der.len() > MAX_CERTIFICATE_LEN {
+            return Err(malformed(format!("{} bytes, of at most {MAX_CERTIFICATE_LEN}", der.len())));
+        }
+        let certificate = Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
+        let tbs = certificate.tbs_certificate();
+        match tbs.get_extension::<BasicConstraints>().map_err(|error| malformed(error.to_string()))? {
+            Some((_, BasicConstraints { ca: true, path_len_constraint: _ })) => {}
+            _ => return Err(malformed("basic constraints without CA true".to_owned())),
+        }
+        let spki = tbs.subject_public_key_info().to_der().map_err(|error| malformed(error.to_string()))?;
+        let key_id = match tbs.get_extension::<SubjectKeyIdentifier>().map_err(|error| malformed(error.to_string()))? {
+            Some((_, SubjectKeyIdentifier(id))) => id.as_bytes().to_vec(),
+            None => key_identifier(&spki)?,
+        };
+        let encode = || -> der::Result<Vec<u8>> {
+            let key_usages = KeyUsages::DigitalSignature | KeyUsages::KeyEncipherment | KeyUsages::KeyAgreement;
+            let usages = vec![ID_KP_SERVER_AUTH, ID_KP_CLIENT_AUTH];
+            Ok([
+                extension(&KeyUsage(key_usages))?,
+                extension(&ExtendedKeyUsage(usages))?,
+                extension(&BasicConstraints { ca: false, path_len_constraint: None })?,
+                authority_key_identifier(&key_id)?,
+            ]
+            .concat())
+        };
+        Ok(Self {
+            algorithm,
+            name: tbs.subject().to_der().map_err(|error| malformed(error.to_string()))?,
+            not_after: UnixTime::since_unix_epoch(tbs.validity().not_after.to_unix_duration()),
+            leaf_extensions: encode().map_err(|error| malformed(error.to_string()))?,
+        })
+    }
+
+    /// End of the CA certificate's validity: no leaf may outlive it.
+    pub fn not_after(&self) -> UnixTime {
+        self.not_after
     }
 }
 
@@ -69,8 +134,40 @@ pub struct LeafTemplate<'a> {
 
 impl LeafTemplate<'_> {
     /// Encodes the TBSCertificate that the issuer's key has to sign.
-    pub fn to_tbs(&self, _issuer: &Issuer) -> Result<TbsCertificate, IssueError> {
-        todo!()
+    pub fn to_tbs(&self, issuer: &Issuer) -> Result<TbsCertificate, IssueError> {
+        let Self { spiffe_id, public_key, dns_names, serial, not_before, not_after } = self;
+        if spiffe_id.is_trust_domain() {
+            return Err(IssueError::RootPath { id: (*spiffe_id).clone() });
+        }
+        if *not_after > issuer.not_after {
+            return Err(IssueError::OutlivesIssuer {
+                not_after: not_after.as_secs(),
+                issuer_not_after: issuer.not_after.as_secs(),
+            });
+        }
+        if dns_names.len() > MAX_DNS_NAMES {
+            return Err(IssueError::TooManyDnsNames { got: dns_names.len() });
+        }
+        let mut subject = vec![rdn(&COUNTRY_NAME, "US"), rdn(&ORGANIZATION_NAME, "SPIRE")];
+        if let Some(name) = dns_names.first().filter(|name| name.len() <= MAX_COMMON_NAME_LEN) {
+            subject.push(rdn(&COMMON_NAME, name));
+        }
+        let extensions = [
+            issuer.leaf_extensions.as_slice(),
+            &subject_key_identifier(&key_identifier(public_key)?),
+            &subject_alt_name(spiffe_id, dns_names)?,
+        ]
+        .concat();
+        encode_tbs(Fields {
+            serial,
+            algorithm: issuer.algorithm,
+            issuer: &issuer.name,
+            not_before: *not_before,
+            not_after: *not_after,
+            subject: &tlv(SEQUENCE, &[&subject.concat()]),
+            public_key,
+            extensions: &extensions,
+        })
     }
 }
 
@@ -98,8 +195,42 @@ pub struct CaTemplate<'a> {
 
 impl CaTemplate<'_> {
     /// Encodes the TBSCertificate that the CA key itself has to sign.
-    pub fn to_tbs(&self, _algorithm: SignatureAlgorithm) -> Result<TbsCertificate, IssueError> {
-        todo!()
+    pub fn to_tbs(&self, algorithm: SignatureAlgorithm) -> Result<TbsCertificate, IssueError> {
+        let Self { spiffe_id, public_key, country, organization, common_name, serial, not_before, not_after } = self;
+        if !spiffe_id.is_trust_domain() {
+            return Err(IssueError::CaPath { id: (*spiffe_id).clone() });
+        }
+        let countries = country.iter().map(|name| rdn(&COUNTRY_NAME, name));
+        let mut subject: Vec<_> =
+            countries.chain(organization.iter().map(|name| rdn(&ORGANIZATION_NAME, name))).collect();
+        if !common_name.is_empty() {
+            subject.push(rdn(&COMMON_NAME, common_name));
+        }
+        subject.push(rdn(&SERIAL_NUMBER, &serial.to_decimal()));
+        let subject = tlv(SEQUENCE, &[&subject.concat()]);
+        let key_id = key_identifier(public_key)?;
+        let encode = || -> der::Result<Vec<u8>> {
+            Ok([
+                extension(&KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign))?,
+                extension(&BasicConstraints { ca: true, path_len_constraint: None })?,
+                subject_key_identifier(&key_id),
+                authority_key_identifier(&key_id)?,
+            ]
+            .concat())
+        };
+        let mut extensions =
+            encode().map_err(|error| IssueError::Malformed { what: "CA template", reason: error.to_string() })?;
+        extensions.extend(subject_alt_name(spiffe_id, &[])?);
+        encode_tbs(Fields {
+            serial,
+            algorithm,
+            issuer: &subject,
+            not_before: *not_before,
+            not_after: *not_after,
+            subject: &subject,
+            public_key,
+            extensions: &extensions,
+        })
     }
 }
 
@@ -123,13 +254,112 @@ impl TbsCertificate {
 
     /// Digest of `as_bytes` by the algorithm's hash: what `KeyStore::sign` takes.
     pub fn digest(&self) -> Vec<u8> {
-        todo!()
+        aws_lc_rs::digest::digest(self.algorithm.digest(), &self.der).as_ref().to_vec()
     }
 
     /// The certificate, DER. `signature`: DER SEQUENCE for ECDSA, bare octets for RSA.
-    pub fn assemble(self, _signature: &[u8]) -> Result<Vec<u8>, IssueError> {
-        todo!()
+    pub fn assemble(self, signature: &[u8]) -> Result<Vec<u8>, IssueError> {
+        if signature.is_empty() {
+            return Err(IssueError::Malformed { what: "signature", reason: "it is empty".to_owned() });
+        }
+        let signature = tlv(BIT_STRING, &[&[0], signature]);
+        let certificate = tlv(SEQUENCE, &[&self.der, &self.algorithm.to_der(), &signature]);
+        if certificate.len() > MAX_CERTIFICATE_LEN {
+            return Err(IssueError::TooLarge { len: certificate.len() });
+        }
+        Ok(certificate)
     }
+}
+
+struct Fields<'a> {
+    serial: &'a SerialNumber,
+    algorithm: SignatureAlgorithm,
+    issuer: &'a [u8],
+    not_before: UnixTime,
+    not_after: UnixTime,
+    subject: &'a [u8],
+    public_key: &'a [u8],
+    extensions: &'a [u8],
+}
+
+/// RFC 5280, section 4.1, version 3.
+fn encode_tbs(fields: Fields<'_>) -> Result<TbsCertificate, IssueError> {
+    let Fields { serial, algorithm, issuer, not_before, not_after, subject, public_key, extensions } = fields;
+    if not_after < not_before {
+        return Err(IssueError::Validity);
+    }
+    let validity = [time(not_before)?, time(not_after)?].concat();
+    let der = tlv(
+        SEQUENCE,
+        &[
+            &[explicit(0), 3, 2, 1, 2],
+            &positive_integer(serial.as_bytes()),
+            &algorithm.to_der(),
+            issuer,
+            &tlv(SEQUENCE, &[&validity]),
+            subject,
+            public_key,
+            &tlv(explicit(3), &[&tlv(SEQUENCE, &[extensions])]),
+        ],
+    );
+    Ok(TbsCertificate { der, algorithm })
+}
+
+/// UTCTime until 2049, GeneralizedTime after (RFC 5280, section 4.1.2.5).
+fn time(time: UnixTime) -> Result<Vec<u8>, IssueError> {
+    let since_epoch = Duration::from_secs(time.as_secs());
+    UtcTime::from_unix_duration(since_epoch)
+        .and_then(|time| time.to_der())
+        .or_else(|_| GeneralizedTime::from_unix_duration(since_epoch).and_then(|time| time.to_der()))
+        .map_err(|error| IssueError::Malformed { what: "validity", reason: error.to_string() })
+}
+
+/// A relative distinguished name with one attribute; PrintableString where the text allows it, as Go encodes it.
+fn rdn(kind: &ObjectIdentifier, text: &str) -> Vec<u8> {
+    let printable = text.bytes().all(|b| b.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&b));
+    let value = tlv(if printable { PRINTABLE_STRING } else { UTF8_STRING }, &[text.as_bytes()]);
+    tlv(SET, &[&tlv(SEQUENCE, &[&tlv(0x06, &[kind.as_bytes()]), &value])])
+}
+
+fn extension<T>(value: T) -> der::Result<Vec<u8>>
+where
+    T: ToExtension,
+    der::Error: From<T::Error>,
+{
+    // The arguments only decide the criticality of extensions that are not used here.
+    value.to_extension(&Name::default(), &[])?.to_der()
+}
+
+/// SHA-1 of the subjectPublicKey's bits (RFC 5280, section 4.2.1.2, method 1). It identifies and does not authenticate.
+fn key_identifier(spki: &[u8]) -> Result<Vec<u8>, IssueError> {
+    let spki = SubjectPublicKeyInfoRef::from_der(spki)
+        .map_err(|error| IssueError::Malformed { what: "public key", reason: error.to_string() })?;
+    let bits: BitStringRef<'_> = spki.subject_public_key;
+    Ok(Sha1::digest(bits.raw_bytes()).to_vec())
+}
+
+fn subject_key_identifier(key_id: &[u8]) -> Vec<u8> {
+    let id = tlv(0x06, &[ID_CE_SUBJECT_KEY_IDENTIFIER.as_bytes()]);
+    tlv(SEQUENCE, &[&id, &tlv(OCTET_STRING, &[&tlv(OCTET_STRING, &[key_id])])])
+}
+
+fn authority_key_identifier(key_id: &[u8]) -> der::Result<Vec<u8>> {
+    let key_identifier = Some(OctetString::new(key_id)?);
+    extension(&AuthorityKeyIdentifier { key_identifier, ..Default::default() })
+}
+
+/// dNSName [2] and uniformResourceIdentifier [6]; not critical, since the subject is never empty.
+fn subject_alt_name(id: &SpiffeId, dns_names: &[String]) -> Result<Vec<u8>, IssueError> {
+    let mut names = Vec::new();
+    for name in dns_names {
+        if !name.is_ascii() || name.is_empty() {
+            return Err(IssueError::Malformed { what: "DNS name", reason: format!("{name:?} is not ASCII or empty") });
+        }
+        names.extend(tlv(implicit(2), &[name.as_bytes()]));
+    }
+    names.extend(tlv(implicit(6), &[id.as_str().as_bytes()]));
+    let kind = tlv(0x06, &[ID_CE_SUBJECT_ALT_NAME.as_bytes()]);
+    Ok(tlv(SEQUENCE, &[&kind, &tlv(OCTET_STRING, &[&tlv(SEQUENCE, &[&names])])]))
 }
 
 /// Why no certificate can be made.
@@ -138,6 +368,12 @@ pub enum IssueError {
     /// A leaf needs a SPIFFE ID with a path.
     #[error("{id} names a trust domain; a leaf SVID needs a path")]
     RootPath {
+        /// The ID.
+        id: SpiffeId,
+    },
+    /// A signing certificate carries the trust domain's own ID.
+    #[error("{id} has a path; a signing certificate names the trust domain")]
+    CaPath {
         /// The ID.
         id: SpiffeId,
     },
@@ -152,6 +388,26 @@ pub enum IssueError {
     /// Validity that ends before it begins.
     #[error("validity ends before it begins")]
     Validity,
+    /// A leaf that would be valid for longer than its CA certificate.
+    #[error("a leaf valid until {not_after} would outlive its CA certificate, valid until {issuer_not_after}")]
+    OutlivesIssuer {
+        /// Unix seconds.
+        not_after: u64,
+        /// Unix seconds.
+        issuer_not_after: u64,
+    },
+    /// More DNS names than a certificate may have.
+    #[error("{got} DNS names, of at most {MAX_DNS_NAMES}")]
+    TooManyDnsNames {
+        /// How many there were.
+        got: usize,
+    },
+    /// A certificate that no one would accept.
+    #[error("the certificate has {len} bytes, of at most {MAX_CERTIFICATE_LEN}")]
+    TooLarge {
+        /// Its length.
+        len: usize,
+    },
 }
 
 impl SerialNumber {

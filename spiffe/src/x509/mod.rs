@@ -2,8 +2,21 @@
 
 mod csr;
 mod issue;
+mod serial;
+mod tlv;
 mod validate;
+mod verify;
 
-pub use csr::{CsrError, VerifiedCsr, verify_csr};
-pub use issue::{CaTemplate, IssueError, Issuer, LeafTemplate, SerialNumber, SignatureAlgorithm, TbsCertificate};
-pub use validate::{BundleSource, Purpose, SvidError, VerifiedSvid, X509Svid, verify_chain};
+pub use csr::{CsrError, MAX_CSR_LEN, MAX_CSR_URIS, VerifiedCsr, verify_csr};
+pub use issue::{CaTemplate, IssueError, Issuer, LeafTemplate, SignatureAlgorithm, TbsCertificate};
+pub use serial::SerialNumber;
+pub use validate::{SvidError, X509Svid};
+pub use verify::{BundleSource, Purpose, VerifiedSvid, verify_chain};
+
+/// Longest certificate that is read or issued, in bytes. An RSA-8192 leaf with the longest SPIFFE ID has 5 KiB; the rest is
+/// room for DNS names. A TLS handshake message carries 64 KiB.
+pub const MAX_CERTIFICATE_LEN: usize = 16 * 1024;
+/// Most certificates in a chain; crates.io `spiffe` draws the same line.
+pub const MAX_CHAIN_LEN: usize = 16;
+/// Most DNS names of one SVID: far above use, and 128 names of 100 bytes fit in a certificate.
+pub const MAX_DNS_NAMES: usize = 128;

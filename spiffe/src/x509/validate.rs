@@ -1,31 +1,21 @@
-//! Validation of X.509-SVIDs (X509-SVID.md, sections 4 and 5).
+//! The form of an X.509-SVID (X509-SVID.md, sections 2 to 4 and 5.2). The chain is verified in `verify`.
 
-use rustls_pki_types::UnixTime;
+use const_oid::db::rfc5280::{ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH};
+use der::{Decode, Encode};
+use x509_cert::Certificate;
+use x509_cert::certificate::TbsCertificate;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName};
 
-use crate::{Bundle, SpiffeId, TrustDomain};
-
-/// Finds the bundle of a trust domain. A leaf is verified against the bundle of the domain that it names, and no other.
-pub trait BundleSource {
-    /// The bundle of this trust domain, if it is trusted at all.
-    fn bundle(&self, trust_domain: &TrustDomain) -> Option<&Bundle>;
-}
-
-/// For which role the extended key usage must serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// The peer is a TLS client.
-    ClientAuth,
-    /// The peer is a TLS server.
-    ServerAuth,
-    /// Both: one's own SVID.
-    Any,
-}
+use super::serial::strip;
+use super::{MAX_CERTIFICATE_LEN, MAX_CHAIN_LEN, Purpose};
+use crate::{SpiffeId, TrustDomain};
 
 /// A leaf with its intermediates whose form is that of an X.509-SVID. Its chain is not verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct X509Svid {
-    id: SpiffeId,
-    chain: Vec<Vec<u8>>,
+    pub(super) id: SpiffeId,
+    pub(super) chain: Vec<Vec<u8>>,
     public_key: Vec<u8>,
     serial: Vec<u8>,
     not_before: u64,
@@ -33,11 +23,30 @@ pub struct X509Svid {
 }
 
 impl X509Svid {
-    /// Parses DER certificates, leaf first. Checks, in order: at least one certificate and at most 16; the leaf parses with no
-    /// trailing bytes; exactly one URI SAN; a valid SPIFFE ID; a path; CA false; key usage present and critical, with
-    /// digitalSignature, without keyCertSign and cRLSign.
-    pub fn parse(_chain: Vec<Vec<u8>>) -> Result<Self, SvidError> {
-        todo!()
+    /// Parses DER certificates, leaf first. Checks, in order: at least one certificate and at most 16; none longer than 16 KiB;
+    /// the leaf parses with no trailing bytes; exactly one URI SAN, critical if the subject is empty; a valid SPIFFE ID; a path;
+    /// CA false; key usage present and critical, with digitalSignature, without keyCertSign and cRLSign; extended key usage
+    /// absent or with both serverAuth and clientAuth.
+    pub fn parse(chain: Vec<Vec<u8>>) -> Result<Self, SvidError> {
+        let leaf = match chain.first() {
+            Some(leaf) if chain.len() <= MAX_CHAIN_LEN => leaf,
+            _ => return Err(SvidError::ChainLength { got: chain.len() }),
+        };
+        if let Some(long) = chain.iter().find(|certificate| certificate.len() > MAX_CERTIFICATE_LEN) {
+            return Err(SvidError::CertificateLength { got: long.len() });
+        }
+        let certificate = Certificate::from_der(leaf)?;
+        let tbs = certificate.tbs_certificate();
+        let id = spiffe_id(tbs)?;
+        check_leaf(tbs)?;
+        Ok(Self {
+            id,
+            public_key: tbs.subject_public_key_info().to_der()?,
+            serial: strip(tbs.serial_number().as_bytes()).to_vec(),
+            not_before: tbs.validity().not_before.to_unix_duration().as_secs(),
+            not_after: tbs.validity().not_after.to_unix_duration().as_secs(),
+            chain,
+        })
     }
 
     /// The SPIFFE ID that the leaf claims.
@@ -71,39 +80,67 @@ impl X509Svid {
     }
 }
 
-/// Proof that a chain leads to an authority of the leaf's own trust domain at a given time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifiedSvid(X509Svid);
-
-impl VerifiedSvid {
-    /// The proven SPIFFE ID.
-    pub fn id(&self) -> &SpiffeId {
-        &self.0.id
+fn spiffe_id(tbs: &TbsCertificate) -> Result<SpiffeId, SvidError> {
+    let Some((critical, SubjectAltName(names))) = tbs.get_extension::<SubjectAltName>()? else {
+        return Err(SvidError::UriSanCount { got: 0 });
+    };
+    let mut uris = names.iter().filter_map(|name| match name {
+        GeneralName::UniformResourceIdentifier(uri) => Some(uri),
+        _ => None,
+    });
+    let id = match (uris.next(), uris.next()) {
+        (Some(uri), None) => SpiffeId::parse(uri.as_ref())?,
+        (None, _) => return Err(SvidError::UriSanCount { got: 0 }),
+        (Some(_), Some(_)) => return Err(SvidError::UriSanCount { got: 2 + uris.count() }),
+    };
+    if !critical && tbs.subject().is_empty() {
+        return Err(SvidError::SanNotCritical);
     }
-
-    /// The SVID that was verified.
-    pub fn svid(&self) -> &X509Svid {
-        &self.0
+    if id.is_trust_domain() {
+        return Err(SvidError::RootPath);
     }
+    Ok(id)
 }
 
-/// Verifies the chain to the bundle of the trust domain that the leaf names: RFC 5280 path, validity at `now`, extended key usage.
-pub fn verify_chain(
-    _svid: X509Svid,
-    _bundles: &dyn BundleSource,
-    _purpose: Purpose,
-    _now: UnixTime,
-) -> Result<VerifiedSvid, SvidError> {
-    todo!()
+fn check_leaf(tbs: &TbsCertificate) -> Result<(), SvidError> {
+    match tbs.get_extension::<BasicConstraints>()? {
+        Some((_, BasicConstraints { ca: false, path_len_constraint: _ })) => {}
+        _ => return Err(SvidError::CaLeaf),
+    }
+    let reason = match tbs.get_extension::<KeyUsage>()? {
+        None => "is absent",
+        Some((false, _)) => "is not critical",
+        Some((true, usage)) if !usage.digital_signature() => "lacks digitalSignature",
+        Some((true, usage)) if usage.key_cert_sign() => "has keyCertSign",
+        Some((true, usage)) if usage.crl_sign() => "has cRLSign",
+        Some(_) => "",
+    };
+    if !reason.is_empty() {
+        return Err(SvidError::KeyUsage { reason });
+    }
+    match tbs.get_extension::<ExtendedKeyUsage>()? {
+        Some((_, ExtendedKeyUsage(usages)))
+            if !(usages.contains(&ID_KP_SERVER_AUTH) && usages.contains(&ID_KP_CLIENT_AUTH)) =>
+        {
+            Err(SvidError::ExtendedKeyUsage { purpose: Purpose::Any })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Why a certificate chain is not an acceptable X.509-SVID.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SvidError {
     /// No certificate at all, or more than 16.
-    #[error("a chain has 1 to 16 certificates, not {got}")]
+    #[error("a chain has 1 to {MAX_CHAIN_LEN} certificates, not {got}")]
     ChainLength {
         /// How many there were.
+        got: usize,
+    },
+    /// A certificate that is too long to be read.
+    #[error("a certificate has {got} bytes, of at most {MAX_CERTIFICATE_LEN}")]
+    CertificateLength {
+        /// Its length.
         got: usize,
     },
     /// Does not parse.
@@ -118,6 +155,9 @@ pub enum SvidError {
         /// How many there were.
         got: usize,
     },
+    /// An empty subject makes the SAN the only name.
+    #[error("the subject is empty, but the subject alternative name is not critical")]
+    SanNotCritical,
     /// The URI is not a SPIFFE ID.
     #[error("the URI SAN is not a SPIFFE ID")]
     Id(#[from] crate::SpiffeIdError),
@@ -167,4 +207,16 @@ pub enum SvidError {
         /// What the path building said.
         reason: String,
     },
+    /// A path to an authority of the trust domain, with a certificate in it that breaks a rule of RFC 5280.
+    #[error("certification path refused: {reason}")]
+    Path {
+        /// The rule.
+        reason: String,
+    },
+}
+
+impl From<der::Error> for SvidError {
+    fn from(error: der::Error) -> Self {
+        Self::Malformed { reason: error.to_string() }
+    }
 }

@@ -1,0 +1,168 @@
+//! Verification of an X.509-SVID's chain (X509-SVID.md, section 5.1; RFC 5280, section 6).
+//!
+//! Roots are the authorities of one bundle; intermediates are what the peer sent, and never roots. URI name constraints are not
+//! evaluated but refused, as webpki does: a CA under one is not usable.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use der::Decode;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter};
+use x509_cert::Certificate;
+use x509_cert::ext::pkix::KeyUsage;
+
+use super::{SvidError, X509Svid};
+use crate::{Bundle, SpiffeId, TrustDomain};
+
+/// Finds the bundle of a trust domain. A leaf is verified against the bundle of the domain that it names, and no other.
+pub trait BundleSource {
+    /// The bundle of this trust domain, if it is trusted at all.
+    fn bundle(&self, trust_domain: &TrustDomain) -> Option<&Bundle>;
+}
+
+/// One trust domain and no other.
+impl BundleSource for Bundle {
+    fn bundle(&self, trust_domain: &TrustDomain) -> Option<&Bundle> {
+        (self.trust_domain == *trust_domain).then_some(self)
+    }
+}
+
+/// The map's keys are not trusted to agree with the bundles: a bundle serves only the domain that it names itself.
+impl<S: BuildHasher> BundleSource for HashMap<TrustDomain, Bundle, S> {
+    fn bundle(&self, trust_domain: &TrustDomain) -> Option<&Bundle> {
+        self.get(trust_domain).filter(|bundle| bundle.trust_domain == *trust_domain)
+    }
+}
+
+/// For which role the extended key usage must serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The peer is a TLS client.
+    ClientAuth,
+    /// The peer is a TLS server.
+    ServerAuth,
+    /// Both: one's own SVID.
+    Any,
+}
+
+/// Proof that a chain leads to an authority of the leaf's own trust domain at a given time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedSvid(X509Svid);
+
+impl VerifiedSvid {
+    /// The proven SPIFFE ID.
+    pub fn id(&self) -> &SpiffeId {
+        &self.0.id
+    }
+
+    /// The SVID that was verified.
+    pub fn svid(&self) -> &X509Svid {
+        &self.0
+    }
+}
+
+/// Verifies the chain to the bundle of the trust domain that the leaf names. Checks, in order: a bundle for that domain; a path
+/// of RFC 5280 to one of its authorities (signatures, validity at `now`, CA and path length constraints, name constraints,
+/// unknown critical extensions); extended key usage for `purpose` in every certificate that has one; keyCertSign in every
+/// intermediate of the path that has a key usage.
+pub fn verify_chain(
+    svid: X509Svid,
+    bundles: &dyn BundleSource,
+    purpose: Purpose,
+    now: UnixTime,
+) -> Result<VerifiedSvid, SvidError> {
+    let trust_domain = svid.id.trust_domain();
+    let Some(bundle) = bundles.bundle(trust_domain) else {
+        return Err(SvidError::UnknownTrustDomain { trust_domain: trust_domain.clone() });
+    };
+    let roots: Vec<_> = bundle
+        .x509_authorities
+        .iter()
+        .map(|authority| CertificateDer::from(authority.certificate.as_slice()))
+        .collect();
+    // An authority that does not parse can't have signed anything; the others still count.
+    let anchors: Vec<_> = roots.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok()).collect();
+    if anchors.is_empty() {
+        return Err(SvidError::UnknownAuthority { reason: format!("the bundle of {trust_domain} is empty") });
+    }
+    let mut chain = svid.chain.iter().map(|certificate| CertificateDer::from(certificate.as_slice()));
+    let leaf = chain.next().ok_or(SvidError::ChainLength { got: 0 })?;
+    let intermediates: Vec<_> = chain.collect();
+    let entity = EndEntityCert::try_from(&leaf).map_err(|error| refusal(error, purpose))?;
+    let not_a_signer = Cell::new(false);
+    let every_signer_signs = |path: &webpki::VerifiedPath<'_>| {
+        if path.intermediate_certificates().all(|certificate| may_sign(certificate.der().as_ref())) {
+            return Ok(());
+        }
+        not_a_signer.set(true);
+        Err(webpki::Error::EndEntityUsedAsCa)
+    };
+    let verified = entity.verify_for_usage(
+        webpki::ALL_VERIFICATION_ALGS,
+        &anchors,
+        &intermediates,
+        now,
+        purpose,
+        None,
+        Some(&every_signer_signs),
+    );
+    match verified {
+        Ok(_) => {}
+        Err(_) if not_a_signer.get() => {
+            return Err(SvidError::Path { reason: "an intermediate's key usage lacks keyCertSign".to_owned() });
+        }
+        Err(error) => return Err(refusal(error, purpose)),
+    }
+    Ok(VerifiedSvid(svid))
+}
+
+/// RFC 5280, section 6.1.4 (n): webpki leaves this one to us.
+fn may_sign(der: &[u8]) -> bool {
+    let Ok(certificate) = Certificate::from_der(der) else { return false };
+    match certificate.tbs_certificate().get_extension::<KeyUsage>() {
+        Ok(None) => true,
+        Ok(Some((_, usage))) => usage.key_cert_sign(),
+        Err(_) => false,
+    }
+}
+
+/// An extended key usage, where present, serves the purpose (RFC 5280, section 4.2.1.12), also in intermediates.
+impl ExtendedKeyUsageValidator for Purpose {
+    fn validate(&self, usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        const SERVER_AUTH: KeyPurposeId<'static> = KeyPurposeId::new(&[0x2b, 6, 1, 5, 5, 7, 3, 1]);
+        const CLIENT_AUTH: KeyPurposeId<'static> = KeyPurposeId::new(&[0x2b, 6, 1, 5, 5, 7, 3, 2]);
+        let (mut any, mut server, mut client) = (false, false, false);
+        for usage in usages {
+            let usage = usage?;
+            any = true;
+            server |= usage == SERVER_AUTH;
+            client |= usage == CLIENT_AUTH;
+        }
+        let serves = match self {
+            Self::ServerAuth => server,
+            Self::ClientAuth => client,
+            Self::Any => server && client,
+        };
+        // webpki calls us with no usage at all where the extension is absent, and refuses an empty one itself.
+        if serves || !any { Ok(()) } else { Err(webpki::Error::EmptyEkuExtension) }
+    }
+}
+
+fn refusal(error: webpki::Error, purpose: Purpose) -> SvidError {
+    use webpki::Error;
+    match error {
+        Error::CertExpired { time, not_after } => {
+            SvidError::Expired { not_after: not_after.as_secs(), now: time.as_secs() }
+        }
+        Error::CertNotValidYet { time, not_before } => {
+            SvidError::NotYetValid { not_before: not_before.as_secs(), now: time.as_secs() }
+        }
+        Error::EmptyEkuExtension => SvidError::ExtendedKeyUsage { purpose },
+        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => {
+            SvidError::UnknownAuthority { reason: format!("{error:?}") }
+        }
+        _ => SvidError::Path { reason: format!("{error:?}") },
+    }
+}

@@ -1,0 +1,224 @@
+//! What we issue is an X.509-SVID: by our own rules, and by `openssl verify -x509_strict`.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::process::Command;
+use std::time::Duration;
+
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
+use der::Decode;
+use plastron_spiffe::x509::{
+    CaTemplate, IssueError, Issuer, LeafTemplate, Purpose, SerialNumber, SignatureAlgorithm, X509Svid, verify_chain,
+};
+use plastron_spiffe::{Bundle, SpiffeId, TrustDomain, X509Authority};
+use rustls_pki_types::UnixTime;
+use x509_cert::Certificate;
+
+/// 2026-06-01.
+const NOW: u64 = 1_780_272_000;
+
+enum CaKey {
+    Ec(EcdsaKeyPair, SignatureAlgorithm),
+    Rsa(RsaKeyPair),
+}
+
+impl CaKey {
+    fn all() -> Vec<Self> {
+        vec![
+            Self::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap(), SignatureAlgorithm::EcdsaSha256),
+            Self::Ec(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_ASN1_SIGNING).unwrap(), SignatureAlgorithm::EcdsaSha384),
+            Self::Rsa(RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap()),
+        ]
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        match self {
+            Self::Ec(_, algorithm) => *algorithm,
+            Self::Rsa(_) => SignatureAlgorithm::RsaPkcs1Sha256,
+        }
+    }
+
+    fn public_key(&self) -> Vec<u8> {
+        let der: PublicKeyX509Der<'_> = match self {
+            Self::Ec(key, _) => key.public_key().as_der().unwrap(),
+            Self::Rsa(key) => key.public_key().as_der().unwrap(),
+        };
+        der.as_ref().to_vec()
+    }
+
+    fn sign(&self, message: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Ec(key, _) => key.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec(),
+            Self::Rsa(key) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).unwrap();
+                signature
+            }
+        }
+    }
+
+    fn certificate(&self, td: &TrustDomain, not_after: u64) -> Vec<u8> {
+        let tbs = CaTemplate {
+            spiffe_id: &td.id(),
+            public_key: &self.public_key(),
+            country: &["US".to_owned()],
+            organization: &["SPIFFE".to_owned(), "Zürich".to_owned()],
+            common_name: "test CA",
+            serial: &SerialNumber::from_random([0xa5; 16]),
+            not_before: at(NOW - 10),
+            not_after: at(not_after),
+        }
+        .to_tbs(self.algorithm())
+        .unwrap();
+        let signature = self.sign(tbs.as_bytes());
+        tbs.assemble(&signature).unwrap()
+    }
+}
+
+fn at(seconds: u64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+}
+
+fn domain() -> TrustDomain {
+    TrustDomain::parse("example.org").unwrap()
+}
+
+fn bundle(ca: &[u8]) -> Bundle {
+    Bundle {
+        trust_domain: domain(),
+        x509_authorities: vec![X509Authority { certificate: ca.to_vec(), tainted: false }],
+        jwt_authorities: Vec::new(),
+        refresh_hint: 0,
+        sequence_number: 1,
+    }
+}
+
+fn leaf(ca: &CaKey, issuer: &Issuer, id: &SpiffeId, dns_names: &[String], public_key: &[u8]) -> Vec<u8> {
+    let tbs = LeafTemplate {
+        spiffe_id: id,
+        public_key,
+        dns_names,
+        serial: &SerialNumber::from_random([7; 16]),
+        not_before: at(NOW - 10),
+        not_after: at(NOW + 3600),
+    }
+    .to_tbs(issuer)
+    .unwrap();
+    let signature = ca.sign(tbs.as_bytes());
+    tbs.assemble(&signature).unwrap()
+}
+
+#[test]
+fn every_ca_key_issues_leaves_that_openssl_accepts_in_strict_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    for ca in CaKey::all() {
+        // Past 2049, so that both forms of time are in the chain.
+        let root = ca.certificate(&domain(), 2_600_000_000);
+        let issuer = Issuer::from_certificate(&root, ca.algorithm()).unwrap();
+        let workload = CaKey::all().remove(0);
+        let names = ["web.example.org".to_owned(), "*.example.org".to_owned()];
+        for dns_names in [&names[..], &[]] {
+            let id = domain().with_path("/web").unwrap();
+            let leaf = leaf(&ca, &issuer, &id, dns_names, &workload.public_key());
+            let svid = X509Svid::parse(vec![leaf.clone()]).unwrap();
+            assert_eq!(svid.public_key(), workload.public_key());
+            assert_eq!(svid.serial(), [7; 16]);
+            let verified = verify_chain(svid, &bundle(&root), Purpose::Any, at(NOW)).unwrap();
+            assert_eq!(verified.id(), &id);
+
+            let (root_pem, leaf_pem) = (dir.path().join("ca.pem"), dir.path().join("leaf.pem"));
+            write_pem(&root_pem, &root);
+            write_pem(&leaf_pem, &leaf);
+            for purpose in ["sslclient", "sslserver"] {
+                let output = Command::new("openssl")
+                    .args(["verify", "-x509_strict", "-check_ss_sig", "-purpose", purpose, "-attime"])
+                    .arg(NOW.to_string())
+                    .arg("-CAfile")
+                    .args([&root_pem, &leaf_pem])
+                    .output()
+                    .unwrap();
+                assert!(output.status.success(), "{:?}: {output:?}", ca.algorithm());
+            }
+        }
+    }
+}
+
+fn write_pem(path: &std::path::Path, der: &[u8]) {
+    let pem = x509_cert::der::pem::encode_string("CERTIFICATE", x509_cert::der::pem::LineEnding::LF, der).unwrap();
+    std::fs::write(path, pem).unwrap();
+}
+
+#[test]
+fn subjects_are_those_of_spire() {
+    let ca = CaKey::all().remove(0);
+    let root = ca.certificate(&domain(), NOW + 86_400);
+    let issuer = Issuer::from_certificate(&root, ca.algorithm()).unwrap();
+    let id = domain().with_path("/web").unwrap();
+    let subject = |dns_names: &[String]| {
+        let der = leaf(&ca, &issuer, &id, dns_names, &ca.public_key());
+        Certificate::from_der(&der).unwrap().tbs_certificate().subject().to_string()
+    };
+    assert_eq!(subject(&[]), "O=SPIRE,C=US");
+    assert_eq!(subject(&["web".to_owned(), "db".to_owned()]), "CN=web,O=SPIRE,C=US");
+    assert_eq!(subject(&["a".repeat(63) + ".example.org"]), "O=SPIRE,C=US", "longer than a common name may be");
+    let ca_subject = Certificate::from_der(&root).unwrap().tbs_certificate().subject().to_string();
+    let serial = SerialNumber::from_random([0xa5; 16]).to_decimal();
+    assert_eq!(ca_subject, format!("SERIALNUMBER={serial},CN=test CA,O=Zürich,O=SPIFFE,C=US"));
+}
+
+#[test]
+fn what_would_not_be_an_svid_is_not_issued() {
+    let ca = CaKey::all().remove(0);
+    let root = ca.certificate(&domain(), NOW + 86_400);
+    let issuer = Issuer::from_certificate(&root, ca.algorithm()).unwrap();
+    assert_eq!(issuer.not_after(), at(NOW + 86_400));
+    let (id, serial, key) = (domain().with_path("/web").unwrap(), SerialNumber::from_random([1; 16]), ca.public_key());
+    let good = LeafTemplate {
+        spiffe_id: &id,
+        public_key: &key,
+        dns_names: &[],
+        serial: &serial,
+        not_before: at(NOW),
+        not_after: at(NOW + 60),
+    };
+    good.to_tbs(&issuer).unwrap();
+    let refused = |template: LeafTemplate<'_>| template.to_tbs(&issuer).unwrap_err();
+    assert_eq!(
+        refused(LeafTemplate { spiffe_id: &domain().id(), ..good.clone() }),
+        IssueError::RootPath { id: domain().id() }
+    );
+    assert_eq!(refused(LeafTemplate { not_after: at(NOW - 1), ..good.clone() }), IssueError::Validity);
+    assert_eq!(
+        refused(LeafTemplate { not_after: at(NOW + 86_401), ..good.clone() }),
+        IssueError::OutlivesIssuer { not_after: NOW + 86_401, issuer_not_after: NOW + 86_400 }
+    );
+    let names = vec!["a".to_owned(); 129];
+    assert_eq!(refused(LeafTemplate { dns_names: &names, ..good.clone() }), IssueError::TooManyDnsNames { got: 129 });
+    assert!(matches!(
+        refused(LeafTemplate { public_key: &[0x30, 0], ..good.clone() }),
+        IssueError::Malformed { what: "public key", .. }
+    ));
+    assert!(matches!(
+        refused(LeafTemplate { dns_names: &["ü".to_owned()], ..good }),
+        IssueError::Malformed { what: "DNS name", .. }
+    ));
+    let own_leaf = leaf(&ca, &issuer, &id, &[], &key);
+    assert!(matches!(
+        Issuer::from_certificate(&own_leaf, ca.algorithm()),
+        Err(IssueError::Malformed { what: "CA certificate", .. })
+    ));
+    let with_path = CaTemplate {
+        spiffe_id: &id,
+        public_key: &key,
+        country: &[],
+        organization: &[],
+        common_name: "",
+        serial: &serial,
+        not_before: at(NOW),
+        not_after: at(NOW),
+    };
+    assert_eq!(with_path.to_tbs(ca.algorithm()).unwrap_err(), IssueError::CaPath { id });
+}
