@@ -1,1 +1,23 @@
-//! Real swtpm, SoftHSM and the real programs as processes.
+//! Real components for tests: TPMs (swtpm), PKCS#11 tokens (SoftHSM) and Plastron's own programs, each as a process that the
+//! test owns and that ends with it.
+//!
+//! Every test owns what it uses: its TPM listens on a Unix socket in a directory of its own, its token lies in a directory of
+//! its own and is found by label. A tool that is not installed is a [`HarnessError::MissingTool`] that names the package;
+//! nothing is ever skipped. What this crate deliberately does not do: it links no TPM or PKCS#11 library, it parses no TPM
+//! structure, and it asserts nothing; it only starts, stops and disturbs.
+
+mod error;
+mod manufacturer;
+mod process;
+mod program;
+mod softhsm;
+mod swtpm;
+mod tool;
+
+pub use error::HarnessError;
+pub use manufacturer::Manufacturer;
+pub use process::Process;
+pub use program::{program, scratch_dir};
+pub use softhsm::{SoftHsm, in_own_process};
+pub use swtpm::{EkKind, Swtpm};
+pub use tool::tool;
