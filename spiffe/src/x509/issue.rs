@@ -409,14 +409,3 @@ pub enum IssueError {
         len: usize,
     },
 }
-
-impl SerialNumber {
-    /// From the octets that a store kept; `None` where they are no serial number of ours: empty, zero, over 20 octets, or with
-    /// leading zeros.
-    pub fn from_bytes(octets: &[u8]) -> Option<Self> {
-        match octets.first() {
-            Some(&first) if first != 0 && octets.len() <= 20 => Some(Self(octets.to_vec())),
-            _ => None,
-        }
-    }
-}

@@ -16,10 +16,13 @@ impl SerialNumber {
         Self(strip(&value.to_be_bytes()).to_vec())
     }
 
-    /// From the octets that `X509Svid::serial` gives; `None` if they are zero or more than 20.
-    pub fn from_be_bytes(octets: &[u8]) -> Option<Self> {
-        let octets = strip(octets);
-        (!octets.is_empty() && octets.len() <= Self::MAX_LEN).then(|| Self(octets.to_vec()))
+    /// From the octets that a store kept or `X509Svid::serial` gave; `None` where they are no serial number of ours: empty, zero,
+    /// over 20 octets, or with leading zeros.
+    pub fn from_bytes(octets: &[u8]) -> Option<Self> {
+        match octets.first() {
+            Some(&first) if first != 0 && octets.len() <= Self::MAX_LEN => Some(Self(octets.to_vec())),
+            _ => None,
+        }
     }
 
     /// Big-endian octets without leading zeros.
@@ -76,15 +79,15 @@ mod tests {
         for value in [1u128, 9, 10, 255, 256, 12_345_678_901_234_567_890, u128::MAX >> 1] {
             assert_eq!(SerialNumber::from_random(value.to_be_bytes()).to_decimal(), value.to_string());
         }
-        let twenty = SerialNumber::from_be_bytes(&[0xff; 20]).unwrap();
+        let twenty = SerialNumber::from_bytes(&[0xff; 20]).unwrap();
         assert_eq!(twenty.to_string(), "1461501637330902918203684832716283019655932542975");
     }
 
     #[test]
-    fn zero_and_oversize_are_refused() {
-        assert_eq!(SerialNumber::from_be_bytes(&[]), None);
-        assert_eq!(SerialNumber::from_be_bytes(&[0, 0]), None);
-        assert_eq!(SerialNumber::from_be_bytes(&[1; 21]), None);
-        assert_eq!(SerialNumber::from_be_bytes(&[0, 1]).unwrap().as_bytes(), [1]);
+    fn what_is_no_serial_number_is_refused() {
+        for octets in [&[][..], &[0], &[0, 1], &[1; 21]] {
+            assert_eq!(SerialNumber::from_bytes(octets), None);
+        }
+        assert_eq!(SerialNumber::from_bytes(&[1, 0]).unwrap().as_bytes(), [1, 0]);
     }
 }
