@@ -2,16 +2,8 @@
 //!
 //! All byte strings are the TPM's own encodings (TPM 2.0 Library, part 2), without TPM2B sizes unless said.
 
+use plastron_attestation_tcg::EkTemplate;
 use zeroize::Zeroizing;
-
-/// The endorsement-key templates that this project can enrol (TCG EK Credential Profile 2.5, annex B).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EkTemplate {
-    /// L-1: RSA-2048, SHA-256, AES-128-CFB, PolicySecret(endorsement). NV 0x01c00002.
-    L1Rsa2048,
-    /// H-3: P-384, SHA-384, AES-256-CFB, user auth set. NV 0x01c00016.
-    H3P384,
-}
 
 /// What the TPM has for an EK template.
 #[derive(Clone, Debug)]

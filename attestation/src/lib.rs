@@ -2,4 +2,5 @@
 
 mod device;
 
-pub use device::{AkBlob, EkMaterial, EkTemplate, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
+pub use device::{AkBlob, EkMaterial, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
+pub use plastron_attestation_tcg::EkTemplate;

@@ -1,1 +1,7 @@
-//! The tpm node attestor.
+//! The `tpm` node attestor: both halves.
+
+mod agent;
+mod server;
+
+pub use agent::{AkStore, AkStoreError, TpmAgentAttestor};
+pub use server::TpmNodeAttestor;

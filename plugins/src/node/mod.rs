@@ -1,9 +1,11 @@
 //! Node attestors: the server's half decides, the agent's half proves.
 
 mod agent;
+mod enrolled;
 mod server;
 
 pub use agent::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
+pub use enrolled::{EnrolledTpms, KnownTpm, Standing};
 pub use server::{
     Admission, AdmissionContext, NodeAttestor, NodeConversation, NodeStep, PresentedToken, Refusal, RefusalCode,
 };

@@ -85,6 +85,10 @@ pub struct Refusal {
     pub code: RefusalCode,
     /// Every check made until then, in order, the failed one last.
     pub records: Vec<CheckRecord>,
+    /// Path of the agent ID that the refused evidence is proven to be about; `None` until a signature proved it, and always for
+    /// attestors that can't tell. A `TpmStateRegressed` about a node puts it in quarantine; any other refusal cuts it off until
+    /// it attests again.
+    pub node: Option<String>,
 }
 
 /// What a refused peer learns; mapped to gRPC codes in one place.
