@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::KeyStoreError;
+
 /// The identifier that a store gave to a key pair: CKA_ID in a token. Random, never reused, opaque to callers.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(Vec<u8>);
@@ -51,6 +53,32 @@ impl KeyType {
             Self::EcP384 => SignatureScheme::EcdsaSha384,
             Self::Rsa2048 | Self::Rsa4096 => SignatureScheme::RsaPkcs1Sha256,
         }
+    }
+
+    /// Every store asks this before it signs: the scheme goes with the key, and the digest has the scheme's length.
+    pub fn check(self, scheme: SignatureScheme, digest: &[u8]) -> Result<(), KeyStoreError> {
+        let fits = match scheme {
+            SignatureScheme::EcdsaSha256 => self == Self::EcP256,
+            SignatureScheme::EcdsaSha384 => self == Self::EcP384,
+            SignatureScheme::RsaPkcs1Sha256 | SignatureScheme::RsaPkcs1Sha512 => {
+                matches!(self, Self::Rsa2048 | Self::Rsa4096)
+            }
+        };
+        if !fits {
+            return Err(KeyStoreError::WrongScheme { key_type: self, scheme });
+        }
+        let (expected, got) = (scheme.digest_len(), digest.len());
+        if got != expected {
+            return Err(KeyStoreError::WrongDigestLength { scheme, expected, got });
+        }
+        Ok(())
+    }
+
+    /// The key type of a name in a configuration.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::EcP256, Self::EcP384, Self::Rsa2048, Self::Rsa4096]
+            .into_iter()
+            .find(|key_type| key_type.as_str() == name)
     }
 
     /// The name in SPIRE's configuration (`ca_key_type`).
