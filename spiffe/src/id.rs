@@ -105,6 +105,12 @@ impl SpiffeId {
         &self.text
     }
 
+    /// Whether the path is `/spire` or below it: IDs of servers and agents, which no registration entry may grant.
+    pub fn is_reserved(&self) -> bool {
+        let path = self.path();
+        path == "/spire" || path.starts_with("/spire/")
+    }
+
     /// Whether this ID names the trust domain itself.
     pub fn is_trust_domain(&self) -> bool {
         self.path().is_empty()

@@ -2,22 +2,20 @@
 //!
 //! Only the public key, URI SANs and DNS SANs are read; the subject and everything else that a request asks for is ignored.
 
-use der::asn1::{BitStringRef, UintRef};
+use der::asn1::BitStringRef;
 use der::{Decode, Encode, Reader, SliceReader};
-use rustls_pki_types::SignatureVerificationAlgorithm;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::request::{CertReqInfo, ExtensionReq};
 
 use super::MAX_DNS_NAMES;
+use crate::key::{KeyError, PublicKey, is_algorithm};
 
 /// Longest request, in bytes: an RSA-8192 key with signature, and SANs up to their limits, fit twice.
 pub const MAX_CSR_LEN: usize = 16 * 1024;
 /// Most URI SANs in a request. An SVID has one; a few more are read so that the refusal can name their number.
 pub const MAX_CSR_URIS: usize = 16;
-/// Range of RSA moduli, in bits: below, keys are weak; above, verifying them is a denial of service.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// A request whose own signature was verified, so its sender holds the private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +51,11 @@ pub enum CsrError {
     #[error("CSR signature verification failed")]
     Signature,
     /// A key that SVIDs may not have.
-    #[error("unsupported CSR key: {reason}")]
-    UnsupportedKey {
-        /// Type or size.
-        reason: String,
-    },
+    #[error("the CSR's key can't be certified")]
+    UnsupportedKey(#[from] KeyError),
+    /// A signature algorithm that is unknown, weak, or not one of the key's.
+    #[error("unsupported CSR signature algorithm for its key")]
+    UnsupportedSignature,
 }
 
 impl From<der::Error> for CsrError {
@@ -75,21 +73,18 @@ pub fn verify_csr(der: &[u8]) -> Result<VerifiedCsr, CsrError> {
         .sequence(|body| Ok::<_, der::Error>((body.tlv_bytes()?, body.tlv_bytes()?, BitStringRef::decode(body)?)))?;
     reader.finish()?;
     let info = CertReqInfo::from_der(signed)?;
-    let (key_algorithm, key) = (info.public_key.algorithm.to_der()?, info.public_key.subject_public_key.as_bytes());
-    let key =
-        key.ok_or_else(|| CsrError::Malformed { reason: "public key is not a whole number of bytes".to_owned() })?;
-    let candidates = algorithms_of_key(&key_algorithm, key)?;
+    let public_key = info.public_key.to_der()?;
+    let key = PublicKey::parse(&public_key)?;
     let signature = signature
         .as_bytes()
         .ok_or_else(|| CsrError::Malformed { reason: "signature is not a whole number of bytes".to_owned() })?;
-    candidates
-        .into_iter()
-        .find(|candidate| same_algorithm(candidate.signature_alg_id().as_ref(), algorithm))
-        .ok_or_else(|| CsrError::UnsupportedKey { reason: "unknown signature algorithm for this key".to_owned() })?
-        .verify_signature(key, signed, signature)
+    key.verification_algorithms()
+        .find(|candidate| is_algorithm(&candidate.signature_alg_id(), algorithm))
+        .ok_or(CsrError::UnsupportedSignature)?
+        .verify_signature(key.bits, signed, signature)
         .map_err(|_| CsrError::Signature)?;
     let (uris, dns_names) = names(&info)?;
-    Ok(VerifiedCsr { public_key: info.public_key.to_der()?, uris, dns_names })
+    Ok(VerifiedCsr { public_key, uris, dns_names })
 }
 
 fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), CsrError> {
@@ -97,41 +92,6 @@ fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), CsrError> {
         return Err(CsrError::TooLarge { what, got, limit });
     }
     Ok(())
-}
-
-/// `value` is the content of an AlgorithmIdentifier, `der` a whole one.
-fn same_algorithm(value: &[u8], der: &[u8]) -> bool {
-    super::tlv::tlv(super::tlv::SEQUENCE, &[value]) == der
-}
-
-/// What a certificate's key may be, a request's key may be: the algorithms with which we verify certificates.
-fn algorithms_of_key(
-    key_algorithm: &[u8],
-    key: &[u8],
-) -> Result<Vec<&'static dyn SignatureVerificationAlgorithm>, CsrError> {
-    let known: Vec<_> = webpki::ALL_VERIFICATION_ALGS
-        .iter()
-        .copied()
-        .filter(|known| same_algorithm(known.public_key_alg_id().as_ref(), key_algorithm))
-        .collect();
-    let Some(first) = known.first() else {
-        return Err(CsrError::UnsupportedKey { reason: "not P-256, P-384, P-521, RSA or Ed25519".to_owned() });
-    };
-    if first.public_key_alg_id() == rustls_pki_types::alg_id::RSA_ENCRYPTION {
-        let mut reader = SliceReader::new(key)?;
-        let modulus = reader.sequence(|body| {
-            let modulus = UintRef::decode(body)?;
-            UintRef::decode(body)?;
-            Ok::<_, der::Error>(modulus)
-        })?;
-        reader.finish()?;
-        let leading = modulus.as_bytes().first().map_or(0, |octet| octet.leading_zeros());
-        let bits = (modulus.as_bytes().len() * 8).saturating_sub(usize::try_from(leading).unwrap_or(usize::MAX));
-        if !RSA_BITS.contains(&bits) {
-            return Err(CsrError::UnsupportedKey { reason: format!("RSA modulus of {bits} bits") });
-        }
-    }
-    Ok(known)
 }
 
 fn names(info: &CertReqInfo) -> Result<(Vec<String>, Vec<String>), CsrError> {

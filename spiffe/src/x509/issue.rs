@@ -22,11 +22,11 @@ use x509_cert::ext::pkix::{
 };
 use x509_cert::name::Name;
 
-use super::tlv::{
-    BIT_STRING, OCTET_STRING, PRINTABLE_STRING, SEQUENCE, SET, UTF8_STRING, explicit, implicit, positive_integer, tlv,
-};
 use super::{MAX_CERTIFICATE_LEN, MAX_DNS_NAMES, SerialNumber};
 use crate::SpiffeId;
+use crate::tlv::{
+    BIT_STRING, OCTET_STRING, PRINTABLE_STRING, SEQUENCE, SET, UTF8_STRING, explicit, implicit, positive_integer, tlv,
+};
 
 /// ub-common-name of RFC 5280, appendix A.1: a longer first DNS name stays out of the subject.
 const MAX_COMMON_NAME_LEN: usize = 64;

@@ -3,7 +3,6 @@
 mod csr;
 mod issue;
 mod serial;
-mod tlv;
 mod validate;
 mod verify;
 

@@ -1,25 +1,25 @@
 //! Writes DER by concatenation (X.690, section 10.1). Only certificates that we issue are built with it: it encodes and never parses.
 
-pub(super) const SEQUENCE: u8 = 0x30;
-pub(super) const SET: u8 = 0x31;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const BIT_STRING: u8 = 0x03;
-pub(super) const PRINTABLE_STRING: u8 = 0x13;
-pub(super) const UTF8_STRING: u8 = 0x0c;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const PRINTABLE_STRING: u8 = 0x13;
+pub(crate) const UTF8_STRING: u8 = 0x0c;
 
 /// `[n] EXPLICIT`.
-pub(super) const fn explicit(n: u8) -> u8 {
+pub(crate) const fn explicit(n: u8) -> u8 {
     0xa0 | n
 }
 
 /// `[n] IMPLICIT` of a primitive type.
-pub(super) const fn implicit(n: u8) -> u8 {
+pub(crate) const fn implicit(n: u8) -> u8 {
     0x80 | n
 }
 
 /// One element whose value is the parts one after the other.
-pub(super) fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = Vec::with_capacity(len + 10);
     out.push(tag);
@@ -44,7 +44,7 @@ fn push_len(out: &mut Vec<u8>, len: usize) {
 }
 
 /// A positive INTEGER from big-endian octets.
-pub(super) fn positive_integer(octets: &[u8]) -> Vec<u8> {
+pub(crate) fn positive_integer(octets: &[u8]) -> Vec<u8> {
     match octets.first() {
         Some(first) if *first < 0x80 => tlv(INTEGER, &[octets]),
         _ => tlv(INTEGER, &[&[0], octets]),
