@@ -6,19 +6,39 @@
 //!
 //! What this crate deliberately does not do: it opens no connection, chooses no attestor, and knows no JWT-SVIDs yet.
 
+mod agent;
 mod agent_svid;
+mod attest;
+mod cache;
 mod clock;
+mod csr;
+mod enrol;
 mod identity;
+mod issued;
 mod key;
+mod key_file;
+mod persist;
+mod private_file;
+mod report;
+mod rotate;
+mod schedule;
+mod sign;
 mod snapshot;
+mod standing;
 mod subscription;
+mod sync;
 pub mod upstream;
 mod workload;
 
+pub use agent::{Agent, AgentError, Settings};
 pub use agent_svid::AgentSvid;
+pub use attest::AttestError;
 pub use clock::Clock;
+pub use csr::CsrBuildError;
 pub use identity::Identity;
-pub use key::PrivateKey;
+pub use issued::IssuedError;
+pub use key::{KeyError, PrivateKey, SvidKeyType};
+pub use persist::{DataDir, KeyCustody, PersistError};
 pub use snapshot::Publisher;
 pub use subscription::{
     BundleSet, BundleSubscription, Subscription, WorkloadIdentities, WorkloadState, WorkloadUpdate,

@@ -1,0 +1,111 @@
+//! The agent as a whole: enrol, then keep its own SVID and its workloads' SVIDs fresh until something ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use plastron_plugins::node::AgentNodeAttestor;
+use plastron_spiffe::{SpiffeId, TrustDomain};
+
+use crate::attest::AttestError;
+use crate::persist::{DataDir, PersistError};
+use crate::snapshot::Publisher;
+use crate::standing::Standing;
+use crate::sync::Synchroniser;
+use crate::upstream::{AgentDenial, ServerTrust, Upstream};
+use crate::{Clock, SvidKeyType, WorkloadIdentities, enrol, rotate};
+
+/// What the configuration decides.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The agent's trust domain.
+    pub trust_domain: TrustDomain,
+    /// Whom to believe before there is a bundle from the server.
+    pub bootstrap: ServerTrust,
+    /// How often entries and bundles are synchronised.
+    pub sync_interval: Duration,
+    /// Most workload SVIDs kept without a workload that asks for them.
+    pub x509_svid_cache_max_size: usize,
+    /// Type of workload keys.
+    pub workload_key_type: SvidKeyType,
+    /// The agent's version, for the server.
+    pub version: String,
+}
+
+/// What the agent works with.
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) upstream: Arc<dyn Upstream>,
+    pub(crate) attestor: Arc<dyn AgentNodeAttestor>,
+    pub(crate) data: DataDir,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// An agent that does not run yet.
+pub struct Agent {
+    parts: Parts,
+    publisher: Publisher,
+}
+
+impl Agent {
+    /// Puts the agent together. What workloads may have appears in the second value as soon as the agent runs.
+    pub fn new(
+        settings: Settings,
+        upstream: Arc<dyn Upstream>,
+        attestor: Arc<dyn AgentNodeAttestor>,
+        data: DataDir,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, WorkloadIdentities) {
+        let (publisher, identities) = Publisher::new();
+        (Self { parts: Parts { settings, upstream, attestor, data, clock }, publisher }, identities)
+    }
+
+    /// Runs until the agent has to end, and says why. Dropping the future stops it at any await; nothing is lost by that.
+    pub async fn run(self) -> AgentError {
+        let Self { parts, publisher } = self;
+        let caller = match enrol::enrol(&parts).await {
+            Ok(caller) => caller,
+            Err(error) => return error,
+        };
+        let (standing, denials) = Standing::new(caller);
+        let synchroniser = Synchroniser::new(&parts, &standing, publisher);
+        tokio::select! {
+            error = rotate::keep_identity(&parts, &standing, denials) => error,
+            never = synchroniser.run() => match never {},
+        }
+    }
+}
+
+/// Why an agent ends by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The server refused the node's first attestation, or our own half could not answer for good.
+    #[error("node attestation was refused; the server's audit log names the check that failed")]
+    AttestationRefused(#[source] AttestError),
+    /// An operator banned it. Its SVID was removed.
+    #[error("{agent_id} is banned; its SVID was removed")]
+    Banned {
+        /// The agent's ID.
+        agent_id: SpiffeId,
+    },
+    /// The server no longer knows an agent that can't attest again by itself. Its SVID was removed.
+    #[error(
+        "the server denies {agent_id} ({reason}) and its attestor can't attest again; give it a new join token and start it"
+    )]
+    Denied {
+        /// The agent's ID.
+        agent_id: SpiffeId,
+        /// The server's reason.
+        reason: AgentDenial,
+    },
+    /// The SVID of an agent that can't attest again ran out before the server could renew it. It was removed.
+    #[error(
+        "the SVID of {agent_id} expired before it could be renewed and its attestor can't attest again; give it a new join token and start it"
+    )]
+    Expired {
+        /// The agent's ID.
+        agent_id: SpiffeId,
+    },
+    /// The data directory does not work.
+    #[error("the agent can't keep its state")]
+    Persist(#[from] PersistError),
+}

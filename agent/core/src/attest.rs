@@ -1,0 +1,147 @@
+//! One node attestation, or one renewal, from a fresh key to an SVID in use (SPIRE: `pkg/agent/attestor/node`, `pkg/agent/svid`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use plastron_plugins::node::AgentContext;
+use plastron_spiffe::Bundle;
+
+use crate::agent::Parts;
+use crate::csr::{CsrBuildError, sign_csr};
+use crate::issued::{IssuedError, check_agent_svid, check_bundle};
+use crate::key::{KeyError, KeyPair, SvidKeyType};
+use crate::persist::PersistError;
+use crate::report::Chain;
+use crate::upstream::{AgentDenial, Caller, NodeAttestation, ServerTrust, UpstreamError};
+use crate::{AgentSvid, PrivateKey};
+
+/// How long a whole attestation may take. A slow discrete TPM needs up to a minute to make an RSA endorsement key, and each RPC has
+/// its own, shorter limit.
+const ATTESTATION_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Attests with a fresh key. The present SVID and its key stay as they are until this returns.
+pub(crate) async fn attest(
+    parts: &Parts,
+    trust: &ServerTrust,
+    current: Option<&AgentSvid>,
+) -> Result<Caller, AttestError> {
+    let Parts { settings, upstream, attestor, data, clock } = parts;
+    let request = NewKey::stage(parts, current)?;
+    let context = AgentContext {
+        trust_domain: settings.trust_domain.clone(),
+        svid_public_key: Arc::from(request.public_key.as_slice()),
+    };
+    let mut conversation = attestor.begin(context);
+    let attestation = NodeAttestation { kind: attestor.name(), conversation: conversation.as_mut() };
+    let result = tokio::time::timeout(ATTESTATION_TIMEOUT, upstream.attest(trust, attestation, &request.csr))
+        .await
+        .map_err(|_| AttestError::TimedOut)??;
+
+    check_bundle(&result.bundle, &settings.trust_domain)?;
+    let svid =
+        check_agent_svid(result.chain, &settings.trust_domain, None, &request.public_key, &result.bundle, clock.now())?;
+    let svid = AgentSvid { svid, private_key: request.private_key, reattestable: result.reattestable };
+    data.save(Some(&svid), &result.bundle)?;
+    if let Err(error) = conversation.admitted().await {
+        tracing::error!(error = %Chain(&error), "Node attestor can't keep what it learnt; the next attestation starts afresh");
+    }
+    tracing::info!(
+        spiffe_id = %svid.id(), reattestable = svid.reattestable, node_attestor_type = attestor.name(),
+        "Node attestation was successful"
+    );
+    if let Some(before) = current.filter(|before| before.id() != svid.id()) {
+        tracing::warn!(before = %before.id(), now = %svid.id(), "The server gave this agent another SPIFFE ID");
+    }
+    Ok(Caller { svid: Arc::new(svid), bundle: Arc::new(result.bundle) })
+}
+
+/// Renews the SVID of an agent that can't attest again, with a fresh key, on the strength of the present one.
+pub(crate) async fn renew(parts: &Parts, current: &Caller) -> Result<Caller, AttestError> {
+    let Parts { settings, upstream, attestor: _, data, clock } = parts;
+    let request = NewKey::stage(parts, Some(&current.svid))?;
+    let chain = upstream.renew(current, &request.csr).await?;
+    let svid = check_agent_svid(
+        chain,
+        &settings.trust_domain,
+        Some(current.svid.id()),
+        &request.public_key,
+        &current.bundle,
+        clock.now(),
+    )?;
+    let svid = AgentSvid { svid, private_key: request.private_key, reattestable: current.svid.reattestable };
+    data.save(Some(&svid), &current.bundle)?;
+    Ok(Caller { svid: Arc::new(svid), bundle: Arc::clone(&current.bundle) })
+}
+
+/// Which authorities to believe when attesting: those that the server gave last, unless all of them have expired. Then only the
+/// configured ones can still help a node that was off for longer than its CA lived.
+pub(crate) fn trust(parts: &Parts, last: Option<&Arc<Bundle>>) -> ServerTrust {
+    let now = parts.clock.now().as_secs();
+    match last {
+        Some(bundle) if has_live_authority(bundle, now) => ServerTrust::Bundle(Arc::clone(bundle)),
+        _ => parts.settings.bootstrap.clone(),
+    }
+}
+
+fn has_live_authority(bundle: &Bundle, now: u64) -> bool {
+    use der::Decode as _;
+    bundle.x509_authorities.iter().any(|authority| {
+        x509_cert::Certificate::from_der(&authority.certificate).is_ok_and(|certificate| {
+            certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs() > now
+        })
+    })
+}
+
+/// A key of ours on its way to an SVID.
+struct NewKey {
+    private_key: Arc<PrivateKey>,
+    public_key: Vec<u8>,
+    csr: Vec<u8>,
+}
+
+impl NewKey {
+    fn stage(parts: &Parts, current: Option<&AgentSvid>) -> Result<Self, AttestError> {
+        let key = KeyPair::generate(SvidKeyType::EcP256)?;
+        let csr = sign_csr(&key, None)?;
+        parts.data.stage_key(&key, current.map(|current| current.svid.public_key()))?;
+        Ok(Self { private_key: Arc::clone(key.private_key()), public_key: key.public_key().to_vec(), csr })
+    }
+}
+
+/// Why an attestation or renewal brought no SVID.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    /// The server, or the way to it, failed.
+    #[error("failed to attest")]
+    Upstream(#[from] UpstreamError),
+    /// Too slow as a whole.
+    #[error("node attestation took longer than {} s", ATTESTATION_TIMEOUT.as_secs())]
+    TimedOut,
+    /// What the server issued is not acceptable.
+    #[error("what the server issued is not acceptable")]
+    Issued(#[from] IssuedError),
+    /// No key could be made.
+    #[error("can't make the agent's key")]
+    Key(#[from] KeyError),
+    /// No CSR could be made.
+    #[error("can't make the agent's CSR")]
+    Csr(#[from] CsrBuildError),
+    /// The new state can't be kept.
+    #[error("can't keep the agent's new SVID")]
+    Persist(#[from] PersistError),
+}
+
+impl AttestError {
+    /// Whether the server said no, as opposed to not being able to say yes.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Upstream(UpstreamError::PermissionDenied { .. } | UpstreamError::AgentDenied { .. }))
+    }
+
+    /// The server's reason, where it gave one.
+    pub(crate) fn denial(&self) -> Option<AgentDenial> {
+        match self {
+            Self::Upstream(UpstreamError::AgentDenied { reason, .. }) => Some(*reason),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Which entries the agent may serve, which of them have an SVID, and which need one next. Bookkeeping only: no I/O, no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::Identity;
+use crate::upstream::{AuthorizedEntry, EntryRevision, EntrySync, KnownEntries};
+
+/// First and longest delay after the server refused an SVID for one entry, in seconds.
+const FIRST_REFUSAL_DELAY: u64 = 5;
+const LONGEST_REFUSAL_DELAY: u64 = 300;
+
+/// How much an entry is wanted by workloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// A live subscription matches it.
+    pub(crate) now: bool,
+    /// Larger for what matched more recently; 0 for never.
+    pub(crate) last: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Cache {
+    entries: BTreeMap<Arc<str>, Held>,
+    capacity: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    entry: Arc<AuthorizedEntry>,
+    identity: Option<Arc<Identity>>,
+    /// Unix seconds; meaningful with an identity.
+    renew_at: u64,
+    /// The identity was issued before the entry changed.
+    outdated: bool,
+    refusals: u32,
+    /// Unix seconds.
+    retry_at: u64,
+}
+
+impl Held {
+    fn new(entry: AuthorizedEntry) -> Self {
+        Self { entry: Arc::new(entry), identity: None, renew_at: 0, outdated: false, refusals: 0, retry_at: 0 }
+    }
+
+    fn is_due(&self, now: u64) -> bool {
+        let needs = self.identity.is_none() || self.outdated || self.renew_at <= now;
+        needs && self.retry_at <= now
+    }
+}
+
+impl Cache {
+    /// `capacity`: most SVIDs held beyond those that workloads want at this moment.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { entries: BTreeMap::new(), capacity }
+    }
+
+    pub(crate) fn known(&self) -> KnownEntries {
+        self.entries
+            .iter()
+            .map(|(id, held)| {
+                let AuthorizedEntry { revision, created_at, .. } = *held.entry;
+                (Arc::clone(id), EntryRevision { revision, created_at })
+            })
+            .collect()
+    }
+
+    /// Takes over what the server authorises; whether anything changed.
+    pub(crate) fn apply(&mut self, sync: EntrySync) -> bool {
+        let EntrySync { authorized, entries } = sync;
+        let before = self.entries.len();
+        self.entries.retain(|id, held| {
+            let stays = authorized.contains(id);
+            if !stays {
+                tracing::debug!(entry = %id, spiffe_id = %held.entry.spiffe_id, "Entry removed");
+            }
+            stays
+        });
+        let mut changed = self.entries.len() != before;
+        for entry in entries {
+            changed |= self.put(entry);
+        }
+        changed
+    }
+
+    fn put(&mut self, entry: AuthorizedEntry) -> bool {
+        let Some(held) = self.entries.get_mut(&entry.id) else {
+            tracing::debug!(entry = %entry.id, spiffe_id = %entry.spiffe_id, "Entry created");
+            self.entries.insert(Arc::clone(&entry.id), Held::new(entry));
+            return true;
+        };
+        if *held.entry == entry {
+            return false;
+        }
+        tracing::debug!(entry = %entry.id, spiffe_id = %entry.spiffe_id, "Entry updated");
+        let same_subject = held.entry.spiffe_id == entry.spiffe_id && held.entry.created_at == entry.created_at;
+        let identity = held.identity.take().filter(|_| same_subject).map(|identity| {
+            if identity.hint == entry.hint {
+                return identity;
+            }
+            Arc::new(Identity {
+                entry_id: Arc::clone(&identity.entry_id),
+                spiffe_id: identity.spiffe_id.clone(),
+                hint: entry.hint.clone(),
+                entry_created_at: identity.entry_created_at,
+                svid: Arc::clone(&identity.svid),
+                private_key: Arc::clone(&identity.private_key),
+            })
+        });
+        let outdated = identity.is_some() && (held.outdated || held.entry.revision != entry.revision);
+        *held = Held { identity, outdated, renew_at: held.renew_at, ..Held::new(entry) };
+        true
+    }
+
+    /// Forgets everything; whether there was anything.
+    pub(crate) fn clear(&mut self) -> bool {
+        let had = !self.entries.is_empty();
+        self.entries.clear();
+        had
+    }
+
+    /// Drops SVIDs that expired; whether there were any.
+    pub(crate) fn drop_expired(&mut self, now: u64) -> bool {
+        self.drop_identities(|held, identity| {
+            let expired = identity.svid.not_after() <= now;
+            if expired {
+                tracing::warn!(entry = %held.id, spiffe_id = %held.spiffe_id, "X509-SVID expired before it could be renewed");
+            }
+            expired
+        })
+    }
+
+    fn drop_identities(&mut self, mut goes: impl FnMut(&AuthorizedEntry, &Identity) -> bool) -> bool {
+        let mut dropped = false;
+        for held in self.entries.values_mut() {
+            if held.identity.as_ref().is_some_and(|identity| goes(&held.entry, identity)) {
+                held.identity = None;
+                held.outdated = false;
+                dropped = true;
+            }
+        }
+        dropped
+    }
+
+    /// Entries that need an SVID now, most urgent first: what workloads wait for, then by remaining life.
+    pub(crate) fn due(&self, now: u64, wanted: &dyn Fn(&str) -> Wanted) -> Vec<Arc<AuthorizedEntry>> {
+        let kept = self.kept(wanted);
+        let mut due: Vec<&Held> = self
+            .entries
+            .iter()
+            .filter(|(id, held)| held.is_due(now) && kept.contains(*id))
+            .map(|(_, held)| held)
+            .collect();
+        due.sort_by_cached_key(|held| {
+            let expires_at = held.identity.as_ref().map_or(0, |identity| identity.svid.not_after());
+            let waits = held.identity.is_none() && wanted(&held.entry.id).now;
+            (!waits, held.identity.is_none(), expires_at)
+        });
+        due.into_iter().map(|held| Arc::clone(&held.entry)).collect()
+    }
+
+    /// Drops the SVIDs that no one has wanted for longest where there are too many; whether there were any.
+    pub(crate) fn evict(&mut self, wanted: &dyn Fn(&str) -> Wanted) -> bool {
+        let kept = self.kept(wanted);
+        self.drop_identities(|entry, _| !kept.contains(&entry.id))
+    }
+
+    /// Entries whose SVIDs are to be held: all that workloads want now, then the most recently wanted ones up to the capacity.
+    fn kept(&self, wanted: &dyn Fn(&str) -> Wanted) -> BTreeSet<Arc<str>> {
+        let mut kept = BTreeSet::new();
+        let mut others = Vec::new();
+        for (id, held) in self.entries.iter().filter(|(_, held)| !held.entry.store_svid) {
+            let wanted = wanted(id);
+            if wanted.now {
+                kept.insert(Arc::clone(id));
+            } else if !held.entry.disable_x509_svid_prefetch {
+                others.push((wanted.last, held.identity.is_some(), id));
+            }
+        }
+        let room = self.capacity.saturating_sub(kept.len());
+        if others.len() > room {
+            others.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)).then_with(|| a.2.cmp(b.2)));
+        }
+        kept.extend(others.into_iter().take(room).map(|(_, _, id)| Arc::clone(id)));
+        kept
+    }
+
+    /// An SVID came in; it is renewed at `renew_at`, in Unix seconds.
+    pub(crate) fn issued(&mut self, identity: Identity, renew_at: u64) {
+        if let Some(held) = self.entries.get_mut(&identity.entry_id) {
+            held.identity = Some(Arc::new(identity));
+            held.renew_at = renew_at;
+            held.outdated = false;
+            held.refusals = 0;
+            held.retry_at = 0;
+        }
+    }
+
+    /// The server issues none for this entry: ask again later. The present SVID stays until it expires.
+    pub(crate) fn refused(&mut self, id: &str, now: u64) {
+        if let Some(held) = self.entries.get_mut(id) {
+            let delay = FIRST_REFUSAL_DELAY.saturating_mul(1 << held.refusals.min(16)).min(LONGEST_REFUSAL_DELAY);
+            held.refusals = held.refusals.saturating_add(1);
+            held.retry_at = now.saturating_add(delay);
+        }
+    }
+
+    /// When the next renewal is due, in Unix seconds.
+    pub(crate) fn next_renewal(&self) -> Option<u64> {
+        self.entries.values().filter(|held| held.identity.is_some()).map(|held| held.renew_at.max(held.retry_at)).min()
+    }
+
+    /// What workloads may be given.
+    pub(crate) fn served(&self) -> Vec<(Arc<AuthorizedEntry>, Option<Arc<Identity>>)> {
+        self.entries
+            .values()
+            .filter(|held| !held.entry.store_svid)
+            .map(|held| (Arc::clone(&held.entry), held.identity.clone()))
+            .collect()
+    }
+
+    /// Foreign trust domains whose bundles workloads need.
+    pub(crate) fn federated(&self) -> BTreeSet<plastron_spiffe::TrustDomain> {
+        self.entries.values().flat_map(|held| held.entry.federates_with.iter().cloned()).collect()
+    }
+}

@@ -1,0 +1,147 @@
+//! Keeps the agent's own SVID fresh, and reacts when the server denies the agent (SPIRE: `pkg/agent/svid/rotator.go`, `pkg/common/nodeutil`).
+//!
+//! At half-life, or when denied: a new attestation where the attestor can attest again, else RenewAgent. Failures keep the present
+//! SVID and try again with back-off; only a ban, or the end of what can't be renewed, ends the agent.
+
+use tokio::sync::mpsc;
+
+use crate::agent::{AgentError, Parts};
+use crate::attest::{self, AttestError};
+use crate::enrol::{FIRST_RETRY, LONGEST_RETRY, millis};
+use crate::report::Chain;
+use crate::schedule::{Backoff, renewal_point, sleep_until};
+use crate::standing::{Denial, Standing};
+use crate::upstream::{AgentDenial, Caller};
+
+/// What a denial calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reaction {
+    /// Attest again with the hardware that does not forget.
+    Attest,
+    /// Remove the SVID and end: only a person can help.
+    Stop,
+}
+
+fn reaction(reason: AgentDenial, reattestable: bool) -> Reaction {
+    match reason {
+        AgentDenial::Banned => Reaction::Stop,
+        AgentDenial::Expired | AgentDenial::NotAttested | AgentDenial::NotActive | AgentDenial::MustReattest => {
+            if reattestable {
+                Reaction::Attest
+            } else {
+                Reaction::Stop
+            }
+        }
+    }
+}
+
+/// Runs until the agent has to end.
+pub(crate) async fn keep_identity(
+    parts: &Parts,
+    standing: &Standing,
+    mut denials: mpsc::Receiver<Denial>,
+) -> AgentError {
+    let first = standing.caller().svid;
+    let mut due = renewal_point(first.svid.not_before(), first.svid.not_after());
+    drop(first);
+    let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
+    let mut denied = false;
+    loop {
+        let denial = tokio::select! {
+            () = sleep_until(parts.clock.as_ref(), due) => None,
+            Some(denial) = denials.recv() => Some(denial),
+        };
+        let caller = standing.caller();
+        if let Some(Denial { reason, svid }) = denial {
+            if !std::sync::Arc::ptr_eq(&svid, &caller.svid) {
+                continue;
+            }
+            tracing::warn!(spiffe_id = %svid.id(), %reason, "The server denies this agent");
+            if reaction(reason, svid.reattestable) == Reaction::Stop {
+                return stop(parts, &caller, reason);
+            }
+            if denied {
+                continue;
+            }
+            denied = true;
+        }
+        match fresh_svid(parts, &caller).await {
+            Ok(fresh) => {
+                tracing::info!(
+                    spiffe_id = %fresh.svid.id(), expires_at = fresh.svid.svid.not_after(), "Successfully rotated agent SVID"
+                );
+                due = renewal_point(parts.clock.now().as_secs(), fresh.svid.svid.not_after());
+                backoff.reset();
+                denied = false;
+                standing.renewed(fresh);
+            }
+            Err(error) => {
+                if let Some(reason) = error.denial()
+                    && reaction(reason, caller.svid.reattestable) == Reaction::Stop
+                {
+                    return stop(parts, &caller, reason);
+                }
+                let now = parts.clock.now().as_secs();
+                let expired = caller.svid.svid.not_after() <= now;
+                if expired && !caller.svid.reattestable {
+                    return forget(parts, &caller, AgentError::Expired { agent_id: caller.svid.id().clone() });
+                }
+                if error.is_refusal() && (denied || expired) {
+                    standing.cut_off();
+                }
+                let delay = backoff.next();
+                tracing::error!(
+                    spiffe_id = %caller.svid.id(), error = %Chain(&error), retry_in_ms = millis(delay), "Failed to rotate agent SVID"
+                );
+                due = now.saturating_add(delay.as_secs().max(1));
+            }
+        }
+    }
+}
+
+async fn fresh_svid(parts: &Parts, caller: &Caller) -> Result<Caller, AttestError> {
+    if caller.svid.reattestable {
+        tracing::info!(spiffe_id = %caller.svid.id(), "Reattesting node");
+        attest::attest(parts, &attest::trust(parts, Some(&caller.bundle)), Some(&caller.svid)).await
+    } else {
+        tracing::info!(spiffe_id = %caller.svid.id(), "Rotating agent SVID");
+        attest::renew(parts, caller).await
+    }
+}
+
+fn stop(parts: &Parts, caller: &Caller, reason: AgentDenial) -> AgentError {
+    let agent_id = caller.svid.id().clone();
+    if reason == AgentDenial::Banned {
+        tracing::warn!(spiffe_id = %agent_id, "Agent is banned: removing SVID and shutting down");
+        return forget(parts, caller, AgentError::Banned { agent_id });
+    }
+    tracing::warn!(spiffe_id = %agent_id, %reason, "Agent needs to attest again but can't: removing SVID and shutting down");
+    forget(parts, caller, AgentError::Denied { agent_id, reason })
+}
+
+/// Removes the stored SVID and keeps the bundle, so that the next start attests to the right server.
+fn forget(parts: &Parts, caller: &Caller, why: AgentError) -> AgentError {
+    match parts.data.save(None, &caller.bundle) {
+        Ok(()) => why,
+        Err(error) => {
+            tracing::error!(error = %Chain(&why), "The agent ends");
+            AgentError::Persist(error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_ban_stops_an_agent_that_can_attest_again() {
+        use AgentDenial::*;
+        for reason in [Expired, NotAttested, NotActive, MustReattest] {
+            assert_eq!(reaction(reason, true), Reaction::Attest, "{reason}");
+            assert_eq!(reaction(reason, false), Reaction::Stop, "{reason}");
+        }
+        assert_eq!(reaction(Banned, true), Reaction::Stop);
+        assert_eq!(reaction(Banned, false), Reaction::Stop);
+    }
+}

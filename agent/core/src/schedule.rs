@@ -1,0 +1,103 @@
+//! When something is done next: the renewal point of an SVID, back-off with jitter, waiting for a wall-clock time.
+//!
+//! Renewal at half-life ±10 % is SPIRE's (`pkg/common/rotationutil`). Jitter keeps a site that powers up at once from asking at once.
+
+use std::time::Duration;
+
+use crate::Clock;
+
+/// Longest uninterrupted sleep while waiting for a wall-clock time: the clock may be set, or the machine may have been suspended.
+const LONGEST_NAP: Duration = Duration::from_secs(30);
+
+/// When to renew what is valid from `from` until `not_after`, in Unix seconds: at half-life ±10 %.
+pub(crate) fn renewal_point(from: u64, not_after: u64) -> u64 {
+    let half = not_after.saturating_sub(from) / 2;
+    from.saturating_add(half.saturating_mul(900 + random_up_to(200)) / 1000)
+}
+
+/// A duration ±10 %.
+pub(crate) fn jittered(duration: Duration) -> Duration {
+    scale(duration, 900 + random_up_to(200))
+}
+
+/// Waits until the wall clock shows `at`, in Unix seconds, however it gets there.
+pub(crate) async fn sleep_until(clock: &dyn Clock, at: u64) {
+    loop {
+        let left = at.saturating_sub(clock.now().as_secs());
+        if left == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(left).min(LONGEST_NAP)).await;
+    }
+}
+
+/// Doubling delays ±25 %.
+pub(crate) struct Backoff {
+    first: Duration,
+    longest: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest: longest.max(first), failures: 0 }
+    }
+
+    /// The delay after one more failure.
+    pub(crate) fn next(&mut self) -> Duration {
+        let delay = self.first.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.longest);
+        self.failures = self.failures.saturating_add(1).min(31);
+        scale(delay, 750 + random_up_to(500))
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+fn scale(duration: Duration, thousandths: u64) -> Duration {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(millis.saturating_mul(thousandths) / 1000)
+}
+
+/// 0 to `bound`; the middle where the system has no randomness, since jitter is no secret.
+fn random_up_to(bound: u64) -> u64 {
+    let mut bytes = [0; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes) % (bound + 1),
+        Err(_) => bound / 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewal_is_at_half_life_within_a_tenth() {
+        for _ in 0..1000 {
+            let at = renewal_point(1000, 4600);
+            assert!((1000 + 1620..=1000 + 1980).contains(&at), "{at}");
+        }
+    }
+
+    #[test]
+    fn an_inverted_validity_is_due_at_once() {
+        assert_eq!(renewal_point(1000, 900), 1000);
+    }
+
+    #[test]
+    fn delays_double_up_to_the_longest() {
+        let mut backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
+        for expected in [5_u64, 10, 20, 40, 60, 60, 60] {
+            let delay = backoff.next();
+            let (low, high) = (Duration::from_millis(expected * 750), Duration::from_millis(expected * 1250));
+            assert!((low..=high).contains(&delay), "{delay:?} for {expected}");
+        }
+        for _ in 0..100 {
+            assert!(backoff.next() <= Duration::from_secs(75));
+        }
+        backoff.reset();
+        assert!(backoff.next() <= Duration::from_millis(6250));
+    }
+}
