@@ -1,1 +1,77 @@
-//! The server's command line.
+//! The server's command line: a client of the admin API on the server's Unix socket.
+//!
+//! Nouns, verbs, flags, labels and JSON are SPIRE's, because people's fingers and scripts know them; so are single-dash flags
+//! (`arguments`). What is ours: exit codes that tell failures apart (`CliError::exit_code`), a deadline on every call, and control
+//! characters that a node or a workload wrote are escaped before a person reads them.
+//! It decides nothing: whoever may open the socket is the server's `local` caller.
+
+mod agent;
+mod arguments;
+mod bundle;
+mod client;
+mod debug;
+mod entry;
+mod error;
+mod healthcheck;
+mod output;
+mod token;
+
+pub use agent::AgentCommand;
+pub use arguments::normalise;
+pub use bundle::BundleCommand;
+pub use client::{ConnectionArgs, Environment};
+pub use debug::DebugCommand;
+pub use entry::EntryCommand;
+pub use error::CliError;
+pub use healthcheck::HealthcheckArgs;
+pub use output::{Format, Io, OutputArgs};
+pub use token::TokenCommand;
+
+/// The commands that talk to a running server.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Join tokens, which admit one node each
+    Token {
+        /// What to do.
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Registration entries: who may have which SPIFFE ID
+    Entry {
+        /// What to do.
+        #[command(subcommand)]
+        command: EntryCommand,
+    },
+    /// Agents: the nodes that attested
+    Agent {
+        /// What to do.
+        #[command(subcommand)]
+        command: AgentCommand,
+    },
+    /// Bundles: what SVIDs are verified against
+    Bundle {
+        /// What to do.
+        #[command(subcommand)]
+        command: BundleCommand,
+    },
+    /// What a running server says about itself
+    Debug {
+        /// What to do.
+        #[command(subcommand)]
+        command: DebugCommand,
+    },
+    /// Determine server health status
+    Healthcheck(HealthcheckArgs),
+}
+
+/// Runs one command. What it prints goes to `io`; the error is for the caller to print and to turn into an exit code.
+pub async fn run(command: Command, io: &mut Io<'_>) -> Result<(), CliError> {
+    match command {
+        Command::Token { command } => command.run(io).await,
+        Command::Entry { command } => command.run(io).await,
+        Command::Agent { command } => command.run(io).await,
+        Command::Bundle { command } => command.run(io).await,
+        Command::Debug { command } => command.run(io).await,
+        Command::Healthcheck(args) => args.run(io).await,
+    }
+}

@@ -1,0 +1,184 @@
+//! SPIRE's spelling of flags: one dash or two, `-flag value`, `-flag=value`, Go's booleans and durations.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use plastron_proto::types::{Selector, Spiffeid, federates_with_match, selector_match};
+use plastron_spiffe::SpiffeId;
+
+use crate::CliError;
+
+/// Gives every flag the two dashes that the parser wants: `-spiffeID` becomes `--spiffeID`. A lone `-`, a negative number and a
+/// one-letter flag stay as they are, and so does everything after `--`.
+pub fn normalise(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut flags = true;
+    arguments
+        .into_iter()
+        .map(|argument| {
+            flags &= argument != "--";
+            match argument.to_str() {
+                Some(text) if flags && is_single_dash_flag(text) => OsString::from(format!("-{text}")),
+                _ => argument,
+            }
+        })
+        .collect()
+}
+
+fn is_single_dash_flag(text: &str) -> bool {
+    let name = text.split('=').next().unwrap_or_default();
+    name.len() > 2 && name.starts_with('-') && name.bytes().nth(1).is_some_and(|b| b.is_ascii_alphabetic())
+}
+
+/// The spellings that Go's flag package takes for a boolean.
+pub(crate) fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
+/// A filter with three states: anything but `true` and `false` means all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tristate {
+    All,
+    Only(bool),
+}
+
+impl Tristate {
+    pub(crate) fn parse(text: &str) -> Result<Self, std::convert::Infallible> {
+        Ok(match text {
+            "true" => Self::Only(true),
+            "false" => Self::Only(false),
+            _ => Self::All,
+        })
+    }
+
+    pub(crate) fn filter(self) -> Option<bool> {
+        match self {
+            Self::All => None,
+            Self::Only(wanted) => Some(wanted),
+        }
+    }
+}
+
+/// A Go duration of whole units: `90s`, `5m`, `1h30m`, `250ms`.
+pub(crate) fn go_duration(text: &str) -> Result<Duration, String> {
+    let refuse = || "expected a duration such as 30s or 5m".to_owned();
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(refuse)?;
+        let (number, tail) = rest.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| refuse())?;
+        let unit_len = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_len);
+        let part = match unit {
+            "ms" => Some(Duration::from_millis(number)),
+            "s" => Some(Duration::from_secs(number)),
+            "m" => number.checked_mul(60).map(Duration::from_secs),
+            "h" => number.checked_mul(3600).map(Duration::from_secs),
+            _ => None,
+        };
+        total = part.and_then(|part| total.checked_add(part)).ok_or_else(refuse)?;
+        rest = tail;
+    }
+    if total.is_zero() { Err(refuse()) } else { Ok(total) }
+}
+
+/// How a filter's set must relate to an entry's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum MatchOn {
+    Exact,
+    Any,
+    Superset,
+    Subset,
+}
+
+impl MatchOn {
+    pub(crate) fn selectors(self) -> selector_match::MatchBehavior {
+        match self {
+            Self::Exact => selector_match::MatchBehavior::MatchExact,
+            Self::Any => selector_match::MatchBehavior::MatchAny,
+            Self::Superset => selector_match::MatchBehavior::MatchSuperset,
+            Self::Subset => selector_match::MatchBehavior::MatchSubset,
+        }
+    }
+
+    pub(crate) fn trust_domains(self) -> federates_with_match::MatchBehavior {
+        match self {
+            Self::Exact => federates_with_match::MatchBehavior::MatchExact,
+            Self::Any => federates_with_match::MatchBehavior::MatchAny,
+            Self::Superset => federates_with_match::MatchBehavior::MatchSuperset,
+            Self::Subset => federates_with_match::MatchBehavior::MatchSubset,
+        }
+    }
+}
+
+/// A SPIFFE ID on the command line or in a data file.
+pub(crate) fn spiffe_id(what: &'static str, text: &str) -> Result<Spiffeid, CliError> {
+    let id = SpiffeId::parse(text).map_err(|source| CliError::SpiffeId { what, text: text.to_owned(), source })?;
+    Ok(Spiffeid { trust_domain: id.trust_domain().as_str().to_owned(), path: id.path().to_owned() })
+}
+
+/// `type:value`; whatever stands right of the first colon is the value.
+pub(crate) fn selector(text: &str) -> Result<Selector, CliError> {
+    let (r#type, value) = text.split_once(':').ok_or_else(|| CliError::Selector { text: text.to_owned() })?;
+    Ok(Selector { r#type: r#type.to_owned(), value: value.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normalised(arguments: &[&str]) -> Vec<String> {
+        normalise(arguments.iter().map(OsString::from)).into_iter().filter_map(|a| a.into_string().ok()).collect()
+    }
+
+    #[test]
+    fn single_dash_flags_get_a_second_dash_and_nothing_else_changes() {
+        assert_eq!(
+            normalised(&[
+                "entry",
+                "create",
+                "-spiffeID",
+                "spiffe://td/a",
+                "-data",
+                "-",
+                "-ttl",
+                "-5",
+                "-x509SVIDTTL=60",
+                "--admin"
+            ]),
+            [
+                "entry",
+                "create",
+                "--spiffeID",
+                "spiffe://td/a",
+                "--data",
+                "-",
+                "--ttl",
+                "-5",
+                "--x509SVIDTTL=60",
+                "--admin"
+            ]
+        );
+        assert_eq!(normalised(&["-h", "-o=json", "--", "-selector"]), ["-h", "-o=json", "--", "-selector"]);
+    }
+
+    #[test]
+    fn durations_are_go_durations() {
+        assert_eq!(go_duration("1h30m").unwrap(), Duration::from_secs(5400));
+        assert_eq!(go_duration("250ms").unwrap(), Duration::from_millis(250));
+        for text in ["", "5", "s", "1d", "-1s", "0s", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(go_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_selector_value_may_hold_colons() {
+        let parsed = selector("k8s:ns:default").unwrap();
+        assert_eq!((parsed.r#type.as_str(), parsed.value.as_str()), ("k8s", "ns:default"));
+        assert!(selector("unix").is_err());
+    }
+}
