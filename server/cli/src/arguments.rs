@@ -26,7 +26,7 @@ pub fn normalise(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString>
 
 fn is_single_dash_flag(text: &str) -> bool {
     let name = text.split('=').next().unwrap_or_default();
-    name.len() > 2 && name.starts_with('-') && name.bytes().nth(1).is_some_and(|b| b.is_ascii_alphabetic())
+    name.len() > 2 && name.starts_with('-') && name.as_bytes().get(1).is_some_and(u8::is_ascii_alphabetic)
 }
 
 /// The spellings that Go's flag package takes for a boolean.

@@ -1,17 +1,13 @@
 //! `bundle show`
 
-use std::fmt::Write as _;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use plastron_proto::spire::api::server::bundle::v1::GetBundleRequest;
 use plastron_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
-use plastron_proto::types::Bundle;
+use plastron_proto::types;
+use plastron_spiffe::{Bundle, JwtAuthority, TrustDomain, X509Authority};
+use serde::Serialize as _;
+use serde_json::ser::PrettyFormatter;
 
 use crate::{CliError, ConnectionArgs, Format, Io, OutputArgs};
-
-/// Characters on a line of PEM (RFC 7468, section 2).
-const PEM_LINE: usize = 64;
 
 /// Verbs of `bundle`.
 #[derive(Debug, clap::Subcommand)]
@@ -49,27 +45,40 @@ impl BundleCommand {
         let bundle = BundleClient::new(channel).get_bundle(request).await?.into_inner();
         match (args.output.output, args.format) {
             (Format::Json, _) => io.json(&bundle),
-            (Format::Pretty, BundleFormat::Pem) => io.out(&pem(&bundle)),
-            (Format::Pretty, BundleFormat::Spiffe) => io.out(&jwk_set(&bundle)?),
+            (Format::Pretty, BundleFormat::Pem) => io.out(&from_proto(bundle)?.to_pem()),
+            (Format::Pretty, BundleFormat::Spiffe) => io.out(&jwk_set(&from_proto(bundle)?)?),
         }
     }
 }
 
-fn pem(bundle: &Bundle) -> String {
-    let mut text = String::new();
-    for authority in &bundle.x509_authorities {
-        text += "-----BEGIN CERTIFICATE-----\n";
-        let mut encoded = STANDARD.encode(&authority.asn1);
-        while encoded.len() > PEM_LINE {
-            let rest = encoded.split_off(PEM_LINE);
-            let _ = writeln!(text, "{encoded}");
-            encoded = rest;
-        }
-        let _ = writeln!(text, "{encoded}\n-----END CERTIFICATE-----");
-    }
-    text
+fn from_proto(bundle: types::Bundle) -> Result<Bundle, CliError> {
+    let malformed = |reason: String| CliError::Malformed { reason };
+    let trust_domain = TrustDomain::parse(&bundle.trust_domain).map_err(|error| malformed(error.to_string()))?;
+    let x509 =
+        |authority: types::X509Certificate| X509Authority { certificate: authority.asn1, tainted: authority.tainted };
+    let jwt = |key: types::JwtKey| JwtAuthority {
+        key_id: key.key_id,
+        public_key: key.public_key,
+        expires_at: key.expires_at,
+        tainted: key.tainted,
+    };
+    Ok(Bundle {
+        trust_domain,
+        x509_authorities: bundle.x509_authorities.into_iter().map(x509).collect(),
+        jwt_authorities: bundle.jwt_authorities.into_iter().map(jwt).collect(),
+        refresh_hint: bundle.refresh_hint,
+        sequence_number: bundle.sequence_number,
+    })
 }
 
-fn jwk_set(_bundle: &Bundle) -> Result<String, CliError> {
-    Err(CliError::Usage("not yet"))
+/// The JWK set, indented as SPIRE indents it.
+fn jwk_set(bundle: &Bundle) -> Result<String, CliError> {
+    let malformed = |error: &dyn std::error::Error| CliError::Malformed { reason: error.to_string() };
+    let document = bundle.to_spiffe_json().map_err(|error| malformed(&error))?;
+    let value: serde_json::Value = serde_json::from_str(&document).map_err(|error| malformed(&error))?;
+    let mut text = Vec::new();
+    let mut writer = serde_json::Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
+    value.serialize(&mut writer).map_err(|error| malformed(&error))?;
+    text.push(b'\n');
+    String::from_utf8(text).map_err(|error| malformed(&error))
 }

@@ -9,25 +9,14 @@ use plastron_proto::types::entry::AdditionalAttributes;
 use plastron_proto::types::{Entry, Selector};
 use plastron_spiffe::TrustDomain;
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::arguments::spiffe_id;
 use crate::{CliError, Io};
 
 /// A file of entries: a million short ones.
 const MAX_FILE_LEN: u64 = 256 * 1024 * 1024;
-
-#[derive(Deserialize)]
-struct EntriesFile {
-    #[serde(default)]
-    entries: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-struct IdsFile {
-    #[serde(default)]
-    ids: Vec<String>,
-}
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -88,13 +77,13 @@ struct FileAttributes {
 /// The entries in a file, or on standard input where the path is `-`.
 pub(super) fn read_entries(path: &str, io: &mut Io<'_>) -> Result<Vec<Entry>, CliError> {
     let malformed = |source| CliError::Json { path: path.to_owned(), source };
-    let file: EntriesFile = serde_json::from_slice(&read(path, io)?).map_err(malformed)?;
-    let mut entries = Vec::with_capacity(file.entries.len());
-    for (index, value) in file.entries.into_iter().enumerate() {
-        for key in unknown_keys(&value) {
+    let objects: Vec<Map<String, Value>> = member("entries", &read(path, io)?).map_err(malformed)?;
+    let mut entries = Vec::with_capacity(objects.len());
+    for (index, object) in objects.into_iter().enumerate() {
+        for key in object.keys().filter(|key| !ENTRY_KEYS.contains(&key.as_str())) {
             io.err(&format!("Warning: entries[{index}] has the unknown key {key:?}, which is ignored\n"))?;
         }
-        let entry: FileEntry = serde_json::from_value(value).map_err(malformed)?;
+        let entry: FileEntry = serde_json::from_value(Value::Object(object)).map_err(malformed)?;
         entries.push(entry.into_proto()?);
     }
     Ok(entries)
@@ -103,8 +92,13 @@ pub(super) fn read_entries(path: &str, io: &mut Io<'_>) -> Result<Vec<Entry>, Cl
 /// The identifiers in a file, or on standard input where the path is `-`.
 pub(super) fn read_ids(path: &str, io: &mut Io<'_>) -> Result<Vec<String>, CliError> {
     let malformed = |source| CliError::Json { path: path.to_owned(), source };
-    let file: IdsFile = serde_json::from_slice(&read(path, io)?).map_err(malformed)?;
-    Ok(file.ids)
+    member("ids", &read(path, io)?).map_err(malformed)
+}
+
+/// The list under `name` in the file's one object; objects are asked for by name, because serde takes a list for a struct as well.
+fn member<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<Vec<T>, serde_json::Error> {
+    let mut object: Map<String, Value> = serde_json::from_slice(bytes)?;
+    object.remove(name).map_or_else(|| Ok(Vec::new()), serde_json::from_value)
 }
 
 fn read(path: &str, io: &mut Io<'_>) -> Result<Vec<u8>, CliError> {
@@ -116,11 +110,6 @@ fn read(path: &str, io: &mut Io<'_>) -> Result<Vec<u8>, CliError> {
     };
     outcome.map_err(|source| CliError::Read { path: path.to_owned(), source })?;
     Ok(bytes)
-}
-
-fn unknown_keys(value: &Value) -> Vec<String> {
-    let keys = value.as_object().into_iter().flat_map(|object| object.keys());
-    keys.filter(|key| !ENTRY_KEYS.contains(&key.as_str())).cloned().collect()
 }
 
 impl FileEntry {
