@@ -35,6 +35,14 @@ impl Subtree {
         Self { place, nodes: vec![node] }
     }
 
+    /// A whole file.
+    pub fn of_file(root: Node, file_name: &str) -> Self {
+        Self {
+            place: Place { file: file_name.into(), position: root.position, path: String::new() },
+            nodes: vec![root],
+        }
+    }
+
     /// Where it stands.
     pub fn place(&self) -> &Place {
         &self.place

@@ -1,0 +1,144 @@
+//! The log: SPIRE's text form or JSON, one unbuffered line per event.
+//!
+//! Text: `time=… level=… msg="…"`, then the fields in alphabetical order, quoted only where needed, the form that scripts
+//! around SPIRE match. JSON: one object per line with the same keys. Fields of the spans around an event are fields of the
+//! event. What comes from outside is escaped in both forms, so that no value can forge a line or steer a terminal.
+
+mod fields;
+mod layer;
+mod line;
+mod sink;
+
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use layer::LineLayer;
+pub use sink::Reopen;
+use sink::Sink;
+
+/// What the log is to be. The default is SPIRE's: INFO, text, standard error.
+#[derive(Clone, Debug, Default)]
+pub struct LogOptions {
+    /// Which events.
+    pub level: Level,
+    /// How they are written.
+    pub format: Format,
+    /// Where to; `None` is standard error.
+    pub file: Option<PathBuf>,
+    /// Whether each line names its place in the source.
+    pub source_location: bool,
+}
+
+/// Which events are written. Libraries beneath ours speak from one level higher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    /// Everything, libraries included.
+    Trace,
+    /// What helps to find a fault.
+    Debug,
+    /// What happened.
+    #[default]
+    Info,
+    /// What should be looked at.
+    Warn,
+    /// What failed.
+    Error,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `key=value` pairs.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Why the log can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The file can't be opened.
+    #[error("can't open the log file {}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The process has a log already.
+    #[error("the log was started already")]
+    Started,
+    /// No such level.
+    #[error("{0:?} is no log level: use TRACE, DEBUG, INFO, WARN or ERROR")]
+    Level(String),
+    /// No such format.
+    #[error("{0:?} is no log format: use text or json")]
+    Format(String),
+}
+
+impl FromStr for Level {
+    type Err = LoggingError;
+
+    fn from_str(text: &str) -> Result<Self, LoggingError> {
+        match text.to_ascii_lowercase().as_str() {
+            "trace" => Ok(Self::Trace),
+            "debug" => Ok(Self::Debug),
+            "info" => Ok(Self::Info),
+            "warn" | "warning" => Ok(Self::Warn),
+            "error" | "fatal" | "panic" => Ok(Self::Error),
+            _ => Err(LoggingError::Level(text.to_owned())),
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = LoggingError;
+
+    fn from_str(text: &str) -> Result<Self, LoggingError> {
+        match text.to_ascii_lowercase().as_str() {
+            "" | "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(LoggingError::Format(text.to_owned())),
+        }
+    }
+}
+
+impl Level {
+    fn filter(self) -> Targets {
+        let (ours, libraries) = match self {
+            Self::Trace => (LevelFilter::TRACE, LevelFilter::TRACE),
+            Self::Debug => (LevelFilter::DEBUG, LevelFilter::INFO),
+            Self::Info => (LevelFilter::INFO, LevelFilter::WARN),
+            Self::Warn => (LevelFilter::WARN, LevelFilter::ERROR),
+            Self::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
+        };
+        Targets::new().with_default(libraries).with_target("plastron", ours)
+    }
+}
+
+/// Starts the log of this process. What it gives reopens the log file, for SIGUSR2 after a rotation.
+pub fn start(options: &LogOptions) -> Result<Reopen, LoggingError> {
+    let (layer, reopen) = layer(options)?;
+    tracing_subscriber::registry()
+        .with(options.level.filter())
+        .with(layer)
+        .try_init()
+        .map_err(|_| LoggingError::Started)?;
+    Ok(reopen)
+}
+
+fn layer(options: &LogOptions) -> Result<(LineLayer, Reopen), LoggingError> {
+    let sink = Sink::open(options.file.as_deref())
+        .map_err(|source| LoggingError::File { path: options.file.clone().unwrap_or_default(), source })?;
+    let reopen = sink.reopener();
+    Ok((LineLayer::new(sink, options.format, options.source_location), reopen))
+}
+
+#[cfg(test)]
+mod tests;

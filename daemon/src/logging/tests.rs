@@ -1,0 +1,124 @@
+//! What the lines look like.
+
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::{Format, Level, LogOptions, layer};
+
+/// What is logged by `events` with these options, without the time.
+fn logged(options: LogOptions, events: impl FnOnce()) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    let options = LogOptions { file: Some(file.clone()), ..options };
+    let (layer, _) = layer(&options).unwrap();
+    let subscriber = tracing_subscriber::registry().with(options.level.filter()).with(layer);
+    tracing::subscriber::with_default(subscriber, events);
+    std::fs::read_to_string(file).unwrap()
+}
+
+/// Everything after `time="…" `.
+fn without_time(text: &str) -> Vec<&str> {
+    text.lines().map(|line| line.split_once("Z\" ").unwrap().1).collect()
+}
+
+#[test]
+fn text_is_the_form_that_scripts_around_spire_match() {
+    let text = logged(LogOptions::default(), || {
+        tracing::info!(network = "tcp", address = "127.0.0.1:8081", count = 3, "Starting Server APIs");
+        tracing::warn!("Ready");
+        let _span = tracing::info_span!("rpc", caller_id = "spiffe://td/a", b = 1).entered();
+        tracing::error!(b = 2, error = "a \"b\"", "Refused");
+    });
+    assert!(text.starts_with("time=\"20"), "{text}");
+    assert_eq!(
+        without_time(&text),
+        [
+            "level=info msg=\"Starting Server APIs\" address=\"127.0.0.1:8081\" count=3 network=tcp",
+            "level=warning msg=Ready",
+            "level=error msg=Refused b=2 caller_id=\"spiffe://td/a\" error=\"a \\\"b\\\"\"",
+        ]
+    );
+}
+
+/// Threat 41
+#[test]
+fn no_value_can_forge_a_line_or_steer_a_terminal() {
+    let forged = "x\ntime=\"2026-01-01T00:00:00Z\" level=info msg=\"CA rotated\"\u{1b}[2J\u{202e}";
+    for format in [Format::Text, Format::Json] {
+        let text = logged(LogOptions { format, ..LogOptions::default() }, || {
+            tracing::info!(host = forged, shown = %forged, debugged = ?forged, "{forged}");
+        });
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let controls: Vec<char> = text.trim_end().chars().filter(|c| c.is_control()).collect();
+        assert!(controls.is_empty(), "{text:?}");
+    }
+}
+
+#[test]
+fn json_holds_the_same_and_its_own_keys_can_not_be_replaced() {
+    let options = LogOptions { format: Format::Json, ..LogOptions::default() };
+    let text = logged(options, || tracing::info!(level = "fatal", n = 3, ok = true, "Done"));
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(line["level"], "info");
+    assert_eq!(line["fields.level"], "fatal");
+    assert_eq!(line["msg"], "Done");
+    assert_eq!(line["n"], 3);
+    assert_eq!(line["ok"], true);
+    assert!(line["time"].as_str().unwrap().ends_with('Z'));
+}
+
+#[test]
+fn levels_hold_for_ours_and_libraries_speak_one_level_higher() {
+    let events = || {
+        tracing::debug!(target: "plastron_server", "a");
+        tracing::info!(target: "plastron_server", "b");
+        tracing::info!(target: "h2", "c");
+        tracing::warn!(target: "h2", "d");
+    };
+    let text = logged(LogOptions::default(), events);
+    assert_eq!(without_time(&text), ["level=info msg=b", "level=warning msg=d"]);
+    let text = logged(LogOptions { level: Level::Debug, ..LogOptions::default() }, events);
+    assert_eq!(without_time(&text).len(), 4);
+}
+
+#[test]
+fn source_locations_are_named_when_asked_for() {
+    let text = logged(LogOptions { source_location: true, ..LogOptions::default() }, || tracing::info!("a"));
+    assert!(text.contains(" file=\"daemon/src/logging/tests.rs:"), "{text}");
+}
+
+#[test]
+fn a_moved_log_file_is_reopened() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, moved) = (folder.path().join("log"), folder.path().join("log.1"));
+    let (layer, reopen) = layer(&LogOptions { file: Some(file.clone()), ..LogOptions::default() }).unwrap();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        tracing::info!("first");
+        std::fs::rename(&file, &moved).unwrap();
+        reopen.reopen().unwrap();
+        tracing::info!("second");
+    });
+    assert!(std::fs::read_to_string(moved).unwrap().contains("first"));
+    assert!(std::fs::read_to_string(file).unwrap().contains("second"));
+}
+
+/// Threat 39
+#[test]
+fn a_log_file_is_not_for_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    layer(&LogOptions { file: Some(file.clone()), ..LogOptions::default() }).unwrap();
+    assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o027, 0);
+}
+
+#[test]
+fn words_of_the_configuration_are_understood() {
+    assert_eq!("WARN".parse::<Level>().unwrap(), Level::Warn);
+    assert_eq!("warning".parse::<Level>().unwrap(), Level::Warn);
+    assert_eq!("JSON".parse::<Format>().unwrap(), Format::Json);
+    assert_eq!(
+        "loud".parse::<Level>().unwrap_err().to_string(),
+        "\"loud\" is no log level: use TRACE, DEBUG, INFO, WARN or ERROR"
+    );
+    assert_eq!("xml".parse::<Format>().unwrap_err().to_string(), "\"xml\" is no log format: use text or json");
+}
