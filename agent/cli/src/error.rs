@@ -1,0 +1,145 @@
+//! What can go wrong on the command line, with the exit codes of the operators' contract.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use plastron_attestation::TpmDeviceError;
+use tonic::{Code, Status};
+
+use crate::duration::GoDuration;
+use crate::endpoint::{AddressError, Endpoint};
+use crate::svid::ResponseError;
+
+/// Anything without a code of its own.
+pub const EXIT_FAILURE: u8 = 1;
+/// The command line makes no sense.
+pub const EXIT_USAGE: u8 = 2;
+/// What was asked for does not exist.
+pub const EXIT_NOT_FOUND: u8 = 3;
+/// The caller may not have it.
+pub const EXIT_DENIED: u8 = 4;
+/// What arrived does not verify.
+pub const EXIT_UNTRUSTED: u8 = 5;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Flags or environment.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Another use of flags that makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// Nobody listens.
+    #[error(
+        "can't connect to the agent at {endpoint}: {reason}; is it running? -socketPath or SPIFFE_ENDPOINT_SOCKET say where"
+    )]
+    Connect {
+        /// Where.
+        endpoint: Endpoint,
+        /// What the system said.
+        reason: String,
+    },
+    /// No answer in time.
+    #[error("no answer from the agent within {}; -timeout gives it longer", GoDuration(*after))]
+    TimedOut {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The agent refused. The words are the agent's.
+    #[error("{}: {}{}", .0.code_name(), .0.message().escape_debug(), .0.advice())]
+    Refused(Box<Refused>),
+    /// The stream ended without a message.
+    #[error("the agent closed the stream without an answer")]
+    NoAnswer,
+    /// The answer is unusable.
+    #[error("the agent's answer is refused: {0}")]
+    Response(#[from] ResponseError),
+    /// The agent says it is not well.
+    #[error("Agent is unhealthy: {0}")]
+    Unhealthy(String),
+    /// A file that can't be written.
+    #[error("can't write {}: {error}", path.display().to_string().escape_debug())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Standard output is closed.
+    #[error("can't print: {0}")]
+    Print(#[from] std::io::Error),
+    /// A message that has no JSON form.
+    #[error("can't print as JSON: {0}")]
+    Json(String),
+    /// This build has no TPM back end.
+    #[error("this build of the agent has no TPM support; use one that was built with the feature \"tpm\"")]
+    NoTpm,
+    /// The TPM.
+    #[error("{0}")]
+    Tpm(#[from] TpmDeviceError),
+    /// The TPM answered with something that does not parse.
+    #[error("the TPM's {what} is malformed: {reason}")]
+    TpmAnswer {
+        /// Which answer.
+        what: &'static str,
+        /// What does not parse.
+        reason: String,
+    },
+}
+
+/// A gRPC status that is not OK.
+#[derive(Debug)]
+pub struct Refused(Status);
+
+impl Refused {
+    fn message(&self) -> &str {
+        self.0.message()
+    }
+
+    /// The name as the standard writes it.
+    fn code_name(&self) -> String {
+        format!("{:?}", self.0.code())
+    }
+
+    fn advice(&self) -> &'static str {
+        match self.0.code() {
+            Code::PermissionDenied => {
+                " (no registration entry matches this process; 'plastron-server entry show' lists them)"
+            }
+            Code::Unavailable => " (try again; the agent's log says why)",
+            _ => "",
+        }
+    }
+}
+
+impl From<Status> for CliError {
+    fn from(status: Status) -> Self {
+        Self::Refused(Box::new(Refused(status)))
+    }
+}
+
+impl CliError {
+    /// The program's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Address(_) | Self::Usage(_) => EXIT_USAGE,
+            Self::Refused(refused) => match refused.0.code() {
+                Code::NotFound => EXIT_NOT_FOUND,
+                Code::PermissionDenied | Code::Unauthenticated => EXIT_DENIED,
+                _ => EXIT_FAILURE,
+            },
+            Self::Response(_) => EXIT_UNTRUSTED,
+            Self::Connect { .. }
+            | Self::TimedOut { .. }
+            | Self::NoAnswer
+            | Self::Unhealthy(_)
+            | Self::Write { .. }
+            | Self::Print(_)
+            | Self::Json(_)
+            | Self::NoTpm
+            | Self::Tpm(_)
+            | Self::TpmAnswer { .. } => EXIT_FAILURE,
+        }
+    }
+}

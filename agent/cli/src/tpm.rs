@@ -1,0 +1,182 @@
+//! `tpm info|fingerprint|quote`: what the machine's TPM says, without an agent or a server.
+//!
+//! Nothing here is verified: a quote is printed for a person to look at, made by an attestation key that is made for it and forgotten,
+//! so that it is of no use to whoever wants to pose as this node.
+
+mod render;
+
+use clap::{Args, Subcommand, ValueEnum};
+use plastron_attestation::{PcrSelection, TpmDevice, TpmDeviceError};
+use plastron_attestation_tcg::{EkTemplate, HashAlgorithm};
+
+use crate::Context;
+use crate::error::CliError;
+use crate::print::Output;
+
+/// The device that an agent uses when nothing else is configured.
+const DEFAULT_DEVICE: &str = "/dev/tpmrm0";
+
+/// PCRs that are quoted when none are named: the firmware's and the boot loader's (TCG PC Client Platform Firmware Profile, 2.3.4).
+const DEFAULT_PCRS: u32 = 0xff;
+
+/// What the program's TPM back end offers beside [`TpmDevice`].
+pub trait TpmSource {
+    /// Opens the TPM; `device` is a path or a TCTI configuration.
+    fn open(&self, device: &str) -> Result<Box<dyn TpmDevice>, TpmDeviceError>;
+
+    /// What the TPM says of itself.
+    fn properties(&self, device: &str) -> Result<TpmProperties, TpmDeviceError>;
+}
+
+/// What a TPM says of itself (TPM2_GetCapability). None of it is proven.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TpmProperties {
+    /// TPM_PT_MANUFACTURER as text, such as `IFX`.
+    pub manufacturer: String,
+    /// TPM_PT_VENDOR_STRING_1 to 4, joined.
+    pub vendor: String,
+    /// TPM_PT_FIRMWARE_VERSION_1 and 2, as `major.minor.build`.
+    pub firmware: String,
+    /// TPM_PT_FAMILY_INDICATOR and TPM_PT_REVISION, as `2.0 revision 1.59`.
+    pub specification: String,
+    /// Allocated PCR banks: TPM_ALG_ID, and which PCRs, PCR 0 in the lowest bit.
+    pub banks: Vec<(u16, u32)>,
+    /// TPM_PT_LOCKOUT_COUNTER: failed authorisations.
+    pub lockout_counter: u32,
+    /// TPM_PT_MAX_AUTH_FAIL: at how many of them the TPM locks.
+    pub max_auth_fail: u32,
+}
+
+/// The verbs of `tpm`.
+#[derive(Debug, Subcommand)]
+pub enum Tpm {
+    /// Manufacturer, firmware, PCR banks, endorsement keys and their certificates
+    Info(Common),
+    /// The fingerprints of the endorsement keys: what ek_pin in a pool takes
+    Fingerprint(Common),
+    /// PCR values, quoted by an attestation key made for the purpose
+    Quote(Quote),
+}
+
+/// Flags of all verbs.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// The TPM: a path, or a TCTI configuration such as swtpm:path=/run/tpm.sock
+    #[arg(long, value_name = "DEVICE", default_value = DEFAULT_DEVICE)]
+    device: String,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Flags of `tpm quote`.
+#[derive(Debug, Args)]
+pub struct Quote {
+    #[command(flatten)]
+    common: Common,
+    /// The endorsement key under which the attestation key is made
+    #[arg(long, value_enum, default_value_t)]
+    template: Template,
+    /// PCRs, such as 0,1,7 [default: 0 to 7]
+    #[arg(long, value_name = "LIST", value_parser = parse_pcrs)]
+    pcrs: Option<u32>,
+    /// Bank, such as sha256; may be given several times [default: all allocated]
+    #[arg(long = "bank", value_name = "NAME", value_parser = parse_bank)]
+    banks: Vec<HashAlgorithm>,
+    /// What the quote is to contain, 1 to 64 bytes in hexadecimal [default: 32 random bytes]
+    #[arg(long, value_name = "HEX", value_parser = parse_nonce)]
+    nonce: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Template {
+    /// L-1
+    #[default]
+    Rsa2048,
+    /// H-3
+    P384,
+}
+
+impl From<Template> for EkTemplate {
+    fn from(template: Template) -> Self {
+        match template {
+            Template::Rsa2048 => Self::L1Rsa2048,
+            Template::P384 => Self::H3P384,
+        }
+    }
+}
+
+pub(crate) fn run(command: Tpm, context: Context<'_>) -> Result<(), CliError> {
+    let source = context.tpm.ok_or(CliError::NoTpm)?;
+    let (output, report) = match command {
+        Tpm::Info(common) => {
+            let properties = source.properties(&common.device)?;
+            (common.output, render::info(&properties, source.open(&common.device)?.as_mut()))
+        }
+        Tpm::Fingerprint(common) => (common.output, render::fingerprints(source.open(&common.device)?.as_mut())?),
+        Tpm::Quote(Quote { common, template, pcrs, banks, nonce }) => {
+            let pcrs = pcrs.unwrap_or(DEFAULT_PCRS);
+            let nonce = nonce.map_or_else(random_nonce, Ok)?;
+            let selection = if banks.is_empty() {
+                // A bank may have fewer PCRs than asked for, and an empty selection is not quoted.
+                let allocated = source.properties(&common.device)?.banks;
+                allocated.into_iter().map(|(bank, has)| (bank, has & pcrs)).filter(|(_, pcrs)| *pcrs != 0).collect()
+            } else {
+                banks.into_iter().map(|bank| (bank.id(), pcrs)).collect()
+            };
+            let mut device = source.open(&common.device)?;
+            (common.output, render::quote(device.as_mut(), template.into(), &nonce, &PcrSelection(selection))?)
+        }
+    };
+    match output {
+        Output::Pretty => write!(context.out, "{}", report.text)?,
+        Output::Json => writeln!(context.out, "{}", report.json)?,
+    }
+    Ok(())
+}
+
+fn random_nonce() -> Result<Vec<u8>, CliError> {
+    let mut nonce = vec![0; 32];
+    getrandom::fill(&mut nonce).map_err(|error| CliError::Print(std::io::Error::other(error)))?;
+    Ok(nonce)
+}
+
+fn parse_pcrs(text: &str) -> Result<u32, String> {
+    let mut bitmap = 0;
+    for number in text.split(',') {
+        match number.trim().parse::<u32>() {
+            Ok(pcr) if pcr < 24 => bitmap |= 1 << pcr,
+            _ => return Err(format!("{number:?} is not a PCR; they are 0 to 23, separated by commas")),
+        }
+    }
+    Ok(bitmap)
+}
+
+fn parse_bank(text: &str) -> Result<HashAlgorithm, String> {
+    HashAlgorithm::from_name(text).ok_or_else(|| format!("{text:?} is not a PCR bank; write for example sha256"))
+}
+
+fn parse_nonce(text: &str) -> Result<Vec<u8>, String> {
+    match hex::decode(text) {
+        Ok(nonce) if (1..=64).contains(&nonce.len()) => Ok(nonce),
+        _ => Err("a nonce is 1 to 64 bytes in hexadecimal".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pcr_lists_and_nonces_are_checked() {
+        assert_eq!(parse_pcrs("0,7, 23"), Ok(0x80_0081));
+        for text in ["", "24", "-1", "a", "1,,2"] {
+            assert!(parse_pcrs(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_nonce("00ff"), Ok(vec![0, 255]));
+        for text in ["", "0", "zz", &"00".repeat(65)] {
+            assert!(parse_nonce(text).is_err(), "{text}");
+        }
+        assert!(parse_bank("sha256").is_ok() && parse_bank("md5").is_err());
+    }
+}
