@@ -119,3 +119,6 @@ pub enum IssuedError {
         trust_domain: TrustDomain,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,3 +104,6 @@ pub enum WorkloadAttestationError {
         got: usize,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! A server in memory: it verifies CSRs and signs real SVIDs, and can be told to be away, to deny, or to lie.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use plastron_agent_core::Clock;
+use plastron_agent_core::upstream::{
+    AgentDenial, AttestResult, AuthorizedEntry, Caller, EntrySync, KnownEntries, NodeAttestation, ServerTrust,
+    SvidOutcome, SvidRequest, Upstream, UpstreamError,
+};
+use plastron_plugins::node::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
+use plastron_spiffe::x509::verify_csr;
+use plastron_spiffe::{Bundle, Selector, TrustDomain};
+use rustls_pki_types::UnixTime;
+use tokio::time::Instant;
+
+use crate::authority::Authority;
+
+/// Follows tokio's paused clock, and can be moved beside it.
+pub(crate) struct PausedClock {
+    base: u64,
+    start: Instant,
+    jump: Mutex<u64>,
+}
+
+impl PausedClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { base: 1_800_000_000, start: Instant::now(), jump: Mutex::new(0) })
+    }
+
+    pub(crate) fn seconds(&self) -> u64 {
+        self.base + self.start.elapsed().as_secs() + *self.jump.lock().unwrap()
+    }
+
+    pub(crate) fn jump(&self, by: Duration) {
+        *self.jump.lock().unwrap() += by.as_secs();
+    }
+}
+
+impl Clock for PausedClock {
+    fn now(&self) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(self.seconds()))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Denied,
+    Banned,
+}
+
+pub(crate) struct State {
+    pub(crate) authority: Authority,
+    pub(crate) bundle: Bundle,
+    pub(crate) foreign: BTreeMap<TrustDomain, Bundle>,
+    pub(crate) entries: BTreeMap<String, AuthorizedEntry>,
+    pub(crate) away: bool,
+    pub(crate) attest_refusal: Option<Refusal>,
+    pub(crate) denial: Option<AgentDenial>,
+    pub(crate) refuse_svids: bool,
+    pub(crate) reattestable: bool,
+    pub(crate) agent_ttl: u64,
+    pub(crate) svid_ttl: u64,
+    pub(crate) agent_path: &'static str,
+    pub(crate) attestations: usize,
+    pub(crate) renewals: usize,
+    pub(crate) syncs: usize,
+    pub(crate) batches: Vec<usize>,
+    pub(crate) issued: usize,
+    pub(crate) agent_keys: Vec<Vec<u8>>,
+}
+
+pub(crate) struct FakeServer {
+    state: Mutex<State>,
+    clock: Arc<PausedClock>,
+}
+
+pub(crate) fn domain() -> TrustDomain {
+    TrustDomain::parse("example.org").unwrap()
+}
+
+impl FakeServer {
+    pub(crate) fn new(clock: &Arc<PausedClock>) -> Arc<Self> {
+        let authority = Authority::new(&domain(), clock.seconds());
+        let state = State {
+            bundle: authority.bundle(),
+            authority,
+            foreign: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            away: false,
+            attest_refusal: None,
+            denial: None,
+            refuse_svids: false,
+            reattestable: true,
+            agent_ttl: 3600,
+            svid_ttl: 3600,
+            agent_path: "/spire/agent/fake/one",
+            attestations: 0,
+            renewals: 0,
+            syncs: 0,
+            batches: Vec::new(),
+            issued: 0,
+            agent_keys: Vec::new(),
+        };
+        Arc::new(Self { state: Mutex::new(state), clock: Arc::clone(clock) })
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(crate) fn add_entry(&self, id: &str, path: &str, selectors: &[&str]) {
+        let entry = entry(id, path, selectors);
+        self.state().entries.insert(id.to_owned(), entry);
+    }
+
+    fn reach(&self) -> Result<(), UpstreamError> {
+        if self.state().away {
+            return Err(UpstreamError::Unavailable { server: "fake".to_owned(), reason: "away".to_owned() });
+        }
+        Ok(())
+    }
+
+    fn authenticate(&self, caller: &Caller) -> Result<(), UpstreamError> {
+        self.reach()?;
+        let denied = |reason| UpstreamError::AgentDenied { reason, message: "no".to_owned() };
+        if caller.svid.svid.not_after() <= self.clock.seconds() {
+            return Err(denied(AgentDenial::Expired));
+        }
+        match self.state().denial {
+            Some(reason) => Err(denied(reason)),
+            None => Ok(()),
+        }
+    }
+
+    fn agent_chain(&self, csr: &[u8]) -> Vec<Vec<u8>> {
+        let csr = verify_csr(csr).unwrap();
+        let now = self.clock.seconds();
+        let mut state = self.state();
+        let id = domain().with_path(state.agent_path).unwrap();
+        state.agent_keys.push(csr.public_key.clone());
+        vec![state.authority.leaf(&id, &csr.public_key, now - 10, now + state.agent_ttl)]
+    }
+}
+
+pub(crate) fn entry(id: &str, path: &str, selectors: &[&str]) -> AuthorizedEntry {
+    let mut selectors: Vec<Selector> = selectors.iter().map(|text| Selector::parse(text).unwrap()).collect();
+    selectors.sort();
+    AuthorizedEntry {
+        id: Arc::from(id),
+        spiffe_id: domain().with_path(path).unwrap(),
+        selectors,
+        federates_with: Vec::new(),
+        hint: String::new(),
+        revision: 0,
+        created_at: 1,
+        store_svid: false,
+        disable_x509_svid_prefetch: false,
+    }
+}
+
+#[async_trait::async_trait]
+impl Upstream for FakeServer {
+    async fn attest(
+        &self,
+        trust: &ServerTrust,
+        attestation: NodeAttestation<'_>,
+        csr: &[u8],
+    ) -> Result<AttestResult, UpstreamError> {
+        self.state().attestations += 1;
+        self.reach()?;
+        if let ServerTrust::Bundle(bundle) = trust {
+            assert!(!bundle.x509_authorities.is_empty());
+        }
+        assert_eq!(attestation.kind, "fake");
+        attestation.conversation.payload().await?;
+        attestation.conversation.respond(b"challenge").await?;
+        match self.state().attest_refusal {
+            Some(Refusal::Denied) => {
+                return Err(UpstreamError::PermissionDenied { message: "failed to attest: PcrMismatch".to_owned() });
+            }
+            Some(Refusal::Banned) => {
+                return Err(UpstreamError::AgentDenied {
+                    reason: AgentDenial::Banned,
+                    message: "failed to attest: agent is banned".to_owned(),
+                });
+            }
+            None => {}
+        }
+        let chain = self.agent_chain(csr);
+        let mut state = self.state();
+        state.denial = None;
+        Ok(AttestResult { chain, reattestable: state.reattestable, bundle: state.bundle.clone() })
+    }
+
+    async fn renew(&self, caller: &Caller, csr: &[u8]) -> Result<Vec<Vec<u8>>, UpstreamError> {
+        self.authenticate(caller)?;
+        self.state().renewals += 1;
+        Ok(self.agent_chain(csr))
+    }
+
+    async fn post_status(&self, caller: &Caller, _version: &str) -> Result<(), UpstreamError> {
+        self.authenticate(caller)
+    }
+
+    async fn bundle(&self, caller: &Caller) -> Result<Bundle, UpstreamError> {
+        self.authenticate(caller)?;
+        Ok(self.state().bundle.clone())
+    }
+
+    async fn federated_bundle(
+        &self,
+        caller: &Caller,
+        trust_domain: &TrustDomain,
+    ) -> Result<Option<Bundle>, UpstreamError> {
+        self.authenticate(caller)?;
+        Ok(self.state().foreign.get(trust_domain).cloned())
+    }
+
+    async fn sync_entries(&self, caller: &Caller, known: &KnownEntries) -> Result<EntrySync, UpstreamError> {
+        self.authenticate(caller)?;
+        let mut state = self.state();
+        state.syncs += 1;
+        let entries = state.entries.values();
+        Ok(EntrySync {
+            authorized: entries.clone().map(|entry| Arc::clone(&entry.id)).collect(),
+            entries: entries
+                .filter(|entry| known.get(&entry.id).is_none_or(|known| known.revision != entry.revision))
+                .cloned()
+                .collect(),
+        })
+    }
+
+    async fn new_x509_svids(
+        &self,
+        caller: &Caller,
+        requests: &[SvidRequest],
+    ) -> Result<Vec<SvidOutcome>, UpstreamError> {
+        self.authenticate(caller)?;
+        let now = self.clock.seconds();
+        let mut state = self.state();
+        state.batches.push(requests.len());
+        let mut outcomes = Vec::new();
+        for request in requests {
+            let entry = state.entries.get(&*request.entry_id).cloned();
+            let outcome = match entry {
+                Some(entry) if !state.refuse_svids => {
+                    let csr = verify_csr(&request.csr).unwrap();
+                    assert_eq!(csr.uris, [entry.spiffe_id.as_str()]);
+                    state.issued += 1;
+                    let leaf = state.authority.leaf(&entry.spiffe_id, &csr.public_key, now - 10, now + state.svid_ttl);
+                    SvidOutcome::Issued(vec![leaf])
+                }
+                _ => SvidOutcome::Refused { code: "NotFound".to_owned(), message: "entry not found".to_owned() },
+            };
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct FakeAttestor {
+    pub(crate) admitted: Arc<Mutex<usize>>,
+}
+
+struct FakeConversation {
+    admitted: Arc<Mutex<usize>>,
+}
+
+impl AgentNodeAttestor for FakeAttestor {
+    fn name(&self) -> &str {
+        "fake"
+    }
+
+    fn begin(&self, context: AgentContext) -> Box<dyn AgentConversation> {
+        assert_eq!(context.trust_domain, domain());
+        Box::new(FakeConversation { admitted: Arc::clone(&self.admitted) })
+    }
+}
+
+#[async_trait::async_trait]
+impl AgentConversation for FakeConversation {
+    async fn payload(&mut self) -> Result<Vec<u8>, AgentAttestError> {
+        Ok(b"payload".to_vec())
+    }
+
+    async fn respond(&mut self, challenge: &[u8]) -> Result<Vec<u8>, AgentAttestError> {
+        Ok(challenge.to_vec())
+    }
+
+    async fn admitted(&mut self) -> Result<(), AgentAttestError> {
+        *self.admitted.lock().unwrap() += 1;
+        Ok(())
+    }
+}
