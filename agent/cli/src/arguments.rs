@@ -20,6 +20,15 @@ pub fn normalise(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString>
         .collect()
 }
 
+/// The spellings that Go's flag package takes for a boolean, so that `-silent=true` works.
+pub(crate) fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
 fn has_one_dash(argument: &OsStr) -> bool {
     let mut bytes = argument.as_encoded_bytes().iter();
     bytes.next() == Some(&b'-')

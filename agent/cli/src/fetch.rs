@@ -9,6 +9,7 @@ use plastron_proto::workload::{X509svidRequest, X509svidResponse};
 use rustls_pki_types::UnixTime;
 
 use crate::Context;
+use crate::arguments::go_bool;
 use crate::client::connect;
 use crate::duration::parse_duration;
 use crate::endpoint::{Endpoint, SocketFlags};
@@ -36,7 +37,8 @@ pub(crate) struct FetchX509 {
     #[arg(long, value_name = "DIR")]
     write: Option<PathBuf>,
     /// Print nothing
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          value_parser = go_bool, action = clap::ArgAction::Set)]
     silent: bool,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]

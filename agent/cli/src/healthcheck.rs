@@ -8,6 +8,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::Context;
+use crate::arguments::go_bool;
 use crate::client::channel;
 use crate::duration::parse_duration;
 use crate::endpoint::{Endpoint, SocketFlags};
@@ -20,10 +21,12 @@ pub struct Healthcheck {
     #[command(flatten)]
     socket: SocketFlags,
     /// Perform a less stringent check (accepted as SPIRE does; the check is the same)
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          value_parser = go_bool, action = clap::ArgAction::Set)]
     shallow: bool,
     /// Print what is done
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          value_parser = go_bool, action = clap::ArgAction::Set)]
     verbose: bool,
     /// Time to wait for a response; 0 waits for ever
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
