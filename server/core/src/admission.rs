@@ -1,0 +1,239 @@
+//! Node admission: from an attestor's proof to an agent SVID, in one transaction.
+//!
+//! [`NodeAdmission::begin`] verifies the CSR and starts the attestor's conversation; the two stay together, so that the SVID is
+//! for the key that the evidence was bound to. Once the attestor is satisfied the agent SVID is signed, one transaction writes
+//! node, selectors, spent token and alias entry, and only then does the node get its SVID. A ban that is committed before that
+//! transaction wins.
+
+mod enrol;
+mod error;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plastron_attestation_appraise::{Check, CheckOutcome, CheckRecord};
+use plastron_plugins::node::{
+    Admission, AdmissionContext, NodeAttestor, NodeConversation, NodeStep, Refusal, RefusalCode,
+};
+use plastron_spiffe::SpiffeId;
+use plastron_spiffe::x509::{VerifiedCsr, verify_csr};
+
+use crate::audit::{self, AttestationOutcome, AttestationVerdict};
+use crate::authorization::{AgentDenial, Permit, rpc};
+use crate::ca::{CertificateAuthority, IssuedSvid, Leaf};
+use crate::clock::{Clock, unix_seconds};
+use crate::ledger::Ledger;
+use crate::store::{AdmitError, CutOff, Node, NodeError, NodeSvid, TokenHash};
+
+use enrol::Candidate;
+pub use error::{AdmissionError, RenewalError};
+
+/// Admits nodes and renews their SVIDs.
+pub struct NodeAdmission {
+    attestors: Vec<Arc<dyn NodeAttestor>>,
+    ca: Arc<CertificateAuthority>,
+    ledger: Arc<Ledger>,
+    clock: Arc<dyn Clock>,
+    ttl: Duration,
+}
+
+/// A node that was admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdmittedAgent {
+    /// Its SVID.
+    pub svid: IssuedSvid,
+    /// Whether it renews by attesting again.
+    pub reattestable: bool,
+}
+
+/// What the server answers to a message of the node.
+pub enum AttestationStep {
+    /// Send this challenge, and call the attestation's `step` with the response.
+    Challenge(Vec<u8>, Attestation),
+    /// The node is admitted; the conversation is over.
+    Admitted(AdmittedAgent),
+}
+
+/// An attestation under way: one node's conversation with one attestor, about one key.
+pub struct Attestation {
+    admission: Arc<NodeAdmission>,
+    attestation_type: String,
+    conversation: Box<dyn NodeConversation>,
+    csr: VerifiedCsr,
+    peer: Option<IpAddr>,
+}
+
+impl NodeAdmission {
+    /// `attestors`: one per attestation type; `ttl`: lifetime of agent SVIDs (`agent_ttl`).
+    pub fn new(
+        attestors: Vec<Arc<dyn NodeAttestor>>,
+        ca: Arc<CertificateAuthority>,
+        ledger: Arc<Ledger>,
+        clock: Arc<dyn Clock>,
+        ttl: Duration,
+    ) -> Self {
+        Self { attestors, ca, ledger, clock, ttl }
+    }
+
+    /// Begins an attestation (first message of AttestAgent). Checks, in order: there is such an attestor; the CSR's signature.
+    /// The payload goes to [`Attestation::step`].
+    pub fn begin(
+        self: &Arc<Self>,
+        _permit: Permit<rpc::AttestAgent>,
+        attestation_type: &str,
+        csr: &[u8],
+        peer: Option<IpAddr>,
+    ) -> Result<Attestation, AdmissionError> {
+        self.start(attestation_type, csr, peer).inspect_err(|error| {
+            let reason = error.to_string();
+            let outcome = AttestationOutcome::Refused { reason: &reason };
+            audit::attestation(AttestationVerdict { attestation_type, node: None, peer, checks: &[], outcome });
+        })
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        attestation_type: &str,
+        csr: &[u8],
+        peer: Option<IpAddr>,
+    ) -> Result<Attestation, AdmissionError> {
+        let attestor = self
+            .attestors
+            .iter()
+            .find(|attestor| attestor.name() == attestation_type)
+            .ok_or_else(|| AdmissionError::UnknownAttestor { name: attestation_type.to_owned() })?;
+        let csr = verify_csr(csr)?;
+        let conversation = attestor.begin(AdmissionContext {
+            trust_domain: self.ca.trust_domain().clone(),
+            svid_public_key: Arc::from(csr.public_key.as_slice()),
+            peer,
+        });
+        let attestation_type = attestation_type.to_owned();
+        Ok(Attestation { admission: Arc::clone(self), attestation_type, conversation, csr, peer })
+    }
+
+    /// Renews the SVID of an agent that does not attest again (RenewAgent). The new serial number is pending until it is first
+    /// used, and a node that is banned, evicted or renewed meanwhile gets nothing.
+    pub async fn renew(&self, permit: Permit<rpc::RenewAgent>, csr: &[u8]) -> Result<IssuedSvid, RenewalError> {
+        let agent = permit.caller();
+        let node = self.ledger.state().node(agent.id());
+        let node = node.ok_or_else(|| NodeError::NotFound { id: agent.id().clone() })?;
+        if node.can_reattest {
+            return Err(RenewalError::Denied { id: node.id.clone(), reason: AgentDenial::MustReattest });
+        }
+        let csr = verify_csr(csr)?;
+        let svid = self.sign(&node.id, &csr).await?;
+        let (id, presented, renewed) = (node.id.clone(), agent.serial().clone(), node_svid(&svid));
+        let _node: Arc<Node> = self
+            .ledger
+            .write("renew an agent's SVID", move |store| async move { store.renew(id, presented, renewed).await })
+            .await?;
+        tracing::debug!(spiffe_id = %svid.id, "Renewed agent SVID");
+        Ok(svid)
+    }
+
+    async fn sign(&self, id: &SpiffeId, csr: &VerifiedCsr) -> Result<IssuedSvid, crate::ca::SignError> {
+        self.ca.sign(Leaf { spiffe_id: id, public_key: &csr.public_key, dns_names: &[], ttl: self.ttl }).await
+    }
+
+    /// Whether the token could be spent now, before a signature is spent on it. The transaction decides.
+    async fn check_token(&self, hash: Option<TokenHash>) -> Result<(), AdmitError> {
+        let Some(hash) = hash else { return Ok(()) };
+        if self.ledger.store().has_join_token(hash, unix_seconds(self.clock.now())).await? {
+            return Ok(());
+        }
+        Err(AdmitError::TokenUnknown)
+    }
+
+    /// Signs, then stores; the SVID leaves this function only if the transaction committed.
+    async fn admit(&self, candidate: &Candidate, csr: &VerifiedCsr) -> Result<AdmittedAgent, AdmissionError> {
+        candidate.check_key(csr)?;
+        self.check_token(candidate.token).await?;
+        let svid = self.sign(&candidate.id, csr).await?;
+        let record = candidate.record(node_svid(&svid), unix_seconds(self.clock.now()));
+        let _node: Arc<Node> = self
+            .ledger
+            .write("admit a node", move |store| async move { store.admit(record).await })
+            .await
+            .map_err(|error: AdmitError| AdmissionError::from(error))?;
+        Ok(AdmittedAgent { svid, reattestable: candidate.can_reattest })
+    }
+
+    /// What a refusal does to a node that the refused evidence is proven to be about.
+    async fn cut_off(&self, refusal: &Refusal) {
+        let Some(path) = &refusal.node else { return };
+        let Ok(id) = self.ca.trust_domain().with_path(path) else { return };
+        if self.ledger.state().node(&id).is_none() {
+            return;
+        }
+        let until = match refusal.check {
+            Check::TpmStateRegressed => CutOff::UntilEvicted,
+            _other => CutOff::UntilAdmitted,
+        };
+        let (node, reason) = (id.clone(), refusal.to_string());
+        let result: Result<Arc<Node>, NodeError> = self
+            .ledger
+            .write("cut a node off", move |store| async move { store.cut_off(node, until, reason).await })
+            .await;
+        if let Err(error) = result {
+            tracing::error!(spiffe_id = %id, %error, "A node whose evidence was refused could not be cut off");
+        }
+    }
+}
+
+impl Attestation {
+    /// Takes the payload, then each challenge response. Whatever the end is, one audit line names every check.
+    pub async fn step(mut self, message: &[u8]) -> Result<AttestationStep, AdmissionError> {
+        match self.conversation.step(message, self.admission.clock.now()).await {
+            Ok(NodeStep::Challenge(challenge)) => Ok(AttestationStep::Challenge(challenge, self)),
+            Ok(NodeStep::Admit(admission)) => self.conclude(admission).await.map(AttestationStep::Admitted),
+            Err(refusal) => {
+                self.report(None, &refusal.records, Err(&refusal.to_string()));
+                if refusal.code == RefusalCode::Denied {
+                    self.admission.cut_off(&refusal).await;
+                }
+                Err(AdmissionError::Refused(refusal))
+            }
+        }
+    }
+
+    async fn conclude(&self, admission: Admission) -> Result<AdmittedAgent, AdmissionError> {
+        let trust_domain = self.admission.ca.trust_domain();
+        let candidate = Candidate::new(&self.attestation_type, admission, trust_domain).inspect_err(|error| {
+            self.report(None, &[], Err(&error.to_string()));
+        })?;
+        let result = self.admission.admit(&candidate, &self.csr).await;
+        let mut checks = candidate.checks.clone();
+        match &result {
+            Ok(admitted) => {
+                if candidate.token.is_some() {
+                    let (check, outcome) = (Check::JoinToken, CheckOutcome::Passed);
+                    checks.push(CheckRecord { check, outcome, detail: "spent".to_owned() });
+                }
+                self.report(candidate.shown_id(), &checks, Ok(&admitted.svid));
+            }
+            Err(error) => {
+                if let Some(check) = error.check() {
+                    checks.push(CheckRecord { check, outcome: CheckOutcome::Failed, detail: error.to_string() });
+                }
+                self.report(candidate.shown_id(), &checks, Err(&error.to_string()));
+            }
+        }
+        result
+    }
+
+    fn report(&self, node: Option<&SpiffeId>, checks: &[CheckRecord], result: Result<&IssuedSvid, &str>) {
+        let serial = result.as_ref().map_or_else(|_reason| String::new(), |svid| svid.serial.to_decimal());
+        let outcome = match result {
+            Ok(svid) => AttestationOutcome::Admitted { serial: &serial, not_after: svid.not_after },
+            Err(reason) => AttestationOutcome::Refused { reason },
+        };
+        let (attestation_type, peer) = (self.attestation_type.as_str(), self.peer);
+        audit::attestation(AttestationVerdict { attestation_type, node, peer, checks, outcome });
+    }
+}
+
+fn node_svid(svid: &IssuedSvid) -> NodeSvid {
+    NodeSvid { serial: svid.serial.clone(), not_after: svid.not_after }
+}

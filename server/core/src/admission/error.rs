@@ -1,0 +1,91 @@
+//! Why a node gets no SVID. What the peer is told is decided at the gRPC edge, by variant.
+
+use plastron_attestation_appraise::Check;
+use plastron_plugins::node::Refusal;
+use plastron_spiffe::SpiffeId;
+use plastron_spiffe::x509::CsrError;
+
+use crate::authorization::AgentDenial;
+use crate::ca::SignError;
+use crate::store::{AdmitError, NodeError};
+
+/// A node that is not admitted. SPIRE's texts for the peer are `failed to attest: ` and this error's.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmissionError {
+    /// No such attestor: FailedPrecondition.
+    #[error("error getting node attestor: could not find node attestor type {name:?}")]
+    UnknownAttestor {
+        /// The type asked for.
+        name: String,
+    },
+    /// The CSR is refused: InvalidArgument.
+    #[error("the CSR is refused")]
+    Csr(#[from] CsrError),
+    /// The attestor refused: by the refusal's code.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The attestor's proof does not name a SPIFFE ID: InvalidArgument. The cause is left out: it would repeat a token.
+    #[error("the node can't have a SPIFFE ID")]
+    NodeId,
+    /// The attestor handed out another attestor's proof: Internal.
+    #[error("attestor {asked:?} handed out a proof of {proved:?}")]
+    OtherAttestation {
+        /// The attestor.
+        asked: String,
+        /// Whose proof it is.
+        proved: &'static str,
+    },
+    /// The evidence is bound to another key than the CSR's: PermissionDenied.
+    #[error("the evidence is bound to another key than the CSR's")]
+    OtherKey,
+    /// The transaction refused: InvalidArgument for a token that is unknown, PermissionDenied for a node that is banned or
+    /// another's, Unavailable where it has to attest again or the store failed.
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+    /// The SVID could not be signed: Internal or Unavailable.
+    #[error("failed to sign the agent's SVID")]
+    Sign(#[from] SignError),
+}
+
+impl AdmissionError {
+    /// The check that failed, where it is one that an attestor does not make itself.
+    pub fn check(&self) -> Option<Check> {
+        match self {
+            Self::OtherKey => Some(Check::QuoteBinding),
+            Self::Admit(AdmitError::TokenUnknown) => Some(Check::JoinToken),
+            Self::Admit(AdmitError::Banned | AdmitError::Quarantined { .. }) => Some(Check::Standing),
+            Self::Admit(AdmitError::OtherEk { .. } | AdmitError::AkOfOtherNode { .. }) => Some(Check::Subject),
+            Self::UnknownAttestor { .. }
+            | Self::Csr(_)
+            | Self::Refused(_)
+            | Self::NodeId
+            | Self::OtherAttestation { .. }
+            | Self::Admit(
+                AdmitError::OtherAttestor { .. } | AdmitError::JudgedAgainstOther { .. } | AdmitError::Store(_),
+            )
+            | Self::Sign(_) => None,
+        }
+    }
+}
+
+/// An agent SVID that is not renewed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewalError {
+    /// The agent renews by attesting again: PermissionDenied with `PermissionDeniedDetails`.
+    #[error("agent {id} {reason}")]
+    Denied {
+        /// The agent.
+        id: SpiffeId,
+        /// Why not.
+        reason: AgentDenial,
+    },
+    /// The CSR is refused: InvalidArgument.
+    #[error("the CSR is refused")]
+    Csr(#[from] CsrError),
+    /// The SVID could not be signed: Internal or Unavailable.
+    #[error("failed to sign the agent's SVID")]
+    Sign(#[from] SignError),
+    /// The node was banned, evicted or renewed meanwhile (PermissionDenied), or the store failed (Unavailable).
+    #[error("the renewal was not stored")]
+    Node(#[from] NodeError),
+}

@@ -1,0 +1,159 @@
+//! What has to be proven about an authority before its key signs anything.
+
+use std::sync::Arc;
+
+use der::{Decode, Encode};
+use plastron_hsm::{KeyId, KeyRecord, KeyStore, KeyStoreError};
+use plastron_spiffe::Bundle;
+use plastron_spiffe::x509::IssueError;
+use sha2::{Digest, Sha256};
+use x509_cert::Certificate;
+
+use crate::store::{JournalEntry, SlotName};
+
+/// Proof that the bundle, as committed, has the certificate of this journal entry.
+#[derive(Clone, Debug)]
+pub struct PublishedAuthority {
+    entry: Arc<JournalEntry>,
+}
+
+impl PublishedAuthority {
+    /// Looks for the certificate in the bundle. A tainted authority counts as not published: nothing new is signed with it.
+    pub fn find(entry: &Arc<JournalEntry>, bundle: &Bundle) -> Result<Self, AuthorityError> {
+        let published = bundle
+            .x509_authorities
+            .iter()
+            .any(|authority| authority.certificate == entry.certificate && !authority.tainted);
+        if published {
+            Ok(Self { entry: Arc::clone(entry) })
+        } else {
+            Err(AuthorityError::Unpublished { slot: entry.slot })
+        }
+    }
+
+    /// The journal entry that it is about.
+    pub fn entry(&self) -> &Arc<JournalEntry> {
+        &self.entry
+    }
+}
+
+/// Proof that the key store has the key of this journal entry, and that it is the certificate's.
+#[derive(Clone, Debug)]
+pub struct MatchedKey {
+    slot: SlotName,
+    record: KeyRecord,
+}
+
+impl MatchedKey {
+    /// Checks, in order: the key store has the key; its public key has the journalled hash; it is the certificate's.
+    pub async fn find(entry: &JournalEntry, keys: &dyn KeyStore) -> Result<Self, AuthorityError> {
+        let slot = entry.slot;
+        let found = keys.find(&entry.key_id).await.map_err(|source| AuthorityError::KeyStore { slot, source })?;
+        let record = found.ok_or_else(|| AuthorityError::KeyMissing { slot, id: entry.key_id.clone() })?;
+        let got = spki_sha256(&record.public_key);
+        if got != entry.spki_sha256 {
+            return Err(AuthorityError::KeyChanged {
+                slot,
+                id: entry.key_id.clone(),
+                journal: hex::encode(entry.spki_sha256),
+                found: hex::encode(got),
+            });
+        }
+        let malformed = |reason: der::Error| AuthorityError::Certificate { slot, reason: reason.to_string() };
+        let certificate = Certificate::from_der(&entry.certificate).map_err(malformed)?;
+        let certified = certificate.tbs_certificate().subject_public_key_info().to_der().map_err(malformed)?;
+        if certified != record.public_key {
+            return Err(AuthorityError::Certificate {
+                slot,
+                reason: "it certifies another key than the slot's".to_owned(),
+            });
+        }
+        Ok(Self { slot, record })
+    }
+
+    /// The slot that it is about.
+    pub fn slot(&self) -> SlotName {
+        self.slot
+    }
+
+    /// The key.
+    pub fn record(&self) -> &KeyRecord {
+        &self.record
+    }
+}
+
+pub(crate) fn spki_sha256(spki: &[u8]) -> [u8; 32] {
+    Sha256::digest(spki).into()
+}
+
+/// Why an authority does not sign.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The bundle does not have its certificate, or has it as tainted.
+    #[error("the authority in slot {slot} is not in the bundle")]
+    Unpublished {
+        /// The slot.
+        slot: SlotName,
+    },
+    /// The key store has lost the key.
+    #[error("the key store has no key {id}, which the CA journal names for slot {slot}")]
+    KeyMissing {
+        /// The slot.
+        slot: SlotName,
+        /// The key.
+        id: KeyId,
+    },
+    /// The key store has another key under the same identifier.
+    #[error(
+        "the key {id} of slot {slot} is another key than the one in the CA journal (SHA-256 {found}, not {journal}); \
+         find out who replaced it before this server signs again"
+    )]
+    KeyChanged {
+        /// The slot.
+        slot: SlotName,
+        /// The key.
+        id: KeyId,
+        /// SHA-256 of the public key in the journal, hex.
+        journal: String,
+        /// SHA-256 of the public key in the key store, hex.
+        found: String,
+    },
+    /// The journal's certificate does not fit.
+    #[error("the CA certificate of slot {slot} is not usable: {reason}")]
+    Certificate {
+        /// The slot.
+        slot: SlotName,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The certificate can't be used as an issuer.
+    #[error("the CA certificate of slot {slot} can't issue")]
+    Issuer {
+        /// The slot.
+        slot: SlotName,
+        /// What is wrong with it.
+        source: IssueError,
+    },
+    /// The proofs are about different slots.
+    #[error("slot {published} is published, and the key is that of slot {key}")]
+    OtherSlot {
+        /// The published slot.
+        published: SlotName,
+        /// The key's slot.
+        key: SlotName,
+    },
+    /// The key store failed.
+    #[error("the key of slot {slot} can't be used")]
+    KeyStore {
+        /// The slot.
+        slot: SlotName,
+        /// What the key store said.
+        source: KeyStoreError,
+    },
+    /// The key store's signature is not by the key that it showed.
+    #[error("a test signature by the key of slot {slot} does not verify")]
+    BadSignature {
+        /// The slot.
+        slot: SlotName,
+    },
+}

@@ -1,0 +1,189 @@
+//! Who may call what: the one place that decides.
+//!
+//! The table ([`table`]) has a row for each RPC and a column for each kind of caller. [`Authorizer::authorize`] compares a caller
+//! with a row, in SPIRE's order (anyone, local, admin, downstream, agent), and hands out a [`Permit`] that only it can make.
+//! What it does not do: it neither authenticates (the TLS layer and the socket did that) nor looks at requests.
+
+mod caller;
+mod permit;
+pub mod table;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use plastron_spiffe::SpiffeId;
+use plastron_spiffe::x509::{SerialNumber, VerifiedSvid};
+
+pub use caller::{Caller, LocalPeer};
+pub use permit::{Agent, Anyone, CallerClass, Downstream, Local, Manager, ManagerOrAgent, Permit};
+pub use table::{Columns, Method, Rpc, rpc};
+
+use crate::clock::Clock;
+use crate::ledger::Ledger;
+use crate::store::{NodeError, Standing};
+use permit::Grant;
+
+/// Decides, from the table and the state in memory, what a caller may do.
+pub struct Authorizer {
+    ledger: Arc<Ledger>,
+    clock: Arc<dyn Clock>,
+    admin_ids: BTreeSet<SpiffeId>,
+}
+
+impl Authorizer {
+    /// `admin_ids`: SPIFFE IDs that configuration makes administrators, in whichever trust domain.
+    pub fn new(ledger: Arc<Ledger>, clock: Arc<dyn Clock>, admin_ids: impl IntoIterator<Item = SpiffeId>) -> Self {
+        Self { ledger, clock, admin_ids: admin_ids.into_iter().collect() }
+    }
+
+    /// Decides whether `caller` may call `R`. Reads no database; an agent's first call with its new SVID is one commit.
+    pub async fn authorize<R: Rpc>(&self, caller: &Caller) -> Result<Permit<R>, Denied> {
+        let grant = self.grant(R::METHOD, caller).await?;
+        let identity = caller.describe();
+        let caller =
+            R::Caller::from_grant(grant).ok_or_else(|| Denied::Method { method: R::METHOD.path().to_owned() })?;
+        Ok(Permit::new(caller, identity))
+    }
+
+    /// For what is routed by its path alone: whether the caller may call it. A path without a row is refused.
+    pub async fn authorize_path(&self, path: &str, caller: &Caller) -> Result<(), Denied> {
+        let method =
+            Method::from_path(path).ok_or_else(|| Denied::Method { method: path.escape_debug().to_string() })?;
+        self.grant(method, caller).await.map(|_grant| ())
+    }
+
+    async fn grant(&self, method: Method, caller: &Caller) -> Result<Grant, Denied> {
+        let columns = method.columns();
+        let denied = || Denied::Method { method: method.path().to_owned() };
+        if columns.anyone {
+            return Ok(Grant::Anyone);
+        }
+        let svid = match caller {
+            Caller::Local(_) if columns.local => return Ok(Grant::Local),
+            Caller::Local(_) | Caller::Anonymous { .. } => return Err(denied()),
+            Caller::Svid { svid, .. } => svid,
+        };
+        let id = svid.id();
+        if columns.admin && (self.admin_ids.contains(id) || self.ledger.state().is_admin(id, self.now())) {
+            return Ok(Grant::Admin(id.clone()));
+        }
+        if columns.downstream && self.ledger.state().is_downstream(id, self.now()) {
+            return Ok(Grant::Downstream(id.clone()));
+        }
+        if columns.agent {
+            return self.agent(svid).await.map(Grant::Agent);
+        }
+        Err(denied())
+    }
+
+    /// Checks, in order: the SVID has not expired; the node is known; it is not banned; its last evidence was not
+    /// refused; its serial number is the current one,
+    /// or the pending one, which is current from now on.
+    async fn agent(&self, svid: &Arc<VerifiedSvid>) -> Result<Agent, Denied> {
+        let id = svid.id();
+        let denied = |reason| Denied::Agent { id: id.clone(), reason };
+        let not_after = svid.svid().not_after();
+        let now = self.clock.now().as_secs();
+        if now > not_after {
+            return Err(denied(AgentDenial::Expired { not_after, now }));
+        }
+        let node = self.ledger.state().node(id).ok_or_else(|| denied(AgentDenial::NotAttested))?;
+        let serial = SerialNumber::from_bytes(svid.svid().serial());
+        let (current, pending) = match &node.standing {
+            Standing::Banned { .. } => return Err(denied(AgentDenial::Banned)),
+            Standing::CutOff { .. } | Standing::Quarantined { .. } => return Err(denied(AgentDenial::MustReattest)),
+            Standing::Active { current, pending } => (current, pending),
+        };
+        let not_active = || denied(AgentDenial::NotActive);
+        let serial = serial.ok_or_else(not_active)?;
+        if serial == current.serial {
+            return Ok(Agent::new(id.clone(), serial));
+        }
+        if pending.as_ref().is_none_or(|pending| pending.serial != serial) {
+            return Err(not_active());
+        }
+        let (promoted, first_used) = (id.clone(), serial.clone());
+        self.ledger
+            .write("record the first use of an agent's SVID", move |store| async move {
+                store.promote(promoted, first_used).await
+            })
+            .await
+            .map_err(|error: NodeError| match error {
+                NodeError::NotFound { .. } => denied(AgentDenial::NotAttested),
+                NodeError::Banned { .. } => denied(AgentDenial::Banned),
+                NodeError::SerialMoved { .. } => not_active(),
+                NodeError::Store(_) => Denied::Undecided { source: error },
+            })?;
+        Ok(Agent::new(id.clone(), serial))
+    }
+
+    fn now(&self) -> i64 {
+        crate::clock::unix_seconds(self.clock.now())
+    }
+}
+
+/// A refused call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// No column of the method's row fits the caller, or there is no such row: PermissionDenied.
+    #[error("authorization denied for method {method}")]
+    Method {
+        /// Full method name; escaped.
+        method: String,
+    },
+    /// The caller is no agent in good standing: PermissionDenied with `PermissionDeniedDetails`.
+    #[error("agent {id} {reason}")]
+    Agent {
+        /// Who called.
+        id: SpiffeId,
+        /// Why not.
+        reason: AgentDenial,
+    },
+    /// The store could not record what the decision depends on: Unavailable.
+    #[error("the caller's standing can't be decided now")]
+    Undecided {
+        /// What the store said.
+        source: NodeError,
+    },
+}
+
+/// Why an SVID is not that of an agent in good standing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgentDenial {
+    /// The SVID has expired since the connection was made.
+    #[error("SVID is expired: not valid after {not_after}, now {now}")]
+    Expired {
+        /// Unix seconds.
+        not_after: u64,
+        /// Unix seconds.
+        now: u64,
+    },
+    /// No such node.
+    #[error("is not attested")]
+    NotAttested,
+    /// The node has another SVID by now.
+    #[error("is not active: the serial number is neither that of its current nor of its next SVID")]
+    NotActive,
+    /// An operator banned it.
+    #[error("is banned")]
+    Banned,
+    /// It renews by attesting again, not by asking, or its last evidence was refused.
+    #[error("must reattest")]
+    MustReattest,
+}
+
+impl AgentDenial {
+    /// The number in `spire.api.types.PermissionDeniedDetails.Reason`.
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Expired { .. } => 1,
+            Self::NotAttested => 2,
+            Self::NotActive => 3,
+            Self::Banned => 4,
+            Self::MustReattest => 5,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! The trust domain's bundle.
+
+use std::sync::Arc;
+
+use plastron_spiffe::{Bundle, BundleError as AuthorityFault, JwtAuthority, TrustDomain, X509Authority};
+
+use crate::audit;
+use crate::authorization::{Permit, rpc};
+use crate::ledger::Ledger;
+use crate::limits::MAX_AUTHORITIES;
+use crate::store::StoreError;
+
+/// Serves the bundle and lets administrators add to it.
+pub struct Bundles {
+    ledger: Arc<Ledger>,
+    trust_domain: TrustDomain,
+}
+
+impl Bundles {
+    pub(crate) fn new(ledger: Arc<Ledger>, trust_domain: TrustDomain) -> Self {
+        Self { ledger, trust_domain }
+    }
+
+    /// The bundle of the server's own trust domain. Cheap: it is shared, not copied.
+    pub fn get(&self, _permit: Permit<rpc::GetBundle>) -> Arc<Bundle> {
+        self.current()
+    }
+
+    /// The same, for the server's own use (TLS).
+    pub fn current(&self) -> Arc<Bundle> {
+        self.ledger.state().bundle().unwrap_or_else(|| Arc::new(Bundle::empty(self.trust_domain.clone())))
+    }
+
+    /// Adds authorities that the bundle does not have yet. Checks that there are not too many and that each parses.
+    pub async fn append(
+        &self,
+        permit: Permit<rpc::AppendBundle>,
+        x509: Vec<X509Authority>,
+        jwt: Vec<JwtAuthority>,
+    ) -> Result<Arc<Bundle>, BundleError> {
+        let present = self.current();
+        let total = present.x509_authorities.len() + present.jwt_authorities.len() + x509.len() + jwt.len();
+        if total > MAX_AUTHORITIES {
+            return Err(BundleError::TooMany { got: total });
+        }
+        for (index, authority) in x509.iter().enumerate() {
+            X509Authority::parse(authority.certificate.clone())
+                .map_err(|source| BundleError::X509Authority { index, source })?;
+        }
+        if let Some(index) = jwt.iter().position(|authority| authority.key_id.is_empty()) {
+            return Err(BundleError::JwtAuthority { index });
+        }
+        let subject = format!("{} X.509 and {} JWT authorities", x509.len(), jwt.len());
+        let trust_domain = self.trust_domain.clone();
+        let result = self
+            .ledger
+            .write("append to the bundle", move |store| async move {
+                store.append_authorities(trust_domain, x509, jwt).await
+            })
+            .await;
+        let outcome = result.as_ref().map_or_else(StoreError::to_string, |_bundle| "ok".to_owned());
+        audit::change(permit.identity(), "bundle append", &subject, &outcome);
+        Ok(result?)
+    }
+}
+
+/// Why the bundle was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    /// It would have too many authorities: InvalidArgument.
+    #[error("the bundle would have {got} authorities, of at most {MAX_AUTHORITIES}")]
+    TooMany {
+        /// How many there would be.
+        got: usize,
+    },
+    /// A certificate that is not a CA's: InvalidArgument.
+    #[error("X.509 authority {index} is refused")]
+    X509Authority {
+        /// Its index in the request.
+        index: usize,
+        /// What is wrong with it.
+        source: AuthorityFault,
+    },
+    /// A key without an identifier: InvalidArgument.
+    #[error("JWT authority {index} has no key ID")]
+    JwtAuthority {
+        /// Its index in the request.
+        index: usize,
+    },
+    /// The store failed.
+    #[error("the bundle can't be stored")]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,96 @@
+//! State in memory beside the store that keeps it: writes go to the store, and what it committed goes to memory, in order.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, watch};
+
+use crate::state::State;
+use crate::store::{Committed, Store, StoreError, StoreStatistics};
+
+/// The state and the only way to change it.
+pub struct Ledger {
+    store: Arc<dyn Store>,
+    state: Arc<State>,
+    writing: Arc<Mutex<()>>,
+    revision: Arc<watch::Sender<u64>>,
+}
+
+impl Ledger {
+    /// Loads everything from the store.
+    pub async fn open(store: Arc<dyn Store>) -> Result<Arc<Self>, StoreError> {
+        let snapshot = store.load().await?;
+        let (revision, _) = watch::channel(snapshot.revision);
+        Ok(Arc::new(Self {
+            store,
+            state: Arc::new(State::new(snapshot)),
+            writing: Arc::new(Mutex::new(())),
+            revision: Arc::new(revision),
+        }))
+    }
+
+    /// The state as of the last change.
+    pub fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// For reads that are not of the hot paths.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// What the store did so far.
+    pub fn statistics(&self) -> StoreStatistics {
+        self.store.statistics()
+    }
+
+    /// Tells the revision of the state after each change: push streams follow it.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Runs one store operation and applies what it committed, before anyone sees its result.
+    ///
+    /// It runs in a task of its own: a caller that goes away (a closed connection) can't leave memory behind the store. Writes
+    /// follow one another, so changes are applied in the order of the log. If the log has rows that this process did not write,
+    /// they are read first.
+    pub async fn write<T, E, F, R>(&self, purpose: &'static str, operation: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(Arc<dyn Store>) -> R + Send + 'static,
+        R: Future<Output = Result<Committed<T>, E>> + Send,
+    {
+        let (store, state) = (Arc::clone(&self.store), Arc::clone(&self.state));
+        let (writing, revision) = (Arc::clone(&self.writing), Arc::clone(&self.revision));
+        let task = tokio::spawn(async move {
+            let _guard = writing.lock().await;
+            let Committed { value, changes } = operation(Arc::clone(&store)).await?;
+            let (Some(first), Some(last)) = (changes.first(), changes.last()) else {
+                return Ok(value);
+            };
+            if first.sequence == state.revision() + 1 {
+                state.apply(&changes);
+            } else {
+                state.apply(&store.changes_after(state.revision()).await?);
+            }
+            revision.send_replace(state.revision().max(last.sequence));
+            Ok(value)
+        });
+        match task.await {
+            Ok(result) => result,
+            Err(error) => Err(StoreError::Interrupted { purpose, reason: error.to_string() }.into()),
+        }
+    }
+
+    /// Applies what others wrote to the store since.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        let _guard = self.writing.lock().await;
+        let changes = self.store.changes_after(self.state.revision()).await?;
+        if !changes.is_empty() {
+            self.state.apply(&changes);
+            self.revision.send_replace(self.state.revision());
+        }
+        Ok(())
+    }
+}

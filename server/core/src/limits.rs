@@ -1,0 +1,25 @@
+//! Every limit of the services, each with its reason.
+
+use std::time::Duration;
+
+/// SVIDs in one BatchNewX509SVID call: what SPIRE agents send at most.
+pub const MAX_SVIDS_PER_CALL: usize = 500;
+/// Entries in one batch call. SPIRE's command line sends hundreds; gRPC's 4 MiB per message holds about this many.
+pub const MAX_ENTRIES_PER_CALL: usize = 5_000;
+/// Length of a selector, type and value together. Longer than any attestor's, short enough to keep in memory for every node.
+pub const MAX_SELECTOR_LEN: usize = 4_096;
+/// Length of a join token that an operator chose. It becomes a path segment of the node's SPIFFE ID.
+pub const MAX_TOKEN_LEN: usize = 255;
+/// Length of the version that an agent says it has.
+pub const MAX_AGENT_VERSION_LEN: usize = 64;
+/// Items of a page where the caller does not say, and the most that it may ask for.
+pub const MAX_PAGE: usize = 10_000;
+/// Authorities in one AppendBundle call, and in a bundle: peers parse all of them at every refresh.
+pub const MAX_AUTHORITIES: usize = 256;
+/// Signatures that one batch has under way at the same time. A network HSM hides its round trip behind them; a session pool
+/// smaller than that queues.
+pub const CONCURRENT_SIGNATURES: usize = 32;
+/// How far the start of validity lies in the past, for peers whose clock is late (SPIRE: 10 s).
+pub const BACKDATE: Duration = Duration::from_secs(10);
+/// Shortest lifetime worth signing; below that a peer would have nothing left after its own checks.
+pub const MIN_SVID_TTL: Duration = Duration::from_secs(1);

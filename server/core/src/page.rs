@@ -1,0 +1,60 @@
+//! Pages of a list: the caller gets an opaque token that says where the next one begins.
+
+use crate::limits::MAX_PAGE;
+
+/// Which part of a list is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Items at most; 0 for the server's own limit.
+    pub size: usize,
+    /// The token of the page before, or empty for the first page.
+    pub token: String,
+}
+
+/// Some items of a list, in a fixed order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page begins; empty after the last.
+    pub next_token: String,
+}
+
+/// A page token that this server did not make.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("could not parse page token {token:?}")]
+pub struct PageTokenError {
+    /// What the caller sent.
+    pub token: String,
+}
+
+impl PageRequest {
+    pub(crate) fn limit(&self) -> usize {
+        if self.size == 0 { MAX_PAGE } else { self.size.min(MAX_PAGE) }
+    }
+
+    /// The key of the last item of the page before.
+    pub(crate) fn after(&self) -> Result<Option<String>, PageTokenError> {
+        if self.token.is_empty() {
+            return Ok(None);
+        }
+        let refused = || PageTokenError { token: self.token.clone() };
+        let bytes = hex::decode(&self.token).map_err(|_| refused())?;
+        String::from_utf8(bytes).map(Some).map_err(|_| refused())
+    }
+}
+
+impl<T> Page<T> {
+    /// Takes one item more than `limit` to learn whether there is another page. `items` come in the order of their keys, and
+    /// all of them lie after the page before.
+    pub(crate) fn gather(items: impl Iterator<Item = T>, limit: usize, key: impl Fn(&T) -> &str) -> Self {
+        let mut gathered: Vec<T> = items.take(limit.saturating_add(1)).collect();
+        let more = gathered.len() > limit;
+        gathered.truncate(limit);
+        let next_token = match gathered.last() {
+            Some(last) if more => hex::encode(key(last)),
+            _ => String::new(),
+        };
+        Self { items: gathered, next_token }
+    }
+}

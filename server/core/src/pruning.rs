@@ -1,0 +1,40 @@
+//! What is removed by time alone: entries and join tokens that have expired.
+
+use std::sync::Arc;
+
+use crate::audit;
+use crate::clock::{Clock, unix_seconds};
+use crate::ledger::Ledger;
+use crate::limits::MAX_ENTRIES_PER_CALL;
+use crate::store::{EntryConflict, StoreError};
+
+/// Who the audit log says removed them.
+const ACTOR: &str = "server: pruning";
+
+/// Removes what has expired. An expired entry gives nothing even before it is removed.
+pub(crate) async fn prune(ledger: &Arc<Ledger>, clock: &dyn Clock) -> Result<(), StoreError> {
+    let now = unix_seconds(clock.now());
+    let expired = |entry: &plastron_spiffe::RegistrationEntry| entry.expires_at != 0 && entry.expires_at <= now;
+    let ids: Vec<String> = ledger
+        .state()
+        .entries_after(None, MAX_ENTRIES_PER_CALL, expired)
+        .iter()
+        .map(|entry| entry.id.clone())
+        .collect();
+    if !ids.is_empty() {
+        let deleted = ids.clone();
+        let _results: Vec<Result<(), EntryConflict>> = ledger
+            .write("prune expired entries", move |store| async move { store.delete_entries(deleted).await })
+            .await?;
+        for id in &ids {
+            audit::change(ACTOR, "entry prune", id, "ok");
+        }
+    }
+    let tokens: u64 = ledger
+        .write("prune expired join tokens", move |store| async move { store.prune_join_tokens(now).await })
+        .await?;
+    if tokens > 0 {
+        audit::change(ACTOR, "join token prune", &format!("{tokens} tokens"), "ok");
+    }
+    Ok(())
+}

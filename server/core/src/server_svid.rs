@@ -1,0 +1,114 @@
+//! The server's own SVID, `/spire/server`: its key lives in this process's memory alone and lasts as long as one SVID.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use plastron_spiffe::{SpiffeId, SpiffeIdError};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use crate::ca::{CertificateAuthority, Leaf, SignError};
+use crate::clock::Clock;
+
+/// The SVID that the server presents, with its key.
+pub struct ServerSvid {
+    /// `spiffe://td/spire/server`.
+    pub id: SpiffeId,
+    /// DER certificates, leaf first, without the root.
+    pub chain: Vec<Vec<u8>>,
+    /// PKCS#8, DER.
+    pub private_key: Zeroizing<Vec<u8>>,
+    /// Validity, Unix seconds.
+    pub not_before: u64,
+    /// Validity, Unix seconds, inclusive.
+    pub not_after: u64,
+}
+
+impl fmt::Debug for ServerSvid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, chain, private_key: _, not_before, not_after } = self;
+        f.debug_struct("ServerSvid")
+            .field("id", id)
+            .field("certificates", &chain.len())
+            .field("not_before", not_before)
+            .field("not_after", not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps the server's SVID fresh.
+pub struct ServerSvidSource {
+    ca: Arc<CertificateAuthority>,
+    clock: Arc<dyn Clock>,
+    ttl: Duration,
+    id: SpiffeId,
+    current: watch::Sender<Arc<ServerSvid>>,
+}
+
+impl ServerSvidSource {
+    /// Has the first SVID signed.
+    pub async fn start(
+        ca: Arc<CertificateAuthority>,
+        clock: Arc<dyn Clock>,
+        ttl: Duration,
+    ) -> Result<Self, ServerSvidError> {
+        let id = ca.trust_domain().with_path("/spire/server")?;
+        let (current, _) = watch::channel(Arc::new(issue(&ca, &id, ttl).await?));
+        Ok(Self { ca, clock, ttl, id, current })
+    }
+
+    /// The SVID now and whenever it is replaced.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<ServerSvid>> {
+        self.current.subscribe()
+    }
+
+    /// Replaces the SVID, and its key, once half its life is over. True where it did.
+    pub async fn rotate_if_due(&self) -> Result<bool, ServerSvidError> {
+        let (not_before, not_after) = {
+            let svid = self.current.borrow();
+            (svid.not_before, svid.not_after)
+        };
+        let half = not_before.saturating_add(not_after.saturating_sub(not_before) / 2);
+        if self.clock.now().as_secs() < half {
+            return Ok(false);
+        }
+        let svid = issue(&self.ca, &self.id, self.ttl).await?;
+        self.current.send_replace(Arc::new(svid));
+        Ok(true)
+    }
+}
+
+async fn issue(ca: &CertificateAuthority, id: &SpiffeId, ttl: Duration) -> Result<ServerSvid, ServerSvidError> {
+    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
+        .map_err(|_unspecified| ServerSvidError::Key)?;
+    let private_key = Zeroizing::new(document.as_ref().to_vec());
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &private_key)
+        .map_err(|_rejected| ServerSvidError::Key)?;
+    let public_key: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_unspecified| ServerSvidError::Key)?;
+    let svid = ca.sign(Leaf { spiffe_id: id, public_key: public_key.as_ref(), dns_names: &[], ttl }).await?;
+    Ok(ServerSvid {
+        id: svid.id,
+        chain: svid.chain,
+        private_key,
+        not_before: svid.not_before,
+        not_after: svid.not_after,
+    })
+}
+
+/// Why the server has no SVID.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerSvidError {
+    /// No key could be made.
+    #[error("no key for the server's own SVID could be made")]
+    Key,
+    /// The trust domain leaves no room for the path.
+    #[error("the server has no SPIFFE ID in its trust domain")]
+    Id(#[from] SpiffeIdError),
+    /// The CA did not sign.
+    #[error("the server's own SVID was not signed")]
+    Sign(#[from] SignError),
+}

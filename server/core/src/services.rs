@@ -1,0 +1,157 @@
+//! All services of a server, put together from a store, a key store and attestors that the program chose.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use plastron_hsm::KeyStore;
+use plastron_plugins::node::NodeAttestor;
+use plastron_spiffe::SpiffeId;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::NodeAdmission;
+use crate::authorization::Authorizer;
+use crate::bundles::Bundles;
+use crate::ca::{CaConfig, CaError, CertificateAuthority};
+use crate::clock::Clock;
+use crate::health::Health;
+use crate::issuance::Issuance;
+use crate::ledger::Ledger;
+use crate::nodes::Nodes;
+use crate::pruning::prune;
+use crate::registration::Registration;
+use crate::server_svid::{ServerSvidError, ServerSvidSource};
+use crate::tokens::JoinTokens;
+
+/// How often the CA and the server's own SVID are looked at (SPIRE's rotator: 10 s).
+const ROTATION_TICK: Duration = Duration::from_secs(10);
+/// How often expired entries and tokens are removed (SPIRE: 5 min).
+const PRUNING_PERIOD: Duration = Duration::from_secs(300);
+
+/// What configuration says to the services.
+#[derive(Clone, Debug)]
+pub struct ServicesConfig {
+    /// The CA.
+    pub ca: CaConfig,
+    /// SPIFFE IDs that are administrators (`admin_ids`).
+    pub admin_ids: Vec<SpiffeId>,
+    /// Lifetime of agent SVIDs (`agent_ttl`); SPIRE's default is `default_x509_svid_ttl`.
+    pub agent_ttl: Duration,
+    /// Lifetime of workload SVIDs whose entry has none (`default_x509_svid_ttl`), and of the server's own.
+    pub default_x509_svid_ttl: Duration,
+}
+
+/// The services. What is public here is what the gRPC services and the program call.
+pub struct Services {
+    /// State and store.
+    pub ledger: Arc<Ledger>,
+    /// Who may call what.
+    pub authorizer: Authorizer,
+    /// AttestAgent, RenewAgent.
+    pub admission: Arc<NodeAdmission>,
+    /// The other RPCs of the Agent service.
+    pub nodes: Nodes,
+    /// CreateJoinToken.
+    pub join_tokens: JoinTokens,
+    /// The Entry service.
+    pub registration: Registration,
+    /// BatchNewX509SVID.
+    pub issuance: Issuance,
+    /// The Bundle service.
+    pub bundles: Bundles,
+    /// The server's own SVID, for TLS.
+    pub server_svid: ServerSvidSource,
+    /// The CA.
+    pub ca: Arc<CertificateAuthority>,
+    /// Readiness.
+    pub health: Health,
+    clock: Arc<dyn Clock>,
+}
+
+impl Services {
+    /// Starts the CA and everything that needs it. The ledger is opened before, because attestors look nodes up in its state.
+    pub async fn start(
+        config: ServicesConfig,
+        ledger: Arc<Ledger>,
+        keys: Arc<dyn KeyStore>,
+        attestors: Vec<Arc<dyn NodeAttestor>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, StartError> {
+        let ServicesConfig { ca, admin_ids, agent_ttl, default_x509_svid_ttl } = config;
+        let trust_domain = ca.trust_domain.clone();
+        let (ledger_of, clock_of) = (|| Arc::clone(&ledger), || Arc::clone(&clock));
+        let ca = Arc::new(CertificateAuthority::open(ca, keys, ledger_of(), clock_of()).await?);
+        let server_svid = ServerSvidSource::start(Arc::clone(&ca), clock_of(), default_x509_svid_ttl).await?;
+        let admission = NodeAdmission::new(attestors, Arc::clone(&ca), ledger_of(), clock_of(), agent_ttl);
+        Ok(Arc::new(Self {
+            authorizer: Authorizer::new(ledger_of(), clock_of(), admin_ids),
+            admission: Arc::new(admission),
+            nodes: Nodes::new(ledger_of()),
+            join_tokens: JoinTokens::new(ledger_of(), clock_of(), trust_domain.clone()),
+            registration: Registration::new(ledger_of(), clock_of(), trust_domain.clone()),
+            issuance: Issuance::new(Arc::clone(&ca), ledger_of(), clock_of(), default_x509_svid_ttl),
+            bundles: Bundles::new(ledger_of(), trust_domain),
+            health: Health::new(Arc::clone(&ca), ledger_of()),
+            server_svid,
+            ca,
+            ledger,
+            clock,
+        }))
+    }
+
+    /// Replaces CA and server SVID when they are due and removes what has expired, until cancelled.
+    pub async fn maintain(self: Arc<Self>, cancelled: CancellationToken) {
+        let mut rotation = interval(ROTATION_TICK);
+        rotation.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pruning = tokio::time::interval_at(Instant::now() + PRUNING_PERIOD, PRUNING_PERIOD);
+        pruning.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = cancelled.cancelled() => return,
+                _ = rotation.tick() => self.rotate().await,
+                _ = pruning.tick() => {
+                    if let Err(error) = prune(&self.ledger, self.clock.as_ref()).await {
+                        tracing::error!(%error, "Expired entries and join tokens could not be removed");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Replaces the CA and the server's SVID if they are due.
+    pub async fn rotate(&self) {
+        match self.ca.replace_if_due().await {
+            Ok(true) => tracing::info!("Successfully rotated X.509 CA"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(error = chain(&error), "The X.509 CA could not be rotated"),
+        }
+        match self.server_svid.rotate_if_due().await {
+            Ok(true) => tracing::debug!("Rotated the server's own SVID"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(error = chain(&error), "The server's own SVID could not be rotated"),
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Why the services can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no CA.
+    #[error("can't start the X.509 CA")]
+    Ca(#[from] CaError),
+    /// There is no SVID for the server itself.
+    #[error("can't issue the server's own SVID")]
+    ServerSvid(#[from] ServerSvidError),
+}

@@ -1,0 +1,195 @@
+//! What the server knows, in memory: built from a snapshot, changed by the committed changes that follow it.
+//!
+//! Everything that is answered often is answered from here. Locks are held for lookups in maps and never across an await.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use plastron_attestation_appraise::EkFingerprint;
+use plastron_attestation_tcg::Name;
+use plastron_plugins::node::{EnrolledTpms, KnownTpm, Standing as TpmStanding};
+use plastron_spiffe::{Bundle, RegistrationEntry, SpiffeId};
+
+use crate::index::{EntryIndex, NodeIndex};
+use crate::store::{Change, Event, JournalEntry, Node, SlotName, Snapshot, Standing};
+
+/// The state as of one revision.
+pub struct State {
+    current: RwLock<Current>,
+}
+
+struct Current {
+    revision: u64,
+    entries: EntryIndex,
+    nodes: NodeIndex,
+    bundle: Option<Arc<Bundle>>,
+    journal: BTreeMap<SlotName, Arc<JournalEntry>>,
+}
+
+impl State {
+    /// Indexes a snapshot.
+    pub fn new(snapshot: Snapshot) -> Self {
+        let Snapshot { revision, entries, nodes, bundle, journal } = snapshot;
+        Self {
+            current: RwLock::new(Current {
+                revision,
+                entries: EntryIndex::build(entries),
+                nodes: NodeIndex::build(nodes),
+                bundle: bundle.map(Arc::new),
+                journal: journal.into_iter().map(|entry| (entry.slot, Arc::new(entry))).collect(),
+            }),
+        }
+    }
+
+    /// Applies committed changes, in order. Changes that the state already has are passed over.
+    pub(crate) fn apply(&self, changes: &[Change]) {
+        let mut current = self.write();
+        for Change { sequence, event } in changes {
+            if *sequence <= current.revision {
+                continue;
+            }
+            match event {
+                Event::Entry(entry) => current.entries.set(Arc::clone(entry)),
+                Event::EntryDeleted { id } => current.entries.remove(id),
+                Event::Node(node) => current.nodes.set(Arc::clone(node)),
+                Event::NodeDeleted { id } => current.nodes.remove(id),
+                Event::JoinTokenCreated | Event::JoinTokenDeleted => {}
+                Event::Bundle(bundle) => current.bundle = Some(Arc::clone(bundle)),
+                Event::Journal(entry) => {
+                    current.journal.insert(entry.slot, Arc::clone(entry));
+                }
+            }
+            current.revision = *sequence;
+        }
+    }
+
+    /// Sequence number of the last change in it.
+    pub fn revision(&self) -> u64 {
+        self.read().revision
+    }
+
+    /// The bundle of the server's own trust domain; `None` before the first authority.
+    pub fn bundle(&self) -> Option<Arc<Bundle>> {
+        self.read().bundle.clone()
+    }
+
+    /// What the journal says about a slot.
+    pub fn journal(&self, slot: SlotName) -> Option<Arc<JournalEntry>> {
+        self.read().journal.get(&slot).cloned()
+    }
+
+    /// The node with this SPIFFE ID.
+    pub fn node(&self, id: &SpiffeId) -> Option<Arc<Node>> {
+        self.read().nodes.get(id)
+    }
+
+    /// The node that has the AK of this Name, or had it.
+    pub fn node_by_ak_name(&self, ak_name: &[u8]) -> Option<Arc<Node>> {
+        self.read().nodes.by_ak_name(ak_name)
+    }
+
+    /// The node with this EK.
+    pub fn node_by_ek(&self, fingerprint: &EkFingerprint) -> Option<Arc<Node>> {
+        self.read().nodes.by_ek(fingerprint)
+    }
+
+    /// The nodes whose SPIFFE IDs come after `after`, in order, as far as `wanted` wants them and up to `limit`.
+    pub(crate) fn nodes_after(
+        &self,
+        after: Option<&SpiffeId>,
+        limit: usize,
+        wanted: impl Fn(&Node) -> bool,
+    ) -> Vec<Arc<Node>> {
+        self.read().nodes.after(after).filter(|node| wanted(node)).take(limit).cloned().collect()
+    }
+
+    /// How many nodes `wanted` wants.
+    pub(crate) fn count_nodes(&self, wanted: impl Fn(&Node) -> bool) -> usize {
+        self.read().nodes.after(None).filter(|node| wanted(node)).count()
+    }
+
+    /// The entry with this identifier.
+    pub fn entry(&self, id: &str) -> Option<Arc<RegistrationEntry>> {
+        self.read().entries.get(id)
+    }
+
+    /// The entries whose identifiers come after `after`, in order, as far as `wanted` wants them and up to `limit`.
+    pub(crate) fn entries_after(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        wanted: impl Fn(&RegistrationEntry) -> bool,
+    ) -> Vec<Arc<RegistrationEntry>> {
+        self.read().entries.after(after).filter(|entry| wanted(entry)).take(limit).cloned().collect()
+    }
+
+    /// How many entries `wanted` wants.
+    pub(crate) fn count_entries(&self, wanted: impl Fn(&RegistrationEntry) -> bool) -> usize {
+        self.read().entries.after(None).filter(|entry| wanted(entry)).count()
+    }
+
+    /// The entries that this agent may serve, by identifier, at `now` in Unix seconds: those below it, below the aliases that its
+    /// node selectors give it, and below those. Each once; an entry that has expired gives nothing.
+    pub fn authorized_entries(&self, agent: &SpiffeId, now: i64) -> Vec<Arc<RegistrationEntry>> {
+        let current = self.read();
+        let selectors = current.nodes.selectors(agent);
+        current.entries.authorized(agent, selectors, now)
+    }
+
+    /// Of the entries with these identifiers, those that this agent may serve.
+    pub fn find_authorized_entries<'a>(
+        &self,
+        agent: &SpiffeId,
+        ids: impl IntoIterator<Item = &'a str>,
+        now: i64,
+    ) -> HashMap<&'a str, Arc<RegistrationEntry>> {
+        let current = self.read();
+        let authorized: HashMap<&str, &Arc<RegistrationEntry>> = current
+            .entries
+            .authorized_refs(agent, current.nodes.selectors(agent), now)
+            .map(|entry| (entry.id.as_str(), entry))
+            .collect();
+        ids.into_iter().filter_map(|id| Some((id, Arc::clone(authorized.get(id)?)))).collect()
+    }
+
+    /// Whether an entry makes the holder of this ID an administrator.
+    pub fn is_admin(&self, id: &SpiffeId, now: i64) -> bool {
+        self.read().entries.privileged(id, now).any(|entry| entry.admin)
+    }
+
+    /// Whether an entry makes the holder of this ID a downstream server.
+    pub fn is_downstream(&self, id: &SpiffeId, now: i64) -> bool {
+        self.read().entries.privileged(id, now).any(|entry| entry.downstream)
+    }
+
+    // A panic under the lock can only be one of the maps' own; what they hold is whole, so a poisoned lock is used on.
+    fn read(&self) -> RwLockReadGuard<'_, Current> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Current> {
+        self.current.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EnrolledTpms for State {
+    fn by_ak_name(&self, ak_name: &Name) -> Option<KnownTpm> {
+        self.node_by_ak_name(ak_name.as_bytes()).as_deref().and_then(known_tpm)
+    }
+
+    fn by_ek(&self, fingerprint: &EkFingerprint) -> Option<KnownTpm> {
+        self.node_by_ek(fingerprint).as_deref().and_then(known_tpm)
+    }
+}
+
+fn known_tpm(node: &Node) -> Option<KnownTpm> {
+    let standing = match &node.standing {
+        Standing::Active { .. } | Standing::CutOff { .. } => TpmStanding::Enrolled,
+        Standing::Quarantined { reason, .. } => TpmStanding::Quarantined { reason: reason.clone() },
+        Standing::Banned { .. } => TpmStanding::Banned { reason: "by an operator".to_owned() },
+    };
+    Some(KnownTpm { enrolled: Arc::clone(node.tpm.as_ref()?), standing })
+}
+
+#[cfg(test)]
+mod tests;

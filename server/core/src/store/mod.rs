@@ -1,0 +1,40 @@
+//! The `Store` seam: what the services need kept, and which changes are one transaction.
+//!
+//! Every change of state is one row in one totally ordered change log, written in the transaction that makes the change; each
+//! operation hands back what it committed, with its sequence numbers. Implemented by `server/store`.
+
+mod change;
+mod entries;
+mod error;
+mod journal;
+mod nodes;
+mod tokens;
+
+pub use change::{Change, Committed, Event, Snapshot};
+pub use entries::{EntryConflict, EntryStore};
+pub use error::StoreError;
+pub use journal::{AuthorityStore, JournalEntry, SlotName, SlotStatus};
+pub use nodes::{AdmissionRecord, AdmitError, CutOff, Node, NodeError, NodeStore, NodeSvid, Standing, TpmAdmission};
+pub use tokens::{JoinTokenRecord, TokenError, TokenHash, TokenStore};
+
+/// Where the server's state outlives it.
+#[async_trait::async_trait]
+pub trait Store: EntryStore + NodeStore + TokenStore + AuthorityStore {
+    /// Everything that the services keep in memory, as of one moment.
+    async fn load(&self) -> Result<Snapshot, StoreError>;
+
+    /// The changes after a revision, in order, with the present value of whatever they touched.
+    async fn changes_after(&self, revision: u64) -> Result<Vec<Change>, StoreError>;
+
+    /// How much the store was asked to do since it was opened.
+    fn statistics(&self) -> StoreStatistics;
+}
+
+/// Counts since the store was opened. Tests assert with it that hot paths read nothing; the benchmark prints commits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStatistics {
+    /// Statements that read.
+    pub reads: u64,
+    /// Transactions that committed a change.
+    pub commits: u64,
+}
