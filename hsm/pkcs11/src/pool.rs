@@ -1,0 +1,135 @@
+//! Threads that call the token: one session each, one bounded queue for all.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::connection::Connection;
+use crate::latency::{Latencies, Operation};
+
+/// How many calls may wait for a thread. At 1,000 signatures/s a full queue is a quarter of a second; who finds it full is told
+/// to come back, and memory stays bounded.
+const MAX_QUEUED: usize = 256;
+
+/// A call for the token.
+pub(crate) struct Job {
+    pub(crate) operation: Operation,
+    /// Answers whoever waits; false if nobody does any more, and then the token was not asked.
+    pub(crate) run: Box<dyn FnOnce(&mut Connection) -> bool + Send>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    latencies: Latencies,
+    // Microseconds since `started` when each thread's call began; 0 for a thread that waits.
+    busy_since: Vec<AtomicU64>,
+    started: Instant,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+/// The threads. Dropping it lets each end after its call; one that hangs is left behind.
+pub(crate) struct Pool(Arc<Shared>);
+
+impl Pool {
+    /// Starts one thread per connection.
+    pub(crate) fn start(connections: Vec<Connection>) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            latencies: Latencies::default(),
+            busy_since: connections.iter().map(|_| AtomicU64::new(0)).collect(),
+            started: Instant::now(),
+        });
+        let pool = Self(shared);
+        for (number, connection) in connections.into_iter().enumerate() {
+            let shared = Arc::clone(&pool.0);
+            let thread = std::thread::Builder::new().name(format!("pkcs11-{number}"));
+            thread.spawn(move || shared.serve(number, connection))?;
+        }
+        Ok(pool)
+    }
+
+    /// Hands a job to the next free thread, or says how many wait already.
+    pub(crate) fn submit(&self, job: Job) -> Result<(), usize> {
+        let mut queue = self.0.lock();
+        let waiting = queue.jobs.len();
+        if waiting >= MAX_QUEUED {
+            return Err(waiting);
+        }
+        queue.jobs.push_back(job);
+        drop(queue);
+        self.0.arrived.notify_one();
+        Ok(())
+    }
+
+    /// How many threads have been in one call for longer than this.
+    pub(crate) fn hanging(&self, longer_than: Duration) -> usize {
+        let now = self.0.now();
+        let limit = u64::try_from(longer_than.as_micros()).unwrap_or(u64::MAX);
+        let since = self.0.busy_since.iter().map(|since| since.load(Ordering::Relaxed));
+        since.filter(|since| *since != 0 && now.saturating_sub(*since) > limit).count()
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.0.busy_since.len()
+    }
+
+    pub(crate) fn latencies(&self) -> &Latencies {
+        &self.0.latencies
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.arrived.notify_all();
+    }
+}
+
+impl Shared {
+    fn serve(&self, number: usize, mut connection: Connection) {
+        while let Some(job) = self.next() {
+            let began = Instant::now();
+            self.mark(number, self.now().max(1));
+            let was_asked = (job.run)(&mut connection);
+            self.mark(number, 0);
+            if was_asked {
+                self.latencies.record(job.operation, began.elapsed());
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn mark(&self, number: usize, since: u64) {
+        if let Some(place) = self.busy_since.get(number) {
+            place.store(since, Ordering::Relaxed);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

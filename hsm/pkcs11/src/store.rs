@@ -1,0 +1,172 @@
+//! The `KeyStore` on top of the pool.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plastron_hsm::{KeyId, KeyInventory, KeyRecord, KeyStore, KeyStoreError, KeyType, SignatureScheme, StoreIdentity};
+use tokio::sync::oneshot;
+
+use crate::connection::{Connection, Fault, Link, Open};
+use crate::latency::{Operation, OperationLatency};
+use crate::module::{Module, ModuleError};
+use crate::pool::{Job, Pool};
+use crate::token::{self, Login, LoginError};
+use crate::{Pkcs11Config, TokenSelector};
+
+/// Keys in one token, for one instance.
+pub struct Pkcs11Store {
+    identity: StoreIdentity,
+    deadline: Duration,
+    pool: Pool,
+}
+
+impl Pkcs11Store {
+    /// Loads the module, finds the token and logs in. Blocks, as long as the token takes.
+    pub fn open(config: &Pkcs11Config) -> Result<Self, KeyStoreError> {
+        let refused = |reason: String, remedy: &str| KeyStoreError::Open {
+            store: store_name(&config.token),
+            reason,
+            remedy: remedy.to_owned(),
+        };
+        check_instance(&config.instance).map_err(|reason| refused(reason, "correct the instance identifier"))?;
+        let module = load_module(&config.module, &refused)?;
+        let pin = config.pin.read(&store_name(&config.token))?;
+        let login = Login::new(config.token.clone(), pin);
+        let link = Link::new(store_name(&config.token), config.instance.clone(), Arc::clone(&module), login);
+
+        let entered = module.enter();
+        let of_login = |error| match error {
+            LoginError::NoToken(reason) => {
+                refused(reason, "initialise the token, or correct the token's label, serial or slot")
+            }
+            LoginError::Refused(reason, remedy) => refused(reason, remedy),
+            LoginError::Pkcs11(error) => {
+                refused(error.to_string(), "check that the token is reachable, with pkcs11-tool --list-token-slots")
+            }
+        };
+        let (_, token) = token::find(module.pkcs11(), &config.token).map_err(of_login)?;
+        let first = link.login.open_session(module.pkcs11(), entered.generation).map_err(of_login)?;
+        // The anchor keeps the login; the pool's threads open their own.
+        let _ = first.close();
+        let identity = token::identity(module.pkcs11(), &config.module, &token);
+        drop(entered);
+
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let sessions = config.sessions.map_or(cores, std::num::NonZeroUsize::get).min(token::max_sessions(&token));
+        let link = Arc::new(link);
+        let connections = (0..sessions).map(|_| Connection::new(Arc::clone(&link))).collect();
+        let pool = Pool::start(connections)
+            .map_err(|error| refused(format!("can't start threads: {error}"), "raise the unit's TasksMax="))?;
+        Ok(Self { identity, deadline: config.deadline, pool })
+    }
+
+    /// How long the token took, by operation, since the store was opened.
+    pub fn latencies(&self) -> Vec<OperationLatency> {
+        self.pool.latencies().snapshot()
+    }
+
+    /// Threads that have been in one call for longer than the deadline, of how many. A hung call can't be cancelled; when all
+    /// hang, only a new process helps, and readiness should fail before.
+    pub fn hanging(&self) -> (usize, usize) {
+        (self.pool.hanging(self.deadline), self.pool.threads())
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        call: impl FnMut(&mut Open<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, KeyStoreError> {
+        let store = || self.identity.name.clone();
+        let (answer, outcome) = oneshot::channel();
+        let job = Job {
+            operation,
+            run: Box::new(move |connection| {
+                if answer.is_closed() {
+                    return false;
+                }
+                // Nobody waits any more after the deadline.
+                let _ = answer.send(connection.run(call));
+                true
+            }),
+        };
+        self.pool.submit(job).map_err(|queued| KeyStoreError::Overloaded { store: store(), queued })?;
+        match tokio::time::timeout(self.deadline, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => {
+                let reason = "the thread that called the token ended".to_owned();
+                Err(KeyStoreError::Unavailable { store: store(), reason })
+            }
+            Err(_) => Err(KeyStoreError::DeadlineExceeded { store: store(), seconds: self.deadline.as_secs() }),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl KeyStore for Pkcs11Store {
+    fn identity(&self) -> &StoreIdentity {
+        &self.identity
+    }
+
+    async fn generate(&self, label: &str, key_type: KeyType) -> Result<KeyRecord, KeyStoreError> {
+        let label = label.to_owned();
+        self.call(Operation::Generate, move |open| open.generate(&label, key_type)).await
+    }
+
+    async fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, KeyStoreError> {
+        let wanted = id.clone();
+        let found = self.call(Operation::Find, move |open| Ok(open.load(&wanted)?.map(|key| key.record))).await;
+        match found {
+            // It was there once, and is not there after the module was set up again.
+            Err(KeyStoreError::NoSuchKey { .. }) => Ok(None),
+            other => other,
+        }
+    }
+
+    async fn sign(&self, id: &KeyId, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, KeyStoreError> {
+        let (id, digest) = (id.clone(), digest.to_vec());
+        self.call(Operation::Sign, move |open| open.sign(&id, scheme, &digest)).await
+    }
+}
+
+#[async_trait::async_trait]
+impl KeyInventory for Pkcs11Store {
+    async fn list(&self) -> Result<Vec<KeyRecord>, KeyStoreError> {
+        self.call(Operation::Find, |open| open.list()).await
+    }
+
+    async fn destroy(&self, id: &KeyId) -> Result<(), KeyStoreError> {
+        let id = id.clone();
+        self.call(Operation::Destroy, move |open| open.destroy(&id)).await
+    }
+}
+
+fn store_name(token: &TokenSelector) -> String {
+    format!("pkcs11 token with {token}")
+}
+
+fn check_instance(instance: &str) -> Result<(), String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if (1..=64).contains(&instance.len()) && instance.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(format!("the instance identifier {instance:?} is not 1 to 64 of a-z A-Z 0-9 . _ -"))
+}
+
+fn load_module(path: &Path, refused: &dyn Fn(String, &str) -> KeyStoreError) -> Result<Arc<Module>, KeyStoreError> {
+    let shown = path.display();
+    if !path.is_absolute() {
+        let reason = format!("the module {shown} is not an absolute path");
+        return Err(refused(reason, "write the full path of the token's PKCS#11 library"));
+    }
+    Module::load(path).map_err(|error| match error {
+        ModuleError::Load(error) => refused(
+            format!("the module {shown} can't be loaded: {error}"),
+            "install the token's PKCS#11 library, or correct the path of the module",
+        ),
+        ModuleError::Initialize(error) => refused(
+            format!("the module {shown} can't be initialised: {error}"),
+            "check the module's own configuration (for SoftHSM: SOFTHSM2_CONF, and that its token directory is accessible)",
+        ),
+    })
+}
