@@ -1,3 +1,74 @@
-//! Layering, generated code, recorded evidence.
+//! The workspace's own tools: `cargo xtask tidy` holds the house rules that no compiler knows, `cargo xtask proto` generates
+//! the code of the interfaces. It is never part of a program.
 
-fn main() {}
+mod proto;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Layering, generated code")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Checks layers, dependencies, files and documents, and names every fault.
+    Tidy,
+    /// Generates proto/src/gen from the .proto files.
+    Proto {
+        /// Only compare with what is checked in.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let root = workspace_root();
+    match Arguments::parse().command {
+        Command::Tidy => run_tidy(&root),
+        Command::Proto { check } => {
+            let mode = if check { proto::Mode::Check } else { proto::Mode::Write };
+            match proto::generate(&root, mode) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&error),
+            }
+        }
+    }
+}
+
+fn run_tidy(root: &Path) -> ExitCode {
+    match tidy::check(root) {
+        Ok(faults) if faults.is_empty() => ExitCode::SUCCESS,
+        Ok(faults) => {
+            for fault in &faults {
+                eprintln!("{fault}");
+            }
+            eprintln!("tidy: {} faults", faults.len());
+            ExitCode::FAILURE
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// The folder above this crate's: tests and `cargo run` both know it.
+fn workspace_root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        message = format!("{message}: {inner}");
+        source = inner.source();
+    }
+    eprintln!("error: {message}");
+    ExitCode::FAILURE
+}
