@@ -10,8 +10,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use plastron_spiffe::bundle::BundleError;
 use plastron_spiffe::x509::{SvidError, X509Svid};
-use plastron_spiffe::{Bundle, TrustDomain, X509Authority};
+use plastron_spiffe::{Bundle, TrustDomain};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
@@ -102,7 +103,7 @@ impl DataDir {
             }
             None => None,
         };
-        Ok(Remembered { svid, bundle })
+        Ok(Remembered { svid, bundle: Some(bundle) })
     }
 
     fn find_key(&self, public_key: &[u8]) -> Result<Option<Arc<PrivateKey>>, PersistError> {
@@ -125,8 +126,8 @@ impl DataDir {
         let chain = svid.map(|svid| svid.svid.chain()).unwrap_or_default();
         let document = DataDocument {
             trust_domain: bundle.trust_domain.to_string(),
-            svid: pem(chain.iter().map(Vec::as_slice))?,
-            bundle: pem(bundle.x509_authorities.iter().map(|authority| authority.certificate.as_slice()))?,
+            svid: pem(chain)?,
+            bundle: bundle.to_pem(),
             reattestable: svid.is_some_and(|svid| svid.reattestable),
         };
         replace(&self.dir, DATA_FILE, &serde_json::to_vec_pretty(&document).map_err(PersistError::Encode)?)
@@ -135,7 +136,7 @@ impl DataDir {
 
 struct StoredData {
     svid: Option<X509Svid>,
-    bundle: Option<Bundle>,
+    bundle: Bundle,
     reattestable: bool,
 }
 
@@ -145,17 +146,7 @@ impl StoredData {
         if stored != trust_domain.as_str() {
             return Err(Unusable::TrustDomain { stored, configured: trust_domain.clone() });
         }
-        let x509_authorities: Vec<_> = certificates(&bundle, "bundle")?
-            .into_iter()
-            .map(|certificate| X509Authority { certificate, tainted: false })
-            .collect();
-        let bundle = (!x509_authorities.is_empty()).then(|| Bundle {
-            trust_domain: trust_domain.clone(),
-            x509_authorities,
-            jwt_authorities: Vec::new(),
-            refresh_hint: 0,
-            sequence_number: 0,
-        });
+        let bundle = Bundle::from_pem(trust_domain.clone(), bundle.as_bytes())?;
         let chain = certificates(&svid, "svid")?;
         let svid = if chain.is_empty() { None } else { Some(X509Svid::parse(chain)?) };
         Ok(Self { svid, bundle, reattestable })
@@ -169,8 +160,11 @@ fn certificates(pem: &str, field: &'static str) -> Result<Vec<Vec<u8>>, Unusable
         .map_err(|error| Unusable::Pem { field, reason: error.to_string() })
 }
 
-fn pem<'a>(certificates: impl Iterator<Item = &'a [u8]>) -> Result<String, PersistError> {
-    certificates.map(|der| encode_string("CERTIFICATE", LineEnding::LF, der).map_err(|_| PersistError::Pem)).collect()
+fn pem(certificates: &[Vec<u8>]) -> Result<String, PersistError> {
+    certificates
+        .iter()
+        .map(|der| encode_string("CERTIFICATE", LineEnding::LF, der).map_err(|_| PersistError::Pem))
+        .collect()
 }
 
 /// Why a stored file is of no use.
@@ -182,6 +176,8 @@ enum Unusable {
     TrustDomain { stored: String, configured: TrustDomain },
     #[error("malformed PEM in {field:?}: {reason}")]
     Pem { field: &'static str, reason: String },
+    #[error("its bundle is malformed: {0}")]
+    Bundle(#[from] BundleError),
     #[error("its SVID is malformed: {0}")]
     Svid(#[from] SvidError),
 }
