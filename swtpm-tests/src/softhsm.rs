@@ -157,7 +157,8 @@ pub fn in_own_process<F: FnOnce(SoftHsm)>(body: F) -> Result<(), HarnessError> {
     command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
     command.env(OWN_TOKEN, token.directory()).env("SOFTHSM2_CONF", token.conf());
     let output = command.output().map_err(HarnessError::io(format!("run {name} in its own process")))?;
-    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut text = format!("{}\n", output.status);
+    text.push_str(&String::from_utf8_lossy(&output.stdout));
     let passed = output.status.success() && text.contains("1 passed");
     text.push_str(&String::from_utf8_lossy(&output.stderr));
     if passed { Ok(()) } else { Err(HarnessError::OwnProcess { test: name.to_owned(), output: text }) }

@@ -12,12 +12,18 @@ use crate::latency::{Latencies, Operation};
 /// to come back, and memory stays bounded.
 const MAX_QUEUED: usize = 256;
 
+/// How long the end of a store waits for calls under way.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A call for the token.
 pub(crate) struct Job {
     pub(crate) operation: Operation,
-    /// Answers whoever waits; false if nobody does any more, and then the token was not asked.
-    pub(crate) run: Box<dyn FnOnce(&mut Connection) -> bool + Send>,
+    /// Asks the token and returns the answer's delivery; `None` if nobody waits any more, and then the token was not asked.
+    pub(crate) run: Box<dyn FnOnce(&mut Connection) -> Option<Delivery> + Send>,
 }
+
+/// Hands an answer to whoever waits for it.
+pub(crate) type Delivery = Box<dyn FnOnce()>;
 
 struct Shared {
     queue: Mutex<Queue>,
@@ -32,9 +38,11 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<Job>,
     closed: bool,
+    threads: usize,
 }
 
-/// The threads. Dropping it lets each end after its call; one that hangs is left behind.
+/// The threads. Dropping it waits until each has ended its call and closed its session, because a module whose library is taken
+/// down by the end of the process while a thread is still in it crashes; a thread that hangs is left behind after a while.
 pub(crate) struct Pool(Arc<Shared>);
 
 impl Pool {
@@ -51,7 +59,16 @@ impl Pool {
         for (number, connection) in connections.into_iter().enumerate() {
             let shared = Arc::clone(&pool.0);
             let thread = std::thread::Builder::new().name(format!("pkcs11-{number}"));
-            thread.spawn(move || shared.serve(number, connection))?;
+            pool.0.lock().threads += 1;
+            let started = thread.spawn(move || {
+                shared.serve(number, connection);
+                shared.lock().threads -= 1;
+                shared.arrived.notify_all();
+            });
+            if started.is_err() {
+                pool.0.lock().threads -= 1;
+            }
+            started?;
         }
         Ok(pool)
     }
@@ -88,20 +105,33 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.0.lock().closed = true;
+        let deadline = Instant::now() + END_TIMEOUT;
+        let mut queue = self.0.lock();
+        queue.closed = true;
         self.0.arrived.notify_all();
+        while queue.threads > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                tracing::warn!(threads = queue.threads, "calls hang in the token's module and are left behind");
+                return;
+            }
+            queue = self.0.arrived.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
 impl Shared {
     fn serve(&self, number: usize, mut connection: Connection) {
+        // Ends with the connection dropped: its session is closed before the thread counts as ended.
         while let Some(job) = self.next() {
             let began = Instant::now();
             self.mark(number, self.now().max(1));
-            let was_asked = (job.run)(&mut connection);
+            let delivery = (job.run)(&mut connection);
             self.mark(number, 0);
-            if was_asked {
+            if let Some(deliver) = delivery {
+                // Counted first, so that whoever has the answer finds it in the counters.
                 self.latencies.record(job.operation, began.elapsed());
+                deliver();
             }
         }
     }

@@ -83,11 +83,13 @@ impl Pkcs11Store {
             operation,
             run: Box::new(move |connection| {
                 if answer.is_closed() {
-                    return false;
+                    return None;
                 }
-                // Nobody waits any more after the deadline.
-                let _ = answer.send(connection.run(call));
-                true
+                let outcome = connection.run(call);
+                Some(Box::new(move || {
+                    // Nobody waits any more after the deadline.
+                    let _ = answer.send(outcome);
+                }))
             }),
         };
         self.pool.submit(job).map_err(|queued| KeyStoreError::Overloaded { store: store(), queued })?;

@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::Attribute;
+use cryptoki::session::UserType;
+use cryptoki::types::AuthPin;
 use plastron_hsm::{KeyId, KeyInventory, KeyStore, KeyStoreError, KeyType, SignatureScheme};
 use plastron_hsm_conformance::{Fixture, digest, verify};
 use plastron_hsm_pkcs11::{Operation, PinSource, Pkcs11Config, Pkcs11Store, TokenSelector};
@@ -125,6 +130,65 @@ fn an_extractable_key_is_refused() {
         assert!(matches!(&error, KeyStoreError::UnsafeKey { reason, .. } if reason.contains("EXTRACTABLE")), "{error}");
         let error = block_on(open(&token, "a").sign(&KeyId::new([0xa1, 0xb2]), SignatureScheme::EcdsaSha256, &[1; 32]));
         assert!(matches!(error, Err(KeyStoreError::UnsafeKey { .. })));
+    })
+    .unwrap();
+}
+
+/// Each attribute that has to hold, alone, wrong in a key that is right otherwise.
+#[test]
+fn each_unsafe_attribute_is_refused() {
+    in_own_process(|token| {
+        let pkcs11 = Pkcs11::new(SoftHsm::module().unwrap()).unwrap();
+        pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+        let slot = pkcs11.get_slots_with_initialized_token().unwrap()[0];
+        let session = pkcs11.open_rw_session(slot).unwrap();
+        session.login(UserType::User, Some(&AuthPin::from(token.pin()))).unwrap();
+        let p256 = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07".to_vec();
+        let plant = |id: u8, wrong: &[Attribute]| {
+            let named = [Attribute::Token(true), Attribute::Id(vec![id]), Attribute::Label(b"planted".to_vec())];
+            let mut private = vec![
+                Attribute::Private(true),
+                Attribute::Sensitive(true),
+                Attribute::Extractable(false),
+                Attribute::Sign(true),
+                Attribute::Decrypt(false),
+                Attribute::Unwrap(false),
+                Attribute::Derive(false),
+                Attribute::SignRecover(false),
+            ];
+            private.retain(|right| wrong.iter().all(|wrong| wrong.attribute_type() != right.attribute_type()));
+            let public = [&named[..], &[Attribute::EcParams(p256.clone())]].concat();
+            let private = [&named[..], &private, wrong].concat();
+            session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private).unwrap().1
+        };
+        plant(1, &[]);
+        let cases = [
+            (2, Attribute::Private(false), "CKA_PRIVATE"),
+            (3, Attribute::Sensitive(false), "CKA_SENSITIVE"),
+            (4, Attribute::Extractable(true), "CKA_EXTRACTABLE"),
+            (5, Attribute::Sign(false), "CKA_SIGN"),
+            (6, Attribute::Decrypt(true), "CKA_DECRYPT"),
+            (7, Attribute::Unwrap(true), "CKA_UNWRAP"),
+            (8, Attribute::Derive(true), "CKA_DERIVE"),
+            (9, Attribute::SignRecover(true), "CKA_SIGN_RECOVER"),
+        ];
+        for (id, wrong, _) in &cases {
+            plant(*id, std::slice::from_ref(wrong));
+        }
+        // It was readable once, and the token remembers.
+        let was_plain = plant(10, &[Attribute::Sensitive(false)]);
+        session.update_attributes(was_plain, &[Attribute::Sensitive(true)]).unwrap();
+        let was_extractable = plant(11, &[Attribute::Extractable(true)]);
+        session.update_attributes(was_extractable, &[Attribute::Extractable(false)]).unwrap();
+
+        let store = open(&token, "a");
+        assert!(block_on(store.find(&KeyId::new([1]))).unwrap().is_some());
+        let expected = cases.iter().map(|(id, _, name)| (*id, *name));
+        for (id, name) in expected.chain([(10, "CKA_ALWAYS_SENSITIVE"), (11, "CKA_NEVER_EXTRACTABLE")]) {
+            let error = block_on(store.find(&KeyId::new([id]))).unwrap_err();
+            let KeyStoreError::UnsafeKey { reason, .. } = &error else { panic!("{error}") };
+            assert!(reason.starts_with(&format!("{name} is ")), "{name}: {reason}");
+        }
     })
     .unwrap();
 }
