@@ -1,8 +1,15 @@
 //! The last stage: a node whose TPM evidence passed every check.
 
 use plastron_spiffe::Selector;
+use rustls_pki_types::UnixTime;
 
-use crate::{CheckRecord, EkFingerprint, EnrolledTpm};
+use crate::{
+    Appraisal, AppraiseError, BoundAk, Check, CheckRecord, Checklist, Claims, ENROLLED_TPM_VERSION, EkFingerprint,
+    EnrolledTpm, History, TrustedEk, VerifiedQuote,
+};
+
+/// Most retired AK Names that are remembered: an AK is replaced when a TPM is cleared or a disk is lost, which is rare.
+const MAX_RETIRED_AKS: usize = 64;
 
 /// A node whose TPM evidence passed every check.
 #[derive(Debug)]
@@ -16,6 +23,52 @@ pub struct AttestedNode {
 }
 
 impl AttestedNode {
+    /// Takes one proof of each stage; they must be about one EK, one AK and one pool.
+    pub fn admit(
+        ek: TrustedEk,
+        ak: BoundAk,
+        quote: VerifiedQuote,
+        appraisal: Appraisal,
+        claimed: Claims,
+        now: UnixTime,
+        mut checks: Checklist,
+    ) -> Result<Self, (AppraiseError, Checklist)> {
+        if let Err(error) = check_subjects(&ek, &ak, &quote, &appraisal) {
+            return Err((error, checks));
+        }
+        checks.pass(Check::Subject, "");
+        let selectors = match selectors(&ek, &appraisal) {
+            Ok(selectors) => selectors,
+            Err(error) => return Err((error, checks)),
+        };
+        let judged_against = match appraisal.into_history() {
+            History::New => None,
+            History::Known(record) => Some(*record),
+        };
+        let now = now.as_secs();
+        let enrolled = EnrolledTpm {
+            version: ENROLLED_TPM_VERSION,
+            pool: ek.pool().to_owned(),
+            ek_public: ek.public().to_vec(),
+            ek_certificate: ek.certificate().map(<[u8]>::to_vec),
+            ek_intermediates: ek.intermediates().to_vec(),
+            ak_public: ak.public().to_vec(),
+            retired_ak_names: retired(judged_against.as_ref(), &ak),
+            state: quote.state(),
+            claimed,
+            enrolled_at: judged_against.as_ref().map_or(now, |record| record.enrolled_at),
+            attested_at: now,
+        };
+        Ok(Self {
+            fingerprint: ek.fingerprint(),
+            selectors,
+            svid_public_key: quote.svid_public_key().to_vec(),
+            judged_against,
+            enrolled,
+            records: checks.into_records(),
+        })
+    }
+
     /// The EK that identifies the node.
     pub fn ek_fingerprint(&self) -> EkFingerprint {
         self.fingerprint
@@ -57,4 +110,47 @@ impl AttestedNode {
     pub fn judged_against(&self) -> Option<&EnrolledTpm> {
         self.judged_against.as_ref()
     }
+}
+
+fn check_subjects(
+    ek: &TrustedEk,
+    ak: &BoundAk,
+    quote: &VerifiedQuote,
+    appraisal: &Appraisal,
+) -> Result<(), AppraiseError> {
+    let what = if ak.ek() != ek.fingerprint() {
+        "the AK is bound to another EK"
+    } else if quote.ak_name() != ak.name() {
+        "the quote is by another AK"
+    } else if appraisal.ek() != ek.fingerprint() || appraisal.ak_name() != ak.name() {
+        "the appraisal is of another TPM"
+    } else if appraisal.pool() != ek.pool() {
+        "the appraisal is by another pool"
+    } else {
+        return Ok(());
+    };
+    Err(AppraiseError::Subject { what })
+}
+
+/// The one place that makes selectors from TPM evidence.
+fn selectors(ek: &TrustedEk, appraisal: &Appraisal) -> Result<Vec<Selector>, AppraiseError> {
+    let mut values =
+        vec![format!("ek:{}", ek.fingerprint()), format!("pool:{}", ek.pool()), "key_bound:true".to_owned()];
+    if let Some(identity) = ek.identity() {
+        values.push(format!("manufacturer:{}", identity.manufacturer()));
+    }
+    values.extend_from_slice(appraisal.pcr_selectors());
+    Ok(values.into_iter().map(|value| Selector::new("tpm", value)).collect::<Result<_, _>>()?)
+}
+
+/// The AK Names that may never speak for the node again. One that is enrolled anew (its credential was just activated) is none.
+fn retired(before: Option<&EnrolledTpm>, ak: &BoundAk) -> Vec<Vec<u8>> {
+    let Some(before) = before else { return Vec::new() };
+    let mut retired = before.retired_ak_names.clone();
+    if let Some(previous) = before.ak_name().filter(|previous| previous != ak.name()) {
+        retired.push(previous.as_bytes().to_vec());
+    }
+    let surplus = retired.len().saturating_sub(MAX_RETIRED_AKS);
+    retired.drain(..surplus);
+    retired
 }

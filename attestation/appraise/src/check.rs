@@ -166,6 +166,11 @@ impl Checklist {
         self.records.push(CheckRecord { check, outcome: CheckOutcome::Failed, detail: detail.into() });
     }
 
+    /// Takes over what another list noted.
+    pub fn append(&mut self, other: Self) {
+        self.records.extend(other.records);
+    }
+
     /// The records, in the order in which the checks were made.
     pub fn records(&self) -> &[CheckRecord] {
         &self.records

@@ -1,11 +1,41 @@
 //! Appraisal of TPM evidence: one file per check, pure.
+//!
+//! Proofs are types: `TrustedEk`, `BoundAk`, `VerifiedQuote` and `Appraisal` are each made by one function that makes every check
+//! of its stage, and `AttestedNode` is made only by giving up all four, which must be about one TPM. Bytes, time, nonce,
+//! randomness and roots are arguments; nothing is read, waited for or logged. What was checked, and what was not, is written down
+//! in a `Checklist`. Not here: the messages (`attestation`), event logs, and any policy over them.
 
+mod ak;
 mod attested;
+mod binding;
+mod certificate;
+mod certificate_signature;
 mod check;
+mod ek;
 mod enrolled;
+mod error;
 mod fingerprint;
+mod judge;
+mod known;
+mod pool;
+mod quote;
 
+pub use ak::credential::{CREDENTIAL_LEN, CredentialEntropy, MadeCredential, PendingActivation};
+pub use ak::{AcceptableAk, BoundAk};
 pub use attested::AttestedNode;
+pub use binding::{Binding, NONCE_LEN, Purpose};
+pub use certificate::MAX_CERTIFICATE_LEN;
 pub use check::{Check, CheckOutcome, CheckRecord, Checklist};
+pub use ek::container::certificate_in_container;
+pub use ek::deny::{DeniedCertificate, DeniedEk, DeniedModel, DenyList};
+pub use ek::path::MAX_INTERMEDIATES;
+pub use ek::pin::EkPin;
+pub use ek::tpm_identity::TpmIdentity;
+pub use ek::{EkEvidence, MAX_EK_INTERMEDIATES, TrustedEk};
 pub use enrolled::{Claims, ENROLLED_TPM_VERSION, EnrolledTpm, MAX_CLAIM_LEN, TpmState};
+pub use error::AppraiseError;
 pub use fingerprint::{EkFingerprint, FingerprintError};
+pub use judge::{Appraisal, History};
+pub use known::{KnownTpm, Standing};
+pub use pool::{DEFAULT_PCRS, EkTrust, ExpiredEk, GoldenPcr, Pool, PoolConfig, PoolError, TrustAnchors};
+pub use quote::VerifiedQuote;

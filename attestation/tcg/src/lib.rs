@@ -4,15 +4,23 @@
 //! Every reader is bounded, refuses trailing bytes, and says at which offset what is wrong. Not here: what any of it proves.
 
 pub mod algorithm;
+mod attest;
 mod attributes;
 mod name;
+mod pcr_selection;
 mod public;
 mod reader;
+mod signature;
 mod template;
 
 pub use algorithm::{EccCurve, HashAlgorithm};
+pub use attest::{
+    Attested, ClockInfo, MAX_ATTEST_LEN, ST_ATTEST_CERTIFY, ST_ATTEST_QUOTE, TPM_GENERATED_VALUE, TpmsAttest,
+};
 pub use attributes::ObjectAttributes;
 pub use name::{Name, QualifiedName, RH_ENDORSEMENT};
+pub use pcr_selection::{MAX_BANKS, PcrBank, encode_pcr_selection, parse_pcr_selection, pcr_indices};
 pub use public::{AsymScheme, MAX_PUBLIC_LEN, PublicKey, SymmetricDefinition, TpmtPublic, left_pad, sec1_point};
 pub use reader::{ReadError, ReadFault, Reader};
+pub use signature::{MAX_SIGNATURE_LEN, TpmtSignature};
 pub use template::EkTemplate;

@@ -5,7 +5,8 @@ mod enrolled;
 mod server;
 
 pub use agent::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
-pub use enrolled::{EnrolledTpms, KnownTpm, Standing};
+pub use enrolled::EnrolledTpms;
+pub use plastron_attestation_appraise::{KnownTpm, Standing};
 pub use server::{
     Admission, AdmissionContext, NodeAttestor, NodeConversation, NodeStep, PresentedToken, Refusal, RefusalCode,
 };

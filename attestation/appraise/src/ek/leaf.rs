@@ -1,0 +1,144 @@
+//! The rules for an EK certificate itself (TCG EK Credential Profile 2.5, section 3.2), apart from its issuer.
+
+use const_oid::ObjectIdentifier;
+use const_oid::db::rfc5280::{
+    ID_CE_AUTHORITY_KEY_IDENTIFIER, ID_CE_BASIC_CONSTRAINTS, ID_CE_CERTIFICATE_POLICIES, ID_CE_CRL_DISTRIBUTION_POINTS,
+    ID_CE_EXT_KEY_USAGE, ID_CE_KEY_USAGE, ID_CE_SUBJECT_ALT_NAME, ID_CE_SUBJECT_DIRECTORY_ATTRIBUTES,
+    ID_CE_SUBJECT_KEY_IDENTIFIER,
+};
+use const_oid::db::rfc5912::{ID_EC_PUBLIC_KEY, ID_RSAES_OAEP, RSA_ENCRYPTION, SECP_256_R_1, SECP_384_R_1};
+use der::Decode;
+use plastron_attestation_tcg::{EccCurve, PublicKey, TpmtPublic, sec1_point};
+use x509_cert::ext::pkix::ExtendedKeyUsage;
+
+use crate::certificate::{Certificate, RsaPublicKey};
+use crate::ek::tpm_identity::TpmIdentity;
+use crate::{AppraiseError, Check, Checklist};
+
+/// tcg-kp-EKCertificate.
+const KP_EK: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.1");
+/// tcg-kp-PlatformAttributeCertificate.
+const KP_PLATFORM: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.2");
+/// tcg-kp-AIKCertificate.
+const KP_AK: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.3");
+
+/// Critical extensions that are judged here or say nothing that could make the certificate less.
+const UNDERSTOOD: [ObjectIdentifier; 9] = [
+    ID_CE_BASIC_CONSTRAINTS,
+    ID_CE_KEY_USAGE,
+    ID_CE_EXT_KEY_USAGE,
+    ID_CE_SUBJECT_ALT_NAME,
+    ID_CE_SUBJECT_DIRECTORY_ATTRIBUTES,
+    ID_CE_AUTHORITY_KEY_IDENTIFIER,
+    ID_CE_SUBJECT_KEY_IDENTIFIER,
+    ID_CE_CERTIFICATE_POLICIES,
+    ID_CE_CRL_DISTRIBUTION_POINTS,
+];
+
+/// Checks, in order: X.509 v3; the key is the EK; not a CA; key usage; extended key usage; critical extensions; the TPM's identity.
+pub(crate) fn check(
+    certificate: &Certificate<'_>,
+    ek: &TpmtPublic<'_>,
+    checks: &mut Checklist,
+) -> Result<TpmIdentity, AppraiseError> {
+    if certificate.version() != 3 {
+        return Err(AppraiseError::EkCertificateVersion { version: certificate.version() });
+    }
+    checks.pass(Check::EkCertificate, format!("serial number {}", hex::encode(certificate.serial())));
+    check_key(certificate, &ek.key)?;
+    checks.pass(Check::EkCertificateKey, "");
+    if certificate.basic_constraints()?.is_some_and(|constraints| constraints.ca) {
+        return Err(AppraiseError::EkIsCa);
+    }
+    checks.pass(Check::EkBasicConstraints, "");
+    check_key_usage(certificate, &ek.key)?;
+    checks.pass(Check::EkKeyUsage, "");
+    check_extended_key_usage(certificate)?;
+    checks.pass(Check::EkExtendedKeyUsage, "");
+    certificate.check_critical(&UNDERSTOOD)?;
+    checks.pass(Check::EkCriticalExtension, "");
+    let identity = TpmIdentity::of(certificate)?;
+    checks.pass(
+        Check::EkTpmIdentity,
+        format!("manufacturer {}, model {:?}, version {:?}", identity.manufacturer(), identity.model, identity.version),
+    );
+    Ok(identity)
+}
+
+/// Compares the keys themselves: encodings differ (id-RSAES-OAEP, leading zeros), keys do not.
+fn check_key(certificate: &Certificate<'_>, ek: &PublicKey<'_>) -> Result<(), AppraiseError> {
+    let other = |reason| AppraiseError::EkCertificateKey { reason };
+    let spki = certificate.spki();
+    let key = spki.subject_public_key.as_bytes().ok_or_else(|| other("its bits are not whole octets"))?;
+    match ek {
+        PublicKey::Rsa { exponent, modulus, .. } => {
+            if spki.algorithm.oid != RSA_ENCRYPTION && spki.algorithm.oid != ID_RSAES_OAEP {
+                return Err(other("it is not an RSA key"));
+            }
+            let certified = RsaPublicKey::from_der(key).map_err(|_| other("its RSAPublicKey does not parse"))?;
+            let exponent = exponent.to_be_bytes();
+            if without_zeros(certified.exponent.as_bytes()) != without_zeros(&exponent) {
+                return Err(other("the exponents differ"));
+            }
+            if without_zeros(certified.modulus.as_bytes()) != without_zeros(modulus) {
+                return Err(other("the moduli differ"));
+            }
+        }
+        PublicKey::Ecc { curve, x, y } => {
+            let named = match curve {
+                EccCurve::P256 => SECP_256_R_1,
+                EccCurve::P384 => SECP_384_R_1,
+            };
+            if spki.algorithm.oid != ID_EC_PUBLIC_KEY || spki.algorithm.parameters_oid() != Ok(named) {
+                return Err(other("it is not a key on the EK's curve"));
+            }
+            if sec1_point(*curve, x, y).as_deref() != Some(key) {
+                return Err(other("the points differ"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
+}
+
+fn check_key_usage(certificate: &Certificate<'_>, ek: &PublicKey<'_>) -> Result<(), AppraiseError> {
+    let wanted = match ek {
+        PublicKey::Rsa { .. } => "keyEncipherment",
+        PublicKey::Ecc { .. } => "keyAgreement",
+    };
+    let Some(usage) = certificate.key_usage()? else {
+        return Err(AppraiseError::EkKeyUsage { got: "absent".to_owned(), wanted });
+    };
+    let has = match ek {
+        PublicKey::Rsa { .. } => usage.key_encipherment(),
+        PublicKey::Ecc { .. } => usage.key_agreement(),
+    };
+    if !has || usage.key_cert_sign() || usage.crl_sign() {
+        return Err(AppraiseError::EkKeyUsage { got: format!("{:?}", usage.0), wanted });
+    }
+    Ok(())
+}
+
+fn check_extended_key_usage(certificate: &Certificate<'_>) -> Result<(), AppraiseError> {
+    let refused = |got: String| AppraiseError::EkExtendedKeyUsage { got };
+    let value = certificate.extension(ID_CE_EXT_KEY_USAGE).ok_or_else(|| refused("absent".to_owned()))?;
+    let usage = ExtendedKeyUsage::from_der(value).map_err(|error| AppraiseError::CertificateMalformed {
+        which: certificate.which(),
+        reason: format!("extended key usage: {error}"),
+    })?;
+    let written = usage.0.iter().take(8).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if usage.0.contains(&KP_PLATFORM) {
+        return Err(refused(format!("that of a platform certificate ({written})")));
+    }
+    if usage.0.contains(&KP_AK) {
+        return Err(refused(format!("that of an AK certificate ({written})")));
+    }
+    if !usage.0.contains(&KP_EK) {
+        return Err(refused(if written.is_empty() { "empty".to_owned() } else { written }));
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! Why evidence is refused: a variant for each way in which a check can fail, with both sides in it.
+//!
+//! Text that came from a node or a certificate is escaped in every message.
+
+use plastron_attestation_tcg::{HashAlgorithm, ObjectAttributes, ReadError};
+
+use crate::{Check, EkFingerprint, FingerprintError};
+
+/// A failed check.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant names its fields and says what they are")]
+pub enum AppraiseError {
+    #[error("a TPM structure does not parse")]
+    Read(#[from] ReadError),
+    #[error("the EK has no fingerprint")]
+    Fingerprint(#[from] FingerprintError),
+    #[error("a selector of the node can't be made")]
+    Selector(#[from] plastron_spiffe::SelectorError),
+    #[error("EK {fingerprint} is on the deny list: {reason:?}")]
+    DeniedEk { fingerprint: EkFingerprint, reason: String },
+    #[error("EK certificate with serial number {serial} is on the deny list: {reason:?}")]
+    DeniedCertificate { serial: String, reason: String },
+    #[error("TPM model {model:?} with firmware {firmware_version:#018x} is on the deny list: {reason:?}")]
+    DeniedFirmware { model: String, firmware_version: u64, reason: String },
+    #[error("TPM model {model:?} is on the deny list: {reason:?}")]
+    DeniedModel { model: String, reason: String },
+
+    #[error("no pool is configured, so no EK is trusted")]
+    NoPool,
+    #[error("pool {pool:?} does not exist any more")]
+    PoolGone { pool: String },
+    #[error("no pool trusts EK {fingerprint}: {reasons}")]
+    NoPoolTrusts { fingerprint: EkFingerprint, reasons: String },
+    #[error("{field} of the EK is not that of template {template}, which pool {pool:?} accepts")]
+    EkTemplate { pool: String, template: &'static str, field: &'static str },
+    #[error("the RSA modulus of the EK has {bits} significant bits and is {parity}; wanted: 2048 to 8192, odd")]
+    EkModulus { bits: usize, parity: &'static str },
+    #[error("the RSA modulus of the EK is of the ROCA family (CVE-2017-15361)")]
+    Roca,
+    #[error("the EK is not a point of its curve")]
+    EkPoint,
+
+    #[error("pool {pool:?} demands an EK certificate and the TPM has none; pin the EK or provision its certificate")]
+    EkCertificateMissing { pool: String },
+    #[error("the {which} certificate has {len} bytes, at most {limit}")]
+    CertificateTooLong { which: &'static str, len: usize, limit: usize },
+    #[error("{got} intermediate certificates came with the EK, at most {limit}")]
+    TooManyIntermediates { got: usize, limit: usize },
+    #[error("the {which} certificate does not parse: {reason}")]
+    CertificateMalformed { which: &'static str, reason: String },
+    #[error("the EK certificate is of X.509 v{version}, not v3")]
+    EkCertificateVersion { version: u8 },
+    #[error("the EK certificate is over another key: {reason}")]
+    EkCertificateKey { reason: &'static str },
+    #[error("the EK certificate is a CA's")]
+    EkIsCa,
+    #[error("key usage of the EK certificate is {got}; an EK of this type needs {wanted} and must not sign")]
+    EkKeyUsage { got: String, wanted: &'static str },
+    #[error("extended key usage is {got}, not that of an EK certificate (2.23.133.8.1)")]
+    EkExtendedKeyUsage { got: String },
+    #[error("the EK certificate does not state the TPM's {missing}")]
+    EkTpmIdentity { missing: &'static str },
+    #[error("critical extension {oid} of the {which} certificate is not understood")]
+    CriticalExtension { which: &'static str, oid: String },
+    #[error("the {which} certificate expired: not valid after {not_after}, now {now}")]
+    Expired { which: &'static str, not_after: u64, now: u64 },
+    #[error("the {which} certificate is not valid yet: not valid before {not_before}, now {now}")]
+    NotYetValid { which: &'static str, not_before: u64, now: u64 },
+    #[error("no path from the EK certificate, issued by {issuer}, to a root of the pool: {reason}")]
+    EkPath { issuer: String, reason: String },
+    #[error("EK {fingerprint} is not pinned in pool {pool:?}")]
+    EkNotPinned { fingerprint: EkFingerprint, pool: String },
+    #[error("the pin of EK {fingerprint} in pool {pool:?} expired at {expires}, now {now}")]
+    EkPinExpired { fingerprint: EkFingerprint, pool: String, expires: u64, now: u64 },
+
+    #[error("attributes of the AK are {got}: {wanted}")]
+    AkAttributes { got: ObjectAttributes, wanted: &'static str },
+    #[error("the AK's {what} is not accepted: {got}")]
+    AkAlgorithm { what: &'static str, got: String },
+    #[error("no credential can be made for this EK: {reason}")]
+    MakeCredential { reason: &'static str },
+    #[error("the credential was not activated: the secret that came back is another")]
+    CredentialMismatch,
+    #[error("the record of the node holds another AK than {ak_name}")]
+    AkNotEnrolled { ak_name: String },
+
+    #[error("the AK did not sign the quote ({reason})")]
+    QuoteSignature { reason: &'static str },
+    #[error("the magic of the signed structure is {got:#010x}, not TPM_GENERATED_VALUE")]
+    QuoteMagic { got: u32 },
+    #[error("the signed structure is of type {got:#06x}, not a quote")]
+    QuoteType { got: u16 },
+    #[error("extraData is {got}, not {wanted}: another nonce, purpose, trust domain, SVID key or conversation")]
+    QuoteBinding { got: String, wanted: String },
+    #[error("qualifiedSigner is {got}, not {wanted}: the AK does not descend from the EK")]
+    QualifiedSigner { got: String, wanted: String },
+    #[error("PCRs quoted: {got}; asked for: {wanted}")]
+    PcrSelection { got: String, wanted: String },
+    #[error("no bank other than SHA-1 is allocated")]
+    OnlySha1,
+    #[error("{got} PCR values for {wanted} PCRs quoted")]
+    PcrCount { got: usize, wanted: usize },
+    #[error("the value of PCR {index} in bank {bank} has {got} bytes")]
+    PcrLength { bank: HashAlgorithm, index: u8, got: usize },
+    #[error("the PCR values hash to {got}, the quote's pcrDigest is {wanted}")]
+    PcrDigest { got: String, wanted: String },
+
+    #[error("PCR {index} of bank {bank} is {got}, not {wanted}")]
+    GoldenPcr { bank: HashAlgorithm, index: u8, got: String, wanted: String },
+    #[error("pool {pool:?} has no golden value for PCR {index} in bank {bank}, which is allocated")]
+    NoGoldenPcr { pool: String, bank: HashAlgorithm, index: u8 },
+    #[error("bank {bank} is untouched in PCR {index} while bank {other} is not: firmware did not extend it")]
+    BankNotExtended { bank: HashAlgorithm, other: HashAlgorithm, index: u8 },
+    #[error("the TPM went back: {what} was {before}, now {now}")]
+    StateRegressed { what: &'static str, before: u64, now: u64 },
+    #[error("the node retired this AK: a copy of it, or of its disk, is alive")]
+    RetiredAk,
+    #[error("proofs about different subjects: {what}")]
+    Subject { what: &'static str },
+}
+
+impl AppraiseError {
+    /// The check that failed.
+    pub fn check(&self) -> Check {
+        match self {
+            Self::Read(_) | Self::Fingerprint(_) | Self::Selector(_) => Check::Malformed,
+            Self::CertificateTooLong { .. } | Self::TooManyIntermediates { .. } => Check::Malformed,
+            Self::DeniedEk { .. }
+            | Self::DeniedCertificate { .. }
+            | Self::DeniedModel { .. }
+            | Self::DeniedFirmware { .. } => Check::DenyList,
+            Self::NoPool | Self::PoolGone { .. } | Self::NoPoolTrusts { .. } => Check::Pool,
+            Self::EkTemplate { .. } => Check::EkTemplate,
+            Self::EkModulus { .. } | Self::Roca | Self::EkPoint => Check::EkStrength,
+            Self::EkCertificateMissing { .. }
+            | Self::CertificateMalformed { .. }
+            | Self::EkCertificateVersion { .. } => Check::EkCertificate,
+            Self::EkCertificateKey { .. } => Check::EkCertificateKey,
+            Self::EkIsCa => Check::EkBasicConstraints,
+            Self::EkKeyUsage { .. } => Check::EkKeyUsage,
+            Self::EkExtendedKeyUsage { .. } => Check::EkExtendedKeyUsage,
+            Self::EkTpmIdentity { .. } => Check::EkTpmIdentity,
+            Self::CriticalExtension { .. } => Check::EkCriticalExtension,
+            Self::Expired { .. } | Self::NotYetValid { .. } => Check::EkValidity,
+            Self::EkPath { .. } => Check::EkPath,
+            Self::EkNotPinned { .. } | Self::EkPinExpired { .. } => Check::EkPin,
+            Self::AkAttributes { .. } => Check::AkAttributes,
+            Self::AkAlgorithm { .. } => Check::AkAlgorithm,
+            Self::MakeCredential { .. } | Self::CredentialMismatch | Self::AkNotEnrolled { .. } => Check::AkActivated,
+            Self::QuoteSignature { .. } => Check::QuoteSignature,
+            Self::QuoteMagic { .. } => Check::QuoteMagic,
+            Self::QuoteType { .. } => Check::QuoteType,
+            Self::QuoteBinding { .. } => Check::QuoteBinding,
+            Self::QualifiedSigner { .. } => Check::QualifiedSigner,
+            Self::PcrSelection { .. } => Check::PcrSelection,
+            Self::OnlySha1 => Check::PcrBanks,
+            Self::PcrCount { .. } | Self::PcrLength { .. } => Check::PcrValues,
+            Self::PcrDigest { .. } => Check::PcrDigest,
+            Self::GoldenPcr { .. } | Self::NoGoldenPcr { .. } => Check::GoldenPcr,
+            Self::BankNotExtended { .. } => Check::BankNotExtended,
+            Self::StateRegressed { .. } | Self::RetiredAk => Check::TpmStateRegressed,
+            Self::Subject { .. } => Check::Subject,
+        }
+    }
+}

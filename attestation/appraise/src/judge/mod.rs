@@ -1,0 +1,142 @@
+//! Judging what a quote shows against what the pool wants and what the server remembers.
+
+mod banks;
+mod golden;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+use plastron_attestation_tcg::{HashAlgorithm, Name};
+
+use crate::ak::AkOrigin;
+use crate::{
+    AppraiseError, BoundAk, Check, Checklist, DenyList, EkFingerprint, EnrolledTpm, Pool, TrustedEk, VerifiedQuote,
+};
+
+/// What the server remembers of the TPM.
+#[derive(Clone, Debug)]
+pub enum History {
+    /// Nothing.
+    New,
+    /// A record of this EK; the AK says whether it is the current one.
+    Known(Box<EnrolledTpm>),
+}
+
+impl History {
+    pub(crate) fn record(&self) -> Option<&EnrolledTpm> {
+        match self {
+            Self::New => None,
+            Self::Known(record) => Some(record),
+        }
+    }
+}
+
+/// The proof that what a quote shows is what the pool wants, and no step back.
+#[derive(Debug)]
+pub struct Appraisal {
+    ek: EkFingerprint,
+    ak_name: Name,
+    pool: String,
+    pcr_selectors: Vec<String>,
+    history: History,
+}
+
+impl Appraisal {
+    /// Checks, in order: all are about one TPM; the record is of this EK; no retired AK; no step back; firmware not denied; golden PCR
+    /// values; no allocated bank left alone.
+    pub fn judge(
+        ek: &TrustedEk,
+        ak: &BoundAk,
+        quote: &VerifiedQuote,
+        pool: &Pool,
+        deny: &DenyList,
+        history: History,
+        checks: &mut Checklist,
+    ) -> Result<Self, AppraiseError> {
+        if ak.ek() != ek.fingerprint() {
+            return Err(AppraiseError::Subject { what: "the AK is bound to another EK" });
+        }
+        if quote.ak_name() != ak.name() {
+            return Err(AppraiseError::Subject { what: "the quote is by another AK" });
+        }
+        if pool.name != ek.pool() {
+            return Err(AppraiseError::Subject { what: "the EK is trusted by another pool" });
+        }
+        if history.record().is_some_and(|record| record.ek_public != ek.public()) {
+            return Err(AppraiseError::Subject { what: "the record is of another EK" });
+        }
+        check_history(ak, quote, &history, checks)?;
+        if let Some(identity) = ek.identity() {
+            deny.check_firmware(identity, quote.state().firmware_version)?;
+        }
+        match golden::check(pool, quote.allocated(), quote.pcrs())? {
+            0 => checks.not_checked(Check::GoldenPcr, "the pool has no golden PCR values"),
+            compared => checks.pass(Check::GoldenPcr, format!("{compared} values")),
+        }
+        banks::check(quote.allocated(), quote.pcrs())?;
+        checks.pass(Check::BankNotExtended, "");
+        let pcr_selectors = pool.selector_pcrs.iter().filter_map(|index| {
+            let value = quote.pcrs().get(&(HashAlgorithm::Sha256, *index))?;
+            Some(format!("pcr:sha256:{index}:{}", hex::encode(value)))
+        });
+        Ok(Self {
+            ek: ek.fingerprint(),
+            ak_name: ak.name().clone(),
+            pool: pool.name.clone(),
+            pcr_selectors: pcr_selectors.collect(),
+            history,
+        })
+    }
+
+    pub(crate) fn ek(&self) -> EkFingerprint {
+        self.ek
+    }
+
+    pub(crate) fn ak_name(&self) -> &Name {
+        &self.ak_name
+    }
+
+    pub(crate) fn pool(&self) -> &str {
+        &self.pool
+    }
+
+    pub(crate) fn pcr_selectors(&self) -> &[String] {
+        &self.pcr_selectors
+    }
+
+    pub(crate) fn into_history(self) -> History {
+        self.history
+    }
+}
+
+fn check_history(
+    ak: &BoundAk,
+    quote: &VerifiedQuote,
+    history: &History,
+    checks: &mut Checklist,
+) -> Result<(), AppraiseError> {
+    if ak.origin() == AkOrigin::Retired {
+        return Err(AppraiseError::RetiredAk);
+    }
+    let enrolled = history.record().and_then(EnrolledTpm::ak_name);
+    if ak.origin() == AkOrigin::Enrolled && enrolled.as_ref() != Some(ak.name()) {
+        return Err(AppraiseError::Subject { what: "the AK is bound by another record" });
+    }
+    let Some(record) = history.record() else {
+        checks.not_checked(Check::TpmStateRegressed, "the TPM was not known");
+        return Ok(());
+    };
+    if enrolled.as_ref() != Some(ak.name()) {
+        checks.not_checked(Check::TpmStateRegressed, "a new AK takes the place of the enrolled one");
+        return Ok(());
+    }
+    let now = quote.state();
+    state::check(&record.state, &now)?;
+    let safe = if now.safe { "" } else { ", clock not safe: power was cut" };
+    checks.pass(
+        Check::TpmStateRegressed,
+        format!("resetCount {} to {}{safe}", record.state.reset_count, now.reset_count),
+    );
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! Pools: which endorsement keys are trusted, and what their machines must have measured. No pool, no trust.
+
+use std::collections::BTreeMap;
+
+use plastron_attestation_tcg::{EkTemplate, HashAlgorithm, PcrBank};
+
+use crate::certificate::Certificate;
+use crate::{AppraiseError, EkPin};
+
+/// PCRs that are quoted unless the pool says otherwise: firmware and boot loader, and shim's MOK state.
+pub const DEFAULT_PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
+
+/// PCRs that a debugger or user space can reset are no evidence of boot; those of DRTM are not either, without DRTM.
+const MAX_EVIDENCE_PCR: u8 = 15;
+
+/// Longest pool name: it becomes a selector and a metric label.
+const MAX_NAME_LEN: usize = 64;
+
+/// How a pool trusts endorsement keys. AND and OR are spelled out.
+#[derive(Clone, Debug)]
+pub enum EkTrust {
+    /// The EK certificate leads to a pinned root.
+    Chain(TrustAnchors),
+    /// The EK is pinned; its certificate, if any, is not judged and proves nothing.
+    Pin(Vec<EkPin>),
+    /// Both.
+    ChainAndPin(TrustAnchors, Vec<EkPin>),
+    /// Either.
+    ChainOrPin(TrustAnchors, Vec<EkPin>),
+}
+
+/// Manufacturers' CA certificates, roots and intermediates kept apart.
+#[derive(Clone, Debug, Default)]
+pub struct TrustAnchors {
+    roots: Vec<Vec<u8>>,
+    intermediates: Vec<Vec<u8>>,
+}
+
+impl TrustAnchors {
+    /// From DER certificates. At least one root; each parses.
+    pub fn new(roots: Vec<Vec<u8>>, intermediates: Vec<Vec<u8>>) -> Result<Self, PoolError> {
+        if roots.is_empty() {
+            return Err(PoolError::NoRoots);
+        }
+        for (which, certificates) in [("root", &roots), ("intermediate", &intermediates)] {
+            for (index, der) in certificates.iter().enumerate() {
+                Certificate::parse(which, der).map_err(|source| PoolError::Certificate { which, index, source })?;
+            }
+        }
+        Ok(Self { roots, intermediates })
+    }
+
+    pub(crate) fn roots(&self) -> Result<Vec<Certificate<'_>>, AppraiseError> {
+        self.roots.iter().map(|der| Certificate::parse("root", der)).collect()
+    }
+
+    pub(crate) fn intermediates(&self) -> Result<Vec<Certificate<'_>>, AppraiseError> {
+        self.intermediates.iter().map(|der| Certificate::parse("intermediate", der)).collect()
+    }
+}
+
+/// What becomes of an EK certificate whose validity has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpiredEk {
+    /// Its TPM is refused.
+    #[default]
+    Refused,
+    /// It is accepted, and every verdict says so: TPMs outlive their certificates.
+    Accepted,
+}
+
+/// One golden PCR value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoldenPcr {
+    /// The bank.
+    pub bank: HashAlgorithm,
+    /// The PCR, 0 to 15.
+    pub index: u8,
+    /// A value that is accepted; several entries for one PCR are alternatives.
+    pub value: Vec<u8>,
+}
+
+/// A pool as configuration states it.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// Its name: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// The one template that its endorsement keys have, so that one TPM is one node.
+    pub ek_template: EkTemplate,
+    /// How endorsement keys are trusted.
+    pub ek_trust: EkTrust,
+    /// Expired EK certificates.
+    pub expired_ek: ExpiredEk,
+    /// PCRs to quote; golden and selector PCRs are added.
+    pub pcrs: Vec<u8>,
+    /// Banks to quote. All four, unless the pool's TPM model does not implement a hash function at all and refuses the quote.
+    pub banks: Vec<HashAlgorithm>,
+    /// Golden values. A PCR that has any needs one in every bank that a machine has allocated, apart from SHA-1.
+    pub golden_pcrs: Vec<GoldenPcr>,
+    /// PCRs of the SHA-256 bank whose values become selectors `tpm:pcr:sha256:<n>:<hex>`.
+    pub selector_pcrs: Vec<u8>,
+}
+
+impl PoolConfig {
+    /// A pool that trusts endorsement keys of template L-1 so and demands nothing of what was booted.
+    pub fn new(name: impl Into<String>, ek_trust: EkTrust) -> Self {
+        Self {
+            name: name.into(),
+            ek_template: EkTemplate::L1Rsa2048,
+            ek_trust,
+            expired_ek: ExpiredEk::Refused,
+            pcrs: DEFAULT_PCRS.to_vec(),
+            banks: HashAlgorithm::ALL.to_vec(),
+            golden_pcrs: Vec::new(),
+            selector_pcrs: Vec::new(),
+        }
+    }
+}
+
+/// A pool whose configuration makes sense.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    pub(crate) name: String,
+    pub(crate) template: EkTemplate,
+    pub(crate) trust: EkTrust,
+    pub(crate) expired_ek: ExpiredEk,
+    pub(crate) selection: Vec<PcrBank>,
+    pub(crate) golden: BTreeMap<u8, BTreeMap<HashAlgorithm, Vec<Vec<u8>>>>,
+    pub(crate) selector_pcrs: Vec<u8>,
+}
+
+impl Pool {
+    /// Checks a configuration: name; pins where trust needs them; PCR numbers; banks distinct and not SHA-1 alone; golden values as
+    /// long as their bank, with at least one outside SHA-1 for each PCR.
+    pub fn new(config: PoolConfig) -> Result<Self, PoolError> {
+        let PoolConfig { name, ek_template, ek_trust, expired_ek, pcrs, mut banks, golden_pcrs, selector_pcrs } =
+            config;
+        if name.is_empty()
+            || name.len() > MAX_NAME_LEN
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        {
+            return Err(PoolError::Name { name });
+        }
+        match &ek_trust {
+            EkTrust::Chain(_) => {}
+            EkTrust::Pin(pins) | EkTrust::ChainAndPin(_, pins) | EkTrust::ChainOrPin(_, pins) if pins.is_empty() => {
+                return Err(PoolError::NoPins { name });
+            }
+            EkTrust::Pin(_) | EkTrust::ChainAndPin(..) | EkTrust::ChainOrPin(..) => {}
+        }
+        banks.sort_unstable();
+        banks.dedup();
+        if !banks.iter().any(|bank| *bank != HashAlgorithm::Sha1) {
+            return Err(PoolError::Banks { name });
+        }
+        let golden = group_golden(&name, golden_pcrs)?;
+        let mut bitmap = 0;
+        for index in pcrs.iter().chain(golden.keys()).chain(&selector_pcrs) {
+            if *index > MAX_EVIDENCE_PCR {
+                return Err(PoolError::Pcr { name, index: *index });
+            }
+            bitmap |= 1 << index;
+        }
+        if bitmap == 0 {
+            return Err(PoolError::NoPcrs { name });
+        }
+        let selection = banks.iter().map(|bank| PcrBank { hash: bank.id(), bitmap }).collect();
+        Ok(Self { name, template: ek_template, trust: ek_trust, expired_ek, selection, golden, selector_pcrs })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What a quote has to cover: the same PCRs of every bank.
+    pub fn selection(&self) -> &[PcrBank] {
+        &self.selection
+    }
+}
+
+fn group_golden(
+    name: &str,
+    golden_pcrs: Vec<GoldenPcr>,
+) -> Result<BTreeMap<u8, BTreeMap<HashAlgorithm, Vec<Vec<u8>>>>, PoolError> {
+    let mut golden: BTreeMap<u8, BTreeMap<HashAlgorithm, Vec<Vec<u8>>>> = BTreeMap::new();
+    for GoldenPcr { bank, index, value } in golden_pcrs {
+        if value.len() != bank.digest_len() {
+            return Err(PoolError::GoldenLength { name: name.to_owned(), bank, index, got: value.len() });
+        }
+        golden.entry(index).or_default().entry(bank).or_default().push(value);
+    }
+    match golden.iter().find(|(_, banks)| banks.keys().all(|bank| *bank == HashAlgorithm::Sha1)) {
+        Some((index, _)) => Err(PoolError::GoldenSha1 { name: name.to_owned(), index: *index }),
+        None => Ok(golden),
+    }
+}
+
+/// Why a pool's configuration makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PoolError {
+    /// The name has other characters, none or too many.
+    #[error("pool name {name:?} is not 1 to 64 letters, digits, dots, dashes and underscores")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// Trust in a chain without a root to lead to.
+    #[error("no manufacturer root certificate: trust in EK certificates needs at least one")]
+    NoRoots,
+    /// Trust in pins without any.
+    #[error("pool {name:?} trusts pins and has none")]
+    NoPins {
+        /// The pool.
+        name: String,
+    },
+    /// A root or intermediate that does not parse.
+    #[error("{which} certificate {index} is not usable")]
+    Certificate {
+        /// `root` or `intermediate`.
+        which: &'static str,
+        /// Position in the list, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: AppraiseError,
+    },
+    /// No bank but SHA-1.
+    #[error("pool {name:?} quotes no bank other than sha1, which is never evidence by itself")]
+    Banks {
+        /// The pool.
+        name: String,
+    },
+    /// Nothing to quote.
+    #[error("pool {name:?} quotes no PCR")]
+    NoPcrs {
+        /// The pool.
+        name: String,
+    },
+    /// A PCR that is no evidence of boot.
+    #[error("PCR {index} in pool {name:?}: only PCR 0 to 15 are evidence, the others can be reset")]
+    Pcr {
+        /// The pool.
+        name: String,
+        /// The PCR.
+        index: u8,
+    },
+    /// A golden value of the wrong length.
+    #[error("golden value of PCR {index} in pool {name:?} has {got} bytes, which no {bank} digest has")]
+    GoldenLength {
+        /// The pool.
+        name: String,
+        /// The bank.
+        bank: HashAlgorithm,
+        /// The PCR.
+        index: u8,
+        /// Its length.
+        got: usize,
+    },
+    /// Golden values in the SHA-1 bank only.
+    #[error(
+        "golden values of PCR {index} in pool {name:?} are of the sha1 bank only, which is never evidence by itself"
+    )]
+    GoldenSha1 {
+        /// The pool.
+        name: String,
+        /// The PCR.
+        index: u8,
+    },
+}

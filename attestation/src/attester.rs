@@ -1,0 +1,279 @@
+//! The agent's half of the exchange, as a state machine: it asks for what the TPM has to do, and says what to send.
+
+use plastron_attestation_appraise::{Binding, Claims};
+use plastron_attestation_tcg::{EkTemplate, HashAlgorithm};
+use plastron_spiffe::TrustDomain;
+use zeroize::Zeroizing;
+
+use crate::device::{AkBlob, EkMaterial, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
+use crate::message::{Challenge, Payload, Response, Task};
+use crate::wire::WireError;
+
+/// What the agent knows when it begins.
+#[derive(Clone, Debug)]
+pub struct AttesterContext {
+    /// Which EK to show.
+    pub template: EkTemplate,
+    /// The trust domain of the agent's own configuration.
+    pub trust_domain: TrustDomain,
+    /// SubjectPublicKeyInfo of the key that the SVID will carry, DER.
+    pub svid_public_key: Vec<u8>,
+    /// What the agent says about its machine.
+    pub claims: Claims,
+    /// The AK of an earlier admission.
+    pub ak: Option<AkBlob>,
+    /// The EK, where it was read before.
+    pub ek: Option<EkMaterial>,
+}
+
+/// What the attester is told.
+#[derive(Debug)]
+pub enum AttesterEvent<'a> {
+    /// Begin.
+    Begin,
+    /// What the TPM answered.
+    Tpm(TpmReply),
+    /// The server's message.
+    Challenge(&'a [u8]),
+    /// The server admitted the node.
+    Admitted,
+}
+
+/// What the attester wants done.
+#[derive(Debug)]
+pub enum AttesterAction {
+    /// Ask the TPM and tell.
+    Tpm(TpmRequest),
+    /// Send this to the server.
+    Send(Vec<u8>),
+    /// Keep this AK: it is new, and the server knows it now.
+    Keep(AkBlob),
+    /// Nothing is left to do.
+    Done,
+}
+
+/// A request to the TPM.
+#[derive(Clone, Debug)]
+pub enum TpmRequest {
+    /// The EK and its certificate.
+    EndorsementKey,
+    /// A new AK.
+    CreateAttestationKey,
+    /// The secret of a credential.
+    ActivateCredential {
+        /// The AK.
+        ak: AkBlob,
+        /// TPMS_ID_OBJECT.
+        credential: Vec<u8>,
+        /// The encrypted seed.
+        secret: Vec<u8>,
+    },
+    /// A quote.
+    Quote {
+        /// The AK.
+        ak: AkBlob,
+        /// qualifyingData.
+        extra_data: Vec<u8>,
+        /// The PCRs.
+        selection: PcrSelection,
+    },
+}
+
+/// The TPM's answer to a request of the same kind.
+pub enum TpmReply {
+    /// The EK.
+    EndorsementKey(EkMaterial),
+    /// The AK.
+    AttestationKey(AkBlob),
+    /// The secret.
+    Secret(Zeroizing<Vec<u8>>),
+    /// The quote.
+    Quote(QuoteBytes),
+}
+
+impl TpmReply {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::EndorsementKey(_) => "EK",
+            Self::AttestationKey(_) => "AK",
+            Self::Secret(_) => "secret",
+            Self::Quote(_) => "quote",
+        }
+    }
+}
+
+/// The secret is not shown.
+impl std::fmt::Debug for TpmReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TpmReply({})", self.name())
+    }
+}
+
+/// Does what an attester asks of its TPM. Blocks.
+pub fn perform(
+    device: &mut dyn TpmDevice,
+    template: EkTemplate,
+    request: TpmRequest,
+) -> Result<TpmReply, TpmDeviceError> {
+    Ok(match request {
+        TpmRequest::EndorsementKey => TpmReply::EndorsementKey(device.endorsement_key(template)?),
+        TpmRequest::CreateAttestationKey => TpmReply::AttestationKey(device.create_attestation_key(template)?),
+        TpmRequest::ActivateCredential { ak, credential, secret } => {
+            TpmReply::Secret(device.activate_credential(template, &ak, &credential, &secret)?)
+        }
+        TpmRequest::Quote { ak, extra_data, selection } => {
+            TpmReply::Quote(device.quote(template, &ak, &extra_data, &selection)?)
+        }
+    })
+}
+
+/// One conversation, seen from the agent.
+pub struct Attester {
+    context: AttesterContext,
+    state: State,
+}
+
+enum State {
+    Begin,
+    WaitingForEk,
+    WaitingForAk { ek: EkMaterial },
+    Sent { ak: NewOrKept, payload_sha256: Vec<u8> },
+    Activating { ak: NewOrKept, quote: TpmRequest },
+    Quoting { ak: NewOrKept, secret: Option<Zeroizing<Vec<u8>>> },
+    Answered { ak: NewOrKept },
+    Over,
+}
+
+/// An AK, and whether the agent has it in its keeping already.
+#[derive(Clone)]
+enum NewOrKept {
+    New(AkBlob),
+    Kept(AkBlob),
+}
+
+impl NewOrKept {
+    fn blob(&self) -> &AkBlob {
+        match self {
+            Self::New(blob) | Self::Kept(blob) => blob,
+        }
+    }
+}
+
+impl Attester {
+    /// Begins a conversation.
+    pub fn new(context: AttesterContext) -> Self {
+        Self { context, state: State::Begin }
+    }
+
+    /// Takes one event.
+    pub fn step(&mut self, event: AttesterEvent<'_>) -> Result<AttesterAction, AttesterError> {
+        match (std::mem::replace(&mut self.state, State::Over), event) {
+            (State::Begin, AttesterEvent::Begin) => match self.context.ek.take() {
+                Some(ek) => self.have_ek(ek),
+                None => {
+                    self.state = State::WaitingForEk;
+                    Ok(AttesterAction::Tpm(TpmRequest::EndorsementKey))
+                }
+            },
+            (State::WaitingForEk, AttesterEvent::Tpm(TpmReply::EndorsementKey(ek))) => self.have_ek(ek),
+            (State::WaitingForAk { ek }, AttesterEvent::Tpm(TpmReply::AttestationKey(ak))) => {
+                Ok(self.introduce(ek, NewOrKept::New(ak)))
+            }
+            (State::Sent { ak, payload_sha256 }, AttesterEvent::Challenge(bytes)) => {
+                self.answer(ak, payload_sha256, bytes)
+            }
+            (State::Activating { ak, quote }, AttesterEvent::Tpm(TpmReply::Secret(secret))) => {
+                self.state = State::Quoting { ak, secret: Some(secret) };
+                Ok(AttesterAction::Tpm(quote))
+            }
+            (State::Quoting { ak, secret }, AttesterEvent::Tpm(TpmReply::Quote(quote))) => {
+                self.state = State::Answered { ak };
+                let QuoteBytes { attest, signature, pcr_values } = quote;
+                Ok(AttesterAction::Send(Response { secret, attest, signature, pcr_values }.encode()))
+            }
+            (State::Answered { ak }, AttesterEvent::Admitted) => Ok(match ak {
+                NewOrKept::New(blob) => AttesterAction::Keep(blob),
+                NewOrKept::Kept(_) => AttesterAction::Done,
+            }),
+            (_, AttesterEvent::Begin) => Err(AttesterError::Sequence { got: "begin" }),
+            (_, AttesterEvent::Tpm(reply)) => Err(AttesterError::Sequence { got: reply.name() }),
+            (_, AttesterEvent::Challenge(_)) => Err(AttesterError::Sequence { got: "challenge" }),
+            (_, AttesterEvent::Admitted) => Err(AttesterError::Sequence { got: "admission" }),
+        }
+    }
+
+    fn have_ek(&mut self, ek: EkMaterial) -> Result<AttesterAction, AttesterError> {
+        match self.context.ak.take() {
+            Some(ak) => Ok(self.introduce(ek, NewOrKept::Kept(ak))),
+            None => {
+                self.state = State::WaitingForAk { ek };
+                Ok(AttesterAction::Tpm(TpmRequest::CreateAttestationKey))
+            }
+        }
+    }
+
+    fn introduce(&mut self, ek: EkMaterial, ak: NewOrKept) -> AttesterAction {
+        let EkMaterial { public, certificate, chain } = ek;
+        let payload = Payload {
+            ek_public: public,
+            ek_certificate: certificate,
+            ek_intermediates: chain,
+            ak_public: ak.blob().public.clone(),
+            claimed: self.context.claims.clone(),
+        }
+        .encode();
+        self.state = State::Sent { ak, payload_sha256: HashAlgorithm::Sha256.digest([payload.as_slice()]) };
+        AttesterAction::Send(payload)
+    }
+
+    fn answer(
+        &mut self,
+        ak: NewOrKept,
+        payload_sha256: Vec<u8>,
+        bytes: &[u8],
+    ) -> Result<AttesterAction, AttesterError> {
+        let challenge = Challenge::decode(bytes)?;
+        let binding = Binding {
+            purpose: challenge.purpose(),
+            trust_domain: self.context.trust_domain.clone(),
+            nonce: challenge.nonce,
+            payload_sha256,
+            challenge_sha256: HashAlgorithm::Sha256.digest([bytes]),
+            svid_public_key: self.context.svid_public_key.clone(),
+        };
+        let quote = TpmRequest::Quote {
+            ak: ak.blob().clone(),
+            extra_data: binding.extra_data(),
+            selection: PcrSelection(challenge.selection.iter().map(|bank| (bank.hash, bank.bitmap)).collect()),
+        };
+        Ok(AttesterAction::Tpm(match challenge.task {
+            Task::Enrol(credential) => {
+                let request = TpmRequest::ActivateCredential {
+                    ak: ak.blob().clone(),
+                    credential: credential.id_object,
+                    secret: credential.encrypted_secret,
+                };
+                self.state = State::Activating { ak, quote };
+                request
+            }
+            Task::Renew => {
+                self.state = State::Quoting { ak, secret: None };
+                quote
+            }
+        }))
+    }
+}
+
+/// Why the agent's half can't go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttesterError {
+    /// The challenge does not parse.
+    #[error("the server's challenge does not parse")]
+    Challenge(#[from] WireError),
+    /// Something out of order.
+    #[error("unexpected {got}")]
+    Sequence {
+        /// What came.
+        got: &'static str,
+    },
+}

@@ -1,0 +1,200 @@
+//! The three messages of the exchange. Reading one proves nothing about what it holds.
+
+use plastron_attestation_appraise::{Claims, MAX_CLAIM_LEN, MAX_EK_INTERMEDIATES, MadeCredential, NONCE_LEN, Purpose};
+use plastron_attestation_tcg::{PcrBank, encode_pcr_selection, parse_pcr_selection};
+use zeroize::Zeroizing;
+
+use crate::wire::{Fields, WireError, Writer};
+
+/// Most PCR values of a response: 32 PCRs of four banks.
+const MAX_PCR_VALUES: usize = 128;
+
+/// Agent to server: who the TPM is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// TPMT_PUBLIC of the EK.
+    pub ek_public: Vec<u8>,
+    /// The EK certificate as NV holds it.
+    pub ek_certificate: Option<Vec<u8>>,
+    /// Intermediate certificates as NV holds them.
+    pub ek_intermediates: Vec<Vec<u8>>,
+    /// TPMT_PUBLIC of the AK.
+    pub ak_public: Vec<u8>,
+    /// The node's own words.
+    pub claimed: Claims,
+}
+
+impl Payload {
+    const NAME: &'static str = "payload";
+
+    /// The bytes to send.
+    pub fn encode(&self) -> Vec<u8> {
+        let Self { ek_public, ek_certificate, ek_intermediates, ak_public, claimed } = self;
+        let Claims { claimed_host_name, claimed_model, claimed_firmware } = claimed;
+        Writer::new()
+            .field(1, ek_public)
+            .optional(2, ek_certificate.as_deref())
+            .list(3, ek_intermediates)
+            .field(4, ak_public)
+            .optional(5, claimed_host_name.as_deref().map(str::as_bytes))
+            .optional(6, claimed_model.as_deref().map(str::as_bytes))
+            .optional(7, claimed_firmware.as_deref().map(str::as_bytes))
+            .finish()
+    }
+
+    /// Reads bytes that arrived.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut fields = Fields::read(Self::NAME, bytes)?;
+        let payload = Self {
+            ek_public: fields.required(1, "the EK's public area")?.to_vec(),
+            ek_certificate: fields.optional(2).map(<[u8]>::to_vec),
+            ek_intermediates: fields.list(3, "intermediate certificates", MAX_EK_INTERMEDIATES)?,
+            ak_public: fields.required(4, "the AK's public area")?.to_vec(),
+            claimed: Claims {
+                claimed_host_name: claim(fields.optional(5), "claimed host name")?,
+                claimed_model: claim(fields.optional(6), "claimed model")?,
+                claimed_firmware: claim(fields.optional(7), "claimed firmware")?,
+            },
+        };
+        fields.finish()?;
+        Ok(payload)
+    }
+}
+
+fn claim(value: Option<&[u8]>, field: &'static str) -> Result<Option<String>, WireError> {
+    let Some(value) = value else { return Ok(None) };
+    if value.len() > MAX_CLAIM_LEN {
+        return Err(WireError::Value { field, reason: "too long" });
+    }
+    match std::str::from_utf8(value) {
+        Ok(text) => Ok(Some(text.to_owned())),
+        Err(_) => Err(WireError::Value { field, reason: "not UTF-8" }),
+    }
+}
+
+/// Server to agent: prove it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// What the quote is for; a credential comes with `Enrol` and never with `Renew`.
+    pub task: Task,
+    /// Goes into the quote's binding.
+    pub nonce: [u8; NONCE_LEN],
+    /// The PCRs to quote, bank by bank, in this order.
+    pub selection: Vec<PcrBank>,
+}
+
+/// What a challenge asks for beside the quote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Activate this credential.
+    Enrol(MadeCredential),
+    /// Nothing: the AK is known.
+    Renew,
+}
+
+impl Challenge {
+    const NAME: &'static str = "challenge";
+
+    /// The purpose of the quote.
+    pub fn purpose(&self) -> Purpose {
+        match self.task {
+            Task::Enrol(_) => Purpose::Enrol,
+            Task::Renew => Purpose::Renew,
+        }
+    }
+
+    /// The bytes to send.
+    pub fn encode(&self) -> Vec<u8> {
+        let Self { task, nonce, selection } = self;
+        let credential = match task {
+            Task::Enrol(credential) => Some(credential),
+            Task::Renew => None,
+        };
+        Writer::new()
+            .field(1, self.purpose().name().as_bytes())
+            .field(2, nonce)
+            .field(3, &encode_pcr_selection(selection))
+            .optional(4, credential.map(|credential| credential.id_object.as_slice()))
+            .optional(5, credential.map(|credential| credential.encrypted_secret.as_slice()))
+            .finish()
+    }
+
+    /// Reads bytes that arrived.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut fields = Fields::read(Self::NAME, bytes)?;
+        let purpose = fields.required(1, "the purpose")?;
+        let nonce = fields.required(2, "the nonce")?.try_into();
+        let nonce = nonce.map_err(|_| WireError::Value { field: "nonce", reason: "not 32 bytes" })?;
+        let written = fields.required(3, "the PCR selection")?;
+        let selection =
+            parse_pcr_selection(written).ok().filter(|selection| encode_pcr_selection(selection) == written).ok_or(
+                WireError::Value { field: "PCR selection", reason: "it does not parse, or not as it is written here" },
+            )?;
+        let task = if purpose == Purpose::Enrol.name().as_bytes() {
+            Task::Enrol(MadeCredential {
+                id_object: fields.required(4, "the credential")?.to_vec(),
+                encrypted_secret: fields.required(5, "the encrypted secret")?.to_vec(),
+            })
+        } else if purpose == Purpose::Renew.name().as_bytes() {
+            Task::Renew
+        } else {
+            return Err(WireError::Value { field: "purpose", reason: "neither enrol nor renew" });
+        };
+        fields.finish()?;
+        Ok(Self { task, nonce, selection })
+    }
+}
+
+/// Agent to server: the proof.
+#[derive(PartialEq, Eq)]
+pub struct Response {
+    /// The secret of the credential; only for `Enrol`.
+    pub secret: Option<Zeroizing<Vec<u8>>>,
+    /// TPMS_ATTEST.
+    pub attest: Vec<u8>,
+    /// TPMT_SIGNATURE.
+    pub signature: Vec<u8>,
+    /// Bank by bank, rising index.
+    pub pcr_values: Vec<Vec<u8>>,
+}
+
+impl Response {
+    const NAME: &'static str = "response";
+
+    /// The bytes to send.
+    pub fn encode(&self) -> Vec<u8> {
+        let Self { secret, attest, signature, pcr_values } = self;
+        Writer::new()
+            .optional(1, secret.as_ref().map(|secret| secret.as_slice()))
+            .field(2, attest)
+            .field(3, signature)
+            .list(4, pcr_values)
+            .finish()
+    }
+
+    /// Reads bytes that arrived.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut fields = Fields::read(Self::NAME, bytes)?;
+        let response = Self {
+            secret: fields.optional(1).map(|secret| Zeroizing::new(secret.to_vec())),
+            attest: fields.required(2, "the quote")?.to_vec(),
+            signature: fields.required(3, "the signature")?.to_vec(),
+            pcr_values: fields.list(4, "PCR values", MAX_PCR_VALUES)?,
+        };
+        fields.finish()?;
+        Ok(response)
+    }
+}
+
+/// The secret is not shown.
+impl std::fmt::Debug for Response {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { secret, attest, signature, pcr_values } = self;
+        f.debug_struct("Response")
+            .field("secret", &secret.as_ref().map(|_| "…"))
+            .field("attest", attest)
+            .field("signature", signature)
+            .field("pcr_values", &pcr_values.len())
+            .finish()
+    }
+}

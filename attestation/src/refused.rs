@@ -1,0 +1,121 @@
+//! Why the verifier refuses a node, and how far it had come.
+
+use std::error::Error;
+
+use plastron_attestation_appraise::{AppraiseError, Check, CheckRecord, Checklist, EkFingerprint};
+
+use crate::wire::WireError;
+
+/// A failed check of the exchange, or of the evidence in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExchangeError {
+    /// A message does not parse.
+    #[error("the message does not parse")]
+    Wire(#[from] WireError),
+    /// The evidence fails.
+    #[error("the evidence is refused")]
+    Evidence(#[from] AppraiseError),
+    /// A message out of order.
+    #[error("unexpected {got}: {reason}")]
+    Sequence {
+        /// What came.
+        got: &'static str,
+        /// Why it is not its turn.
+        reason: &'static str,
+    },
+    /// The response came too late.
+    #[error("the response came {age} s after the challenge, at most {limit} s are allowed")]
+    ChallengeExpired {
+        /// Seconds between challenge and response.
+        age: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// An operator banned the node.
+    #[error("the node is banned: {reason:?}")]
+    Banned {
+        /// Why.
+        reason: String,
+    },
+    /// The node is in quarantine.
+    #[error("the node is in quarantine: {reason:?}; evict it to let it enrol anew")]
+    Quarantined {
+        /// Why.
+        reason: String,
+    },
+    /// A response to a credential without its secret.
+    #[error("the response does not hold the secret of the credential")]
+    SecretMissing,
+    /// A secret that no credential was made for.
+    #[error("the response holds a secret that was not asked for")]
+    SecretUnasked,
+}
+
+impl ExchangeError {
+    /// The check that failed.
+    pub fn check(&self) -> Check {
+        match self {
+            Self::Wire(WireError::NotOurs | WireError::Version { .. }) => Check::UnknownPayload,
+            Self::Wire(_) => Check::Malformed,
+            Self::Evidence(error) => error.check(),
+            Self::Sequence { .. } | Self::SecretUnasked => Check::Sequence,
+            Self::ChallengeExpired { .. } => Check::ChallengeFresh,
+            Self::Banned { .. } | Self::Quarantined { .. } => Check::Standing,
+            Self::SecretMissing => Check::AkActivated,
+        }
+    }
+
+    /// What failed, with its causes, on one line.
+    pub fn describe(&self) -> String {
+        let mut line = match self {
+            Self::Evidence(error) => error.to_string(),
+            other => other.to_string(),
+        };
+        let mut source = match self {
+            Self::Evidence(error) => error.source(),
+            other => other.source(),
+        };
+        while let Some(cause) = source {
+            line.push_str(": ");
+            line.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        line
+    }
+}
+
+/// A node that is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {}", error.check(), error.describe())]
+pub struct Refused {
+    error: ExchangeError,
+    records: Vec<CheckRecord>,
+    node: Option<EkFingerprint>,
+}
+
+impl Refused {
+    pub(crate) fn new(error: ExchangeError, mut checks: Checklist, node: Option<EkFingerprint>) -> Box<Self> {
+        checks.fail(error.check(), error.describe());
+        Box::new(Self { error, records: checks.into_records(), node })
+    }
+
+    /// What failed.
+    pub fn error(&self) -> &ExchangeError {
+        &self.error
+    }
+
+    /// The check that failed.
+    pub fn check(&self) -> Check {
+        self.error.check()
+    }
+
+    /// Every check made until then, in order, the failed one last.
+    pub fn records(&self) -> &[CheckRecord] {
+        &self.records
+    }
+
+    /// The node that the evidence is proven to be about: set when its AK has signed a quote for this conversation.
+    pub fn node(&self) -> Option<EkFingerprint> {
+        self.node
+    }
+}
