@@ -1,0 +1,13 @@
+//! TLS connections whose ends are SPIFFE IDs.
+
+mod client;
+mod identity;
+mod incoming;
+mod server;
+mod verifier;
+
+pub use client::{AddressError, ClientTls, ConnectError, connect_error};
+pub use identity::{BundleSlot, IdentityError, IdentitySlot, TlsIdentity};
+pub use incoming::{HANDSHAKE_TIMEOUT, MAX_HANDSHAKES, MAX_TLS_CONNECTIONS, TlsConnection, TlsPeer, tls_incoming};
+pub use server::ServerTls;
+pub use verifier::PeerRefused;

@@ -1,0 +1,177 @@
+//! Who is at the other end of a Unix socket, and whether it still is (Threat 38: a PID is only a number, and Linux gives it away again).
+//!
+//! The kernel notes PID, user and group of the process that connects (`SO_PEERCRED`). A pidfd is the handle on that very process: from
+//! Linux 6.5 the socket gives it (`SO_PEERPIDFD`), and nothing can come between. Before, it is opened by PID and compared with the
+//! noted credentials; then a process that connects and exits can be mistaken for another of the same user and group that gets its PID
+//! before the connection is accepted.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::sys::socket::{getsockopt, sockopt};
+use plastron_plugins::workload::{Liveness, WorkloadProcess};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// The peer of a Unix socket as it was when it connected. Found in the extensions of a request.
+#[derive(Clone)]
+pub struct PeerCredentials {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// The process, where there is a handle on it.
+    pub process: Result<WorkloadProcess, PeerError>,
+}
+
+impl fmt::Debug for PeerCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { uid, gid, process } = self;
+        let pid = process.as_ref().map(|process| process.pid);
+        f.debug_struct("PeerCredentials").field("uid", uid).field("gid", gid).field("pid", &pid).finish()
+    }
+}
+
+/// Why nothing can be said about a peer's process.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// The peer is in another PID namespace that is not below ours.
+    #[error("the peer has no PID in this PID namespace; run the agent in the host's PID namespace")]
+    NoPid,
+    /// It ended before it could be looked at.
+    #[error("process {pid} is gone")]
+    Gone {
+        /// Its PID.
+        pid: i32,
+    },
+    /// A process of this PID that is not the one that connected.
+    #[error("process {pid} is not the one that connected: it has user {uid} and group {gid}")]
+    Replaced {
+        /// The PID.
+        pid: i32,
+        /// Effective user of the process that has it now.
+        uid: u32,
+        /// Effective group of the process that has it now.
+        gid: u32,
+    },
+    /// The kernel does not tell.
+    #[error("can't get a handle on process {pid}: {reason}")]
+    Unavailable {
+        /// The PID.
+        pid: i32,
+        /// What the kernel answered.
+        reason: String,
+    },
+}
+
+/// A handle on a process. It never refers to another process, whoever has the PID by now.
+struct PidFd(OwnedFd);
+
+impl Liveness for PidFd {
+    /// A pidfd becomes readable when its process exits.
+    fn is_same_process(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+    }
+}
+
+impl PeerCredentials {
+    /// Of the process that connected. Call it once, right after accepting.
+    pub(super) fn of(socket: &impl AsFd) -> std::io::Result<Self> {
+        let credentials = rustix::net::sockopt::socket_peercred(socket)?;
+        let (uid, gid) = (credentials.uid.as_raw(), credentials.gid.as_raw());
+        let pid = credentials.pid;
+        Ok(Self { uid, gid, process: handle(socket, pid, uid, gid) })
+    }
+}
+
+fn handle(socket: &impl AsFd, pid: Pid, uid: u32, gid: u32) -> Result<WorkloadProcess, PeerError> {
+    let raw = pid.as_raw_nonzero().get();
+    let pidfd = match getsockopt(socket, sockopt::PeerPidfd) {
+        Ok(pidfd) => pidfd,
+        Err(nix::errno::Errno::ENOPROTOOPT) => by_pid(pid, uid, gid)?,
+        // The process was already reaped when the socket was asked.
+        Err(nix::errno::Errno::ESRCH | nix::errno::Errno::EINVAL) => return Err(PeerError::Gone { pid: raw }),
+        Err(error) => return Err(PeerError::Unavailable { pid: raw, reason: error.to_string() }),
+    };
+    let liveness = PidFd(pidfd);
+    if !liveness.is_same_process() {
+        return Err(PeerError::Gone { pid: raw });
+    }
+    Ok(WorkloadProcess { pid: raw, uid, gid, liveness: Arc::new(liveness) })
+}
+
+/// Linux before 6.5.
+fn by_pid(pid: Pid, uid: u32, gid: u32) -> Result<OwnedFd, PeerError> {
+    let raw = pid.as_raw_nonzero().get();
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| match error {
+        rustix::io::Errno::SRCH => PeerError::Gone { pid: raw },
+        error => PeerError::Unavailable { pid: raw, reason: error.to_string() },
+    })?;
+    // What is read here is about the pidfd's process if that process still runs afterwards, which the caller checks.
+    let status = std::fs::read_to_string(format!("/proc/{raw}/status"))
+        .map_err(|error| PeerError::Unavailable { pid: raw, reason: error.to_string() })?;
+    let effective = |field: &str| -> Option<u32> {
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    match (effective("Uid:"), effective("Gid:")) {
+        (Some(now_uid), Some(now_gid)) if (now_uid, now_gid) == (uid, gid) => Ok(pidfd),
+        (Some(uid), Some(gid)) => Err(PeerError::Replaced { pid: raw, uid, gid }),
+        _ => Err(PeerError::Unavailable { pid: raw, reason: "its status has no user or group".to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    fn pid_of(child: &Child) -> Pid {
+        Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
+    }
+
+    fn own_ids() -> (u32, u32) {
+        (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+    }
+
+    #[test]
+    fn the_peer_of_a_pair_is_this_process() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let peer = PeerCredentials::of(&one).unwrap();
+        assert_eq!((peer.uid, peer.gid), own_ids());
+        let process = peer.process.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(u32::try_from(process.pid).unwrap(), std::process::id());
+        assert!(process.liveness.is_same_process());
+    }
+
+    /// Threat 38: after the exit, before and after the zombie is reaped. Both ways to a pidfd.
+    #[test]
+    fn a_process_that_ended_is_no_longer_the_same() {
+        let (uid, gid) = own_ids();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pidfd = PidFd(by_pid(pid_of(&child), uid, gid).unwrap());
+        assert!(pidfd.is_same_process());
+        child.kill().unwrap();
+        while pidfd.is_same_process() {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(!pidfd.is_same_process());
+        let gone = PeerError::Gone { pid: pid_of(&child).as_raw_nonzero().get() };
+        assert_eq!(by_pid(pid_of(&child), uid, gid).unwrap_err(), gone);
+    }
+
+    /// Threat 38: on Linux before 6.5, a PID that now belongs to another user.
+    #[test]
+    fn a_process_of_another_user_is_not_the_one_that_connected() {
+        let (uid, gid) = own_ids();
+        let own = rustix::process::getpid();
+        let pid = own.as_raw_nonzero().get();
+        assert_eq!(by_pid(own, uid + 1, gid).unwrap_err(), PeerError::Replaced { pid, uid, gid });
+        assert_eq!(by_pid(own, uid, gid + 1).unwrap_err(), PeerError::Replaced { pid, uid, gid });
+    }
+}
