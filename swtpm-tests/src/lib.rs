@@ -1,8 +1,8 @@
 //! Real components for tests: TPMs (swtpm), PKCS#11 tokens (SoftHSM) and Plastron's own programs, each as a process that the
 //! test owns and that ends with it.
 //!
-//! Every test owns what it uses: its TPM listens on a Unix socket in a directory of its own, its token lies in a directory of
-//! its own and is found by label. A tool that is not installed is a [`HarnessError::MissingTool`] that names the package;
+//! Every test owns what it uses: its TPM has its state in a directory of its own and listens on loopback ports of its own, its
+//! token lies in a directory of its own and is found by label. A tool that is not installed is a [`HarnessError::MissingTool`] that names the package;
 //! nothing is ever skipped. What this crate deliberately does not do: it links no TPM or PKCS#11 library, it parses no TPM
 //! structure, and it asserts nothing; it only starts, stops and disturbs.
 

@@ -1,7 +1,10 @@
-//! A TPM 2.0 as a process, on a Unix socket of its own.
+//! A TPM 2.0 as a process, on loopback ports of its own.
+//!
+//! A Unix socket would be nicer, but tss-esapi 7.7 passes only `host` and `port` on to swtpm's TCTI, which then finds the control
+//! channel one port above.
 
 use std::fs;
-use std::os::unix::net::UnixStream;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread;
@@ -14,6 +17,9 @@ use crate::{HarnessError, Manufacturer, Process, tool};
 
 /// How long a TPM may take to listen. It takes milliseconds; a loaded machine may need more.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often other ports are tried.
+const PORT_ATTEMPTS: u32 = 20;
 
 /// The endorsement keys that the manufacturer certifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +35,7 @@ pub enum EkKind {
 pub struct Swtpm {
     // Before the directory, so that the process ends before its files go.
     process: Process,
+    port: u16,
     directory: TempDir,
     manufacturer: Manufacturer,
 }
@@ -61,18 +68,22 @@ impl Swtpm {
     }
 
     fn switch_on(directory: TempDir, manufacturer: Manufacturer) -> Result<Self, HarnessError> {
-        let process = listen(directory.path(), "not-need-init,startup-clear")?;
-        Ok(Self { process, directory, manufacturer })
+        let mut attempts = 0;
+        loop {
+            // Somebody else may take the ports between this and swtpm's bind; then swtpm ends and others are tried.
+            let port = free_ports()?;
+            attempts += 1;
+            match listen(directory.path(), port) {
+                Ok(process) => return Ok(Self { process, port, directory, manufacturer }),
+                Err(error) if attempts >= PORT_ATTEMPTS => return Err(error),
+                Err(_) => {}
+            }
+        }
     }
 
-    /// Its address as the TSS writes it (`swtpm:path=…`): for `tcti` in a configuration and `TPM2TOOLS_TCTI`.
+    /// Its address as the TSS writes it (`swtpm:host=…,port=…`): for `tcti` in a configuration and `TPM2TOOLS_TCTI`.
     pub fn tcti(&self) -> String {
-        format!("swtpm:path={}", self.socket().display())
-    }
-
-    /// The data socket.
-    pub fn socket(&self) -> PathBuf {
-        socket_of(self.directory.path())
+        format!("swtpm:host=127.0.0.1,port={}", self.port)
     }
 
     /// Who made it.
@@ -98,8 +109,7 @@ impl Swtpm {
 
     /// The power fails and comes back: no TPM2_Shutdown, so the clock is not safe afterwards.
     pub fn power_cut(&self) -> Result<(), HarnessError> {
-        let control = control_of(self.directory.path());
-        run(Command::new(tool("swtpm_ioctl")?).arg("--unix").arg(control).arg("-i"))?;
+        self.initialise()?;
         self.tpm2(&["startup", "-c"])?;
         Ok(())
     }
@@ -107,9 +117,15 @@ impl Swtpm {
     /// Suspend and resume: TPM2_Shutdown(STATE), reset, TPM2_Startup(STATE). restartCount grows by one.
     pub fn suspend_and_resume(&self) -> Result<(), HarnessError> {
         self.tpm2(&["shutdown"])?;
-        let control = control_of(self.directory.path());
-        run(Command::new(tool("swtpm_ioctl")?).arg("--unix").arg(control).arg("-i"))?;
+        self.initialise()?;
         self.tpm2(&["startup"])?;
+        Ok(())
+    }
+
+    /// _TPM_Init: the hardware reset.
+    fn initialise(&self) -> Result<(), HarnessError> {
+        let control = format!("127.0.0.1:{}", self.port + 1);
+        run(Command::new(tool("swtpm_ioctl")?).args(["--tcp", &control, "-i"]))?;
         Ok(())
     }
 
@@ -136,18 +152,13 @@ impl Swtpm {
     /// sees when its virtual TPM crashes.
     pub fn restart(&mut self) -> Result<(), HarnessError> {
         self.process.kill()?;
-        self.process = listen(self.directory.path(), "not-need-init,startup-clear")?;
+        self.process = listen(self.directory.path(), self.port)?;
         Ok(())
     }
 
-    /// Switches it off: afterwards nobody answers on the socket.
+    /// Switches it off: afterwards nobody answers.
     pub fn stop(&mut self) -> Result<(), HarnessError> {
-        self.process.kill()?;
-        for socket in [self.socket(), control_of(self.directory.path())] {
-            // A killed swtpm leaves its sockets behind.
-            let _ = fs::remove_file(socket);
-        }
-        Ok(())
+        self.process.kill()
     }
 
     /// Runs a tpm2-tools command (`tpm2 <arguments>`) against it.
@@ -165,7 +176,6 @@ impl Swtpm {
 }
 
 fn own_directory() -> Result<TempDir, HarnessError> {
-    // Short and in /tmp: a Unix socket's path has at most 107 bytes.
     let directory =
         tempfile::Builder::new().prefix("tpm-").tempdir().map_err(HarnessError::io("create a temporary directory"))?;
     let state = state_of(directory.path());
@@ -177,31 +187,39 @@ fn state_of(directory: &Path) -> PathBuf {
     directory.join("state")
 }
 
-fn socket_of(directory: &Path) -> PathBuf {
-    directory.join("tpm.sock")
-}
-
-fn control_of(directory: &Path) -> PathBuf {
-    directory.join("tpm.sock.ctrl")
-}
-
-/// Starts swtpm and waits until it listens. All paths are absolute: with relative ones it ends up in failure mode.
-fn listen(directory: &Path, flags: &str) -> Result<Process, HarnessError> {
-    let (socket, control) = (socket_of(directory), control_of(directory));
-    for path in [&socket, &control] {
-        let _ = fs::remove_file(path);
+/// A port with a free one above it.
+fn free_ports() -> Result<u16, HarnessError> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    for _ in 0..PORT_ATTEMPTS {
+        let first = bind(0).map_err(HarnessError::io("find a free port"))?;
+        let port = first.local_addr().map_err(HarnessError::io("find a free port"))?.port();
+        if port.checked_add(1).is_some_and(|above| bind(above).is_ok()) {
+            return Ok(port);
+        }
     }
+    Err(HarnessError::Io {
+        what: "find two free ports in a row".to_owned(),
+        source: std::io::ErrorKind::AddrInUse.into(),
+    })
+}
+
+/// Starts swtpm and waits until it has its ports, which it says by writing its PID. All paths are absolute: with relative ones it
+/// ends up in failure mode.
+fn listen(directory: &Path, port: u16) -> Result<Process, HarnessError> {
+    let pid_file = directory.join("pid");
+    let _ = fs::remove_file(&pid_file);
     let mut command = Command::new(tool("swtpm")?);
-    command.args(["socket", "--tpm2"]);
-    command.arg("--server").arg(format!("type=unixio,path={}", socket.display()));
-    command.arg("--ctrl").arg(format!("type=unixio,path={}", control.display()));
+    command.args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"]);
+    command.args(["--server", &format!("type=tcp,bindaddr=127.0.0.1,port={port}")]);
+    command.args(["--ctrl", &format!("type=tcp,bindaddr=127.0.0.1,port={}", port + 1)]);
     command.arg("--tpmstate").arg(format!("dir={}", state_of(directory).display()));
-    command.arg("--flags").arg(flags);
+    command.arg("--pid").arg(format!("file={}", pid_file.display()));
     let mut process = Process::spawn("swtpm", &command)?;
     let deadline = Instant::now() + START_TIMEOUT;
-    while UnixStream::connect(&control).is_err() || !socket.exists() {
+    let pid = process.pid().to_string();
+    while fs::read_to_string(&pid_file).map_or(true, |written| written.trim() != pid) {
         if Instant::now() >= deadline || !process.is_running() {
-            let what = format!("swtpm listening on {}", socket.display());
+            let what = format!("swtpm listening on port {port}");
             return Err(HarnessError::Timeout { what, seconds: START_TIMEOUT.as_secs(), log: process.log() });
         }
         thread::sleep(Duration::from_millis(2));
