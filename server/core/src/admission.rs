@@ -198,7 +198,7 @@ impl Attestation {
         }
     }
 
-    async fn conclude(&self, admission: Admission) -> Result<AdmittedAgent, AdmissionError> {
+    async fn conclude(self, admission: Admission) -> Result<AdmittedAgent, AdmissionError> {
         let trust_domain = self.admission.ca.trust_domain();
         let candidate = Candidate::new(&self.attestation_type, admission, trust_domain).inspect_err(|error| {
             self.report(None, &[], Err(&error.to_string()));

@@ -29,4 +29,4 @@ pub mod state;
 pub mod store;
 pub mod tokens;
 
-pub use services::{Services, ServicesConfig, StartError};
+pub use services::{Inventory, Services, ServicesConfig, StartError};

@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::NodeAdmission;
-use crate::authorization::Authorizer;
+use crate::authorization::{Authorizer, Permit, rpc};
 use crate::bundles::Bundles;
 use crate::ca::{CaConfig, CaError, CertificateAuthority};
 use crate::clock::Clock;
@@ -99,6 +99,12 @@ impl Services {
         }))
     }
 
+    /// How much there is (Debug/GetInfo). Reads no database.
+    pub fn info(&self, _permit: Permit<rpc::DebugGetInfo>) -> Inventory {
+        let state = self.ledger.state();
+        Inventory { nodes: state.count_nodes(|_node| true), entries: state.count_entries(|_entry| true) }
+    }
+
     /// Replaces CA and server SVID when they are due and removes what has expired, until cancelled.
     pub async fn maintain(self: Arc<Self>, cancelled: CancellationToken) {
         let mut rotation = interval(ROTATION_TICK);
@@ -143,6 +149,15 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// How much a server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inventory {
+    /// Nodes that attested, banned ones included.
+    pub nodes: usize,
+    /// Registration entries.
+    pub entries: usize,
 }
 
 /// Why the services can't start.
