@@ -65,6 +65,7 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<File>) -> Result<(), Tidy
 /// The files' faults.
 pub(super) fn faults(files: &[File]) -> Vec<Fault> {
     let mut faults = Vec::new();
+    faults.extend(purity_faults(files));
     for file in files.iter().filter(|file| !is_generated(&file.path)) {
         faults.extend(word_faults(file));
         if file.path.ends_with(".rs") {
@@ -77,6 +78,14 @@ pub(super) fn faults(files: &[File]) -> Vec<Fault> {
         }
     }
     faults
+}
+
+/// Clippy takes the nearest `clippy.toml` only, so each pure folder has one, and they must not drift apart.
+fn purity_faults(files: &[File]) -> Vec<Fault> {
+    let text = |path: &str| files.iter().find(|file| file.path == path).map(|file| file.text.as_str());
+    let Some(first) = text("attestation/clippy.toml") else { return Vec::new() };
+    let differs = ["spiffe/clippy.toml", "hcl1/clippy.toml"].into_iter().filter(|path| text(path) != Some(first));
+    differs.map(|path| Fault::new(path, "is not the same as attestation/clippy.toml")).collect()
 }
 
 fn is_generated(path: &str) -> bool {

@@ -101,6 +101,14 @@ fn files_are_short_named_and_explained() {
 }
 
 #[test]
+fn pure_folders_refuse_the_same() {
+    let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
+    let files = [file("attestation/clippy.toml", "a"), file("spiffe/clippy.toml", "a"), file("hcl1/clippy.toml", "b")];
+    let faults: Vec<String> = sources::faults(&files).iter().map(Fault::to_string).collect();
+    assert_eq!(faults, ["hcl1/clippy.toml: is not the same as attestation/clippy.toml"]);
+}
+
+#[test]
 fn manifests_take_lints_and_versions_from_the_workspace() {
     let good = "[lints]\nworkspace = true\n\n[dependencies]\nserde.workspace = true\n";
     assert!(source_faults("a/Cargo.toml", good).is_empty());
