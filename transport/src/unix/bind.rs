@@ -223,6 +223,7 @@ mod tests {
         fs::metadata(path).unwrap().mode() & 0o7777
     }
 
+    /// Threat 39.
     #[test]
     fn directory_and_socket_get_their_modes_whatever_the_umask() {
         let dir = tempfile::tempdir().unwrap();
@@ -270,6 +271,7 @@ mod tests {
         UnixStream::connect(second.path()).unwrap();
     }
 
+    /// Threat 40.
     #[test]
     fn what_is_not_a_socket_is_never_removed_or_followed() {
         let dir = tempfile::tempdir().unwrap();
@@ -288,6 +290,7 @@ mod tests {
         assert!(file.exists() && target.exists());
     }
 
+    /// Threat 40.
     #[test]
     fn a_place_where_others_could_replace_the_socket_is_refused() {
         let dir = tempfile::tempdir().unwrap();
