@@ -2,6 +2,7 @@
 //! the code of the interfaces. It is never part of a program.
 
 mod proto;
+mod threats;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ struct Arguments {
 enum Command {
     /// Checks layers, dependencies, files and documents, and names every fault.
     Tidy,
+    /// Writes into docs/threat-model.md which tests are of which threat.
+    Threats,
     /// Generates proto/src/gen from the .proto files.
     Proto {
         /// Only compare with what is checked in.
@@ -32,6 +35,10 @@ fn main() -> ExitCode {
     let root = workspace_root();
     match Arguments::parse().command {
         Command::Tidy => run_tidy(&root),
+        Command::Threats => match threats::write(&root) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        },
         Command::Proto { check } => {
             let mode = if check { proto::Mode::Check } else { proto::Mode::Write };
             match proto::generate(&root, mode) {

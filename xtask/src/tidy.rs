@@ -65,5 +65,10 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Fault>, TidyError> {
     Ok(faults)
 }
 
+/// Path and text of every text file below `root`.
+pub(crate) fn read_sources(root: &Path) -> Result<Vec<(String, String)>, TidyError> {
+    Ok(sources::read(root)?.into_iter().map(|file| (file.path, file.text)).collect())
+}
+
 #[cfg(test)]
 mod tests;

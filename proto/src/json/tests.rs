@@ -1,3 +1,5 @@
+//! Messages as `-output json` prints them, and what is not printable.
+
 use std::collections::BTreeMap;
 
 use serde_json::json;

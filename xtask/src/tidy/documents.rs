@@ -2,6 +2,7 @@
 
 use super::Fault;
 use super::sources::File;
+use crate::threats::numbers;
 
 /// Sentences of this document that begin so name the test that holds them.
 const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
@@ -57,11 +58,8 @@ fn threat_faults(document: &File, files: &[File]) -> Vec<Fault> {
     faults
 }
 
-/// `Threat 8` or `Threat 8, 13`.
 fn names_threat(doc: &str, row: u32) -> bool {
-    doc.lines()
-        .filter_map(|line| line.split_once("Threat"))
-        .any(|(_, numbers)| numbers.split(|c: char| !c.is_ascii_digit()).any(|number| number.parse() == Ok(row)))
+    doc.lines().any(|line| numbers(line).contains(&row))
 }
 
 /// A test that a document names: `path/file.rs::name`, in back quotes.
