@@ -16,7 +16,7 @@ pub use attester::{
 };
 pub use device::{AkBlob, EkMaterial, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
 pub use message::{Challenge, Payload, Response, Task};
-pub use plastron_attestation_appraise::{Claims, KnownTpm, Standing};
+pub use plastron_attestation_appraise::{Claims, KnownTpm, Purpose, Standing};
 pub use plastron_attestation_tcg::EkTemplate;
 pub use refused::{ExchangeError, Refused};
 pub use verifier::{CHALLENGE_LIFETIME_SECS, Entropy, Verifier, VerifierAction, VerifierEvent, VerifierPolicy};

@@ -5,9 +5,6 @@ mod attributes;
 pub(crate) mod credential;
 mod kdf;
 
-#[cfg(test)]
-mod tests;
-
 use plastron_attestation_tcg::{Name, QualifiedName, TpmtPublic};
 
 pub(crate) use algorithm::AkScheme;

@@ -8,9 +8,6 @@ pub(crate) mod pin;
 mod strength;
 pub(crate) mod tpm_identity;
 
-#[cfg(test)]
-mod tests;
-
 use der::Decode;
 use plastron_attestation_tcg::{Name, QualifiedName, TpmtPublic};
 

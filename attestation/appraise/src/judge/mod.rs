@@ -4,9 +4,6 @@ mod banks;
 mod golden;
 mod state;
 
-#[cfg(test)]
-mod tests;
-
 use plastron_attestation_tcg::{HashAlgorithm, Name};
 
 use crate::ak::AkOrigin;

@@ -4,9 +4,6 @@ mod selection;
 mod signature;
 pub(crate) mod values;
 
-#[cfg(test)]
-mod tests;
-
 use plastron_attestation_tcg::{
     Attested, HashAlgorithm, Name, PcrBank, ST_ATTEST_QUOTE, TPM_GENERATED_VALUE, TpmsAttest,
 };

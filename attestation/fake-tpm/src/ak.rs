@@ -1,0 +1,109 @@
+//! Attestation keys.
+
+use std::sync::Arc;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
+use plastron_attestation_tcg::algorithm::{ALG_ECC, ALG_ECDSA, ALG_NULL, ALG_RSA, ALG_RSASSA};
+use plastron_attestation_tcg::{EccCurve, HashAlgorithm, ObjectAttributes};
+
+use crate::ek::tpm2b;
+
+/// The type of new AKs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AkAlgorithm {
+    /// ECDSA with SHA-256 on P-256.
+    #[default]
+    P256,
+    /// RSASSA with SHA-256, RSA-2048.
+    Rsa2048,
+}
+
+/// An AK, ready to sign.
+#[derive(Clone)]
+pub(crate) struct AkKey {
+    public: Arc<[u8]>,
+    signer: Signer,
+}
+
+#[derive(Clone)]
+enum Signer {
+    Ecdsa(Arc<EcdsaKeyPair>),
+    Rsa(Arc<RsaKeyPair>),
+}
+
+impl AkKey {
+    pub(crate) fn generate(algorithm: AkAlgorithm, attributes: ObjectAttributes) -> Self {
+        let signer = match algorithm {
+            AkAlgorithm::P256 => {
+                Signer::Ecdsa(Arc::new(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a P-256 key")))
+            }
+            AkAlgorithm::Rsa2048 => {
+                Signer::Rsa(Arc::new(RsaKeyPair::generate(KeySize::Rsa2048).expect("an RSA-2048 key")))
+            }
+        };
+        Self { public: Arc::from(signer.public(attributes)), signer }
+    }
+
+    /// TPMT_PUBLIC.
+    pub(crate) fn public(&self) -> &[u8] {
+        &self.public
+    }
+
+    /// TPMT_SIGNATURE over these bytes. Leading zeros of r and s are dropped, as some TPMs do.
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        let random = SystemRandom::new();
+        let hash = HashAlgorithm::Sha256.id().to_be_bytes();
+        match &self.signer {
+            Signer::Ecdsa(key) => {
+                let signature = key.sign(&random, message).expect("a signature");
+                let (r, s) = signature.as_ref().split_at_checked(32).expect("64 bytes");
+                [&ALG_ECDSA.to_be_bytes(), hash.as_slice(), &tpm2b(without_zeros(r)), &tpm2b(without_zeros(s))].concat()
+            }
+            Signer::Rsa(key) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).expect("a signature");
+                [&ALG_RSASSA.to_be_bytes(), hash.as_slice(), &tpm2b(&signature)].concat()
+            }
+        }
+    }
+}
+
+impl Signer {
+    fn public(&self, attributes: ObjectAttributes) -> Vec<u8> {
+        let (algorithm, scheme) = match self {
+            Self::Ecdsa(_) => (ALG_ECC, ALG_ECDSA),
+            Self::Rsa(_) => (ALG_RSA, ALG_RSASSA),
+        };
+        let hash = HashAlgorithm::Sha256.id();
+        let mut public = Vec::new();
+        public.extend(algorithm.to_be_bytes());
+        public.extend(hash.to_be_bytes());
+        public.extend(attributes.0.to_be_bytes());
+        public.extend(tpm2b(&[]));
+        for field in [ALG_NULL, scheme, hash] {
+            public.extend(field.to_be_bytes());
+        }
+        match self {
+            Self::Ecdsa(key) => {
+                public.extend(EccCurve::P256.id().to_be_bytes());
+                public.extend(ALG_NULL.to_be_bytes());
+                let point = key.public_key().as_ref();
+                public.extend(tpm2b(without_zeros(point.get(1..33).expect("an uncompressed point"))));
+                public.extend(tpm2b(without_zeros(point.get(33..).expect("an uncompressed point"))));
+            }
+            Self::Rsa(key) => {
+                public.extend(2048u16.to_be_bytes());
+                public.extend(0u32.to_be_bytes());
+                public.extend(tpm2b(key.public_key().modulus().big_endian_without_leading_zero()));
+            }
+        }
+        public
+    }
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
+}

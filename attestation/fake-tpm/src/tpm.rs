@@ -1,0 +1,289 @@
+//! The TPM itself.
+
+use std::collections::BTreeMap;
+
+use plastron_attestation::{AkBlob, EkMaterial, EkTemplate, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
+use plastron_attestation_tcg::{
+    HashAlgorithm, Name, ObjectAttributes, PcrBank, QualifiedName, TpmtPublic, pcr_indices,
+};
+use zeroize::Zeroizing;
+
+use crate::activate::activate;
+use crate::ak::{AkAlgorithm, AkKey};
+use crate::attest::AttestParts;
+use crate::ek::EkKey;
+use crate::manufacturer::{EkCertificate, Manufacturer};
+
+/// PCRs of a PC Client TPM.
+pub const PCR_COUNT: u8 = 24;
+
+/// Attributes of a good AK.
+const AK_ATTRIBUTES: ObjectAttributes = ObjectAttributes::RESTRICTED
+    .with(ObjectAttributes::SIGN_ENCRYPT)
+    .with(ObjectAttributes::FIXED_TPM)
+    .with(ObjectAttributes::FIXED_PARENT)
+    .with(ObjectAttributes::SENSITIVE_DATA_ORIGIN)
+    .with(ObjectAttributes::USER_WITH_AUTH)
+    .with(ObjectAttributes::NO_DA);
+
+type BeforeSigning = Box<dyn FnMut(&mut AttestParts) + Send>;
+
+/// A TPM in memory, as its manufacturer ships it: SHA-1, SHA-256 and SHA-384 allocated, every PCR at zero.
+pub struct FakeTpm {
+    manufacturer: Manufacturer,
+    ek: EkKey,
+    ek_public: Vec<u8>,
+    certificate: Option<Vec<u8>>,
+    chain: Vec<Vec<u8>>,
+    aks: BTreeMap<Vec<u8>, AkKey>,
+    banks: BTreeMap<HashAlgorithm, Vec<Vec<u8>>>,
+    reset_count: u32,
+    restart_count: u32,
+    clock: u64,
+    safe: bool,
+    firmware_version: u64,
+    ak_algorithm: AkAlgorithm,
+    ak_attributes: ObjectAttributes,
+    before_signing: Option<BeforeSigning>,
+}
+
+impl FakeTpm {
+    /// A TPM with an EK of this template and a good certificate for it.
+    pub fn new(manufacturer: &Manufacturer, template: EkTemplate) -> Self {
+        let ek = EkKey::generate(template);
+        let mut tpm = Self {
+            manufacturer: manufacturer.clone(),
+            ek_public: ek.public(),
+            ek,
+            certificate: None,
+            chain: Vec::new(),
+            aks: BTreeMap::new(),
+            banks: BTreeMap::new(),
+            reset_count: 1,
+            restart_count: 0,
+            clock: 1_000,
+            safe: true,
+            firmware_version: 0x0001_0002_0003_0004,
+            ak_algorithm: AkAlgorithm::default(),
+            ak_attributes: AK_ATTRIBUTES,
+            before_signing: None,
+        };
+        tpm.allocate(&[HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha384]);
+        tpm.certify(&EkCertificate::default());
+        tpm
+    }
+
+    /// The same TPM state twice: what a copied virtual TPM is.
+    pub fn copy(&self) -> Self {
+        Self {
+            manufacturer: self.manufacturer.clone(),
+            ek: self.ek.clone(),
+            ek_public: self.ek_public.clone(),
+            certificate: self.certificate.clone(),
+            chain: self.chain.clone(),
+            aks: self.aks.clone(),
+            banks: self.banks.clone(),
+            before_signing: None,
+            ..*self
+        }
+    }
+
+    /// Has its manufacturer certify the EK like this.
+    pub fn certify(&mut self, certificate: &EkCertificate) {
+        self.certificate = Some(self.manufacturer.certify(&self.ek.spki(), self.ek.is_rsa(), certificate));
+    }
+
+    /// Puts this in the certificate's NV index, or empties it.
+    pub fn set_certificate(&mut self, certificate: Option<Vec<u8>>) {
+        self.certificate = certificate;
+    }
+
+    /// What is in the certificate's NV index.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.certificate.as_deref()
+    }
+
+    /// Puts intermediate certificates in NV.
+    pub fn set_chain(&mut self, chain: Vec<Vec<u8>>) {
+        self.chain = chain;
+    }
+
+    /// TPMT_PUBLIC of the EK.
+    pub fn ek_public(&self) -> Vec<u8> {
+        self.ek_public.clone()
+    }
+
+    /// The type of AKs that are made from now on.
+    pub fn set_ak_algorithm(&mut self, algorithm: AkAlgorithm) {
+        self.ak_algorithm = algorithm;
+    }
+
+    /// The attributes of AKs that are made from now on.
+    pub fn set_ak_attributes(&mut self, attributes: ObjectAttributes) {
+        self.ak_attributes = attributes;
+    }
+
+    /// The attributes of AKs that are made now.
+    pub fn ak_attributes(&self) -> ObjectAttributes {
+        self.ak_attributes
+    }
+
+    /// Has this done to every TPMS_ATTEST before it is signed.
+    pub fn before_signing(&mut self, forge: impl FnMut(&mut AttestParts) + Send + 'static) {
+        self.before_signing = Some(Box::new(forge));
+    }
+
+    /// Allocates these banks and no other, with every PCR at zero.
+    pub fn allocate(&mut self, banks: &[HashAlgorithm]) {
+        let fresh = |bank: &HashAlgorithm| (*bank, vec![vec![0; bank.digest_len()]; PCR_COUNT.into()]);
+        self.banks = banks.iter().map(fresh).collect();
+    }
+
+    /// TPM2_PCR_Event: extends a PCR in every allocated bank with the digest of this.
+    pub fn measure(&mut self, index: u8, event: &[u8]) {
+        for bank in self.banks.keys().copied().collect::<Vec<_>>() {
+            self.extend(bank, index, &bank.digest([event]));
+        }
+    }
+
+    /// TPM2_PCR_Extend in one bank.
+    pub fn extend(&mut self, bank: HashAlgorithm, index: u8, digest: &[u8]) {
+        if let Some(pcr) = self.banks.get_mut(&bank).and_then(|pcrs| pcrs.get_mut(usize::from(index))) {
+            *pcr = bank.digest([pcr.as_slice(), digest]);
+        }
+    }
+
+    /// A PCR's value.
+    pub fn pcr(&self, bank: HashAlgorithm, index: u8) -> Option<&[u8]> {
+        self.banks.get(&bank)?.get(usize::from(index)).map(Vec::as_slice)
+    }
+
+    /// Shut down and started again: PCRs at zero, resetCount one higher.
+    pub fn reboot(&mut self) {
+        self.reset_count += 1;
+        self.restart_count = 0;
+        self.clock += 1_000;
+        self.safe = true;
+        let banks: Vec<_> = self.banks.keys().copied().collect();
+        self.allocate(&banks);
+    }
+
+    /// Suspended and resumed.
+    pub fn resume(&mut self) {
+        self.restart_count += 1;
+        self.clock += 1_000;
+    }
+
+    /// Time passes.
+    pub fn advance_clock(&mut self, milliseconds: u64) {
+        self.clock += milliseconds;
+    }
+
+    /// After a power cut the clock may repeat.
+    pub fn set_safe(&mut self, safe: bool) {
+        self.safe = safe;
+    }
+
+    /// The firmware version that quotes state.
+    pub fn set_firmware_version(&mut self, version: u64) {
+        self.firmware_version = version;
+    }
+
+    /// TPM2_Clear: children of the EK are gone, the EK stays, resetCount begins anew.
+    pub fn clear(&mut self) {
+        self.aks.clear();
+        self.reset_count = 0;
+        self.restart_count = 0;
+    }
+
+    fn ak(&self, blob: &AkBlob) -> Result<&AkKey, TpmDeviceError> {
+        self.aks
+            .get(&blob.private)
+            .filter(|key| key.public() == blob.public)
+            .ok_or_else(|| TpmDeviceError::AkNotLoadable { reason: "TPM_RC_INTEGRITY".to_owned() })
+    }
+
+    fn check_template(&self, template: EkTemplate, command: &'static str) -> Result<(), TpmDeviceError> {
+        if self.ek.is_rsa() == (template == EkTemplate::L1Rsa2048) {
+            return Ok(());
+        }
+        Err(TpmDeviceError::Command { command, reason: format!("this TPM has no EK of template {}", template.name()) })
+    }
+
+    fn qualified_name(&self, ak_public: &[u8]) -> QualifiedName {
+        let mut name = QualifiedName::endorsement_hierarchy();
+        for public in [self.ek_public.as_slice(), ak_public] {
+            let public = TpmtPublic::parse(public).expect("our own public area");
+            name = name.child(public.name_alg, &public.name());
+        }
+        name
+    }
+}
+
+impl TpmDevice for FakeTpm {
+    fn endorsement_key(&mut self, template: EkTemplate) -> Result<EkMaterial, TpmDeviceError> {
+        self.check_template(template, "CreatePrimary")?;
+        Ok(EkMaterial {
+            public: self.ek_public.clone(),
+            certificate: self.certificate.clone(),
+            chain: self.chain.clone(),
+        })
+    }
+
+    fn create_attestation_key(&mut self, template: EkTemplate) -> Result<AkBlob, TpmDeviceError> {
+        self.check_template(template, "Create")?;
+        let key = AkKey::generate(self.ak_algorithm, self.ak_attributes);
+        let public = key.public().to_vec();
+        let private = HashAlgorithm::Sha256.digest([public.as_slice()]);
+        self.aks.insert(private.clone(), key);
+        Ok(AkBlob { private, public })
+    }
+
+    fn activate_credential(
+        &mut self,
+        template: EkTemplate,
+        ak: &AkBlob,
+        credential: &[u8],
+        secret: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TpmDeviceError> {
+        self.check_template(template, "ActivateCredential")?;
+        self.ak(ak)?;
+        let name = Name::of(HashAlgorithm::Sha256, &ak.public);
+        activate(&self.ek, name.as_bytes(), credential, secret)
+            .map(Zeroizing::new)
+            .map_err(|reason| TpmDeviceError::CredentialRefused { reason: reason.to_owned() })
+    }
+
+    fn quote(
+        &mut self,
+        template: EkTemplate,
+        ak: &AkBlob,
+        extra_data: &[u8],
+        selection: &PcrSelection,
+    ) -> Result<QuoteBytes, TpmDeviceError> {
+        self.check_template(template, "Quote")?;
+        self.clock += 1;
+        let key = self.ak(ak)?.clone();
+        let mut select = Vec::new();
+        let mut pcr_values = Vec::new();
+        for (hash, bitmap) in &selection.0 {
+            let pcrs = HashAlgorithm::from_id(*hash).and_then(|bank| self.banks.get(&bank));
+            select.push(PcrBank { hash: *hash, bitmap: if pcrs.is_some() { *bitmap } else { 0 } });
+            let Some(pcrs) = pcrs else { continue };
+            pcr_values.extend(pcr_indices(*bitmap).filter_map(|index| pcrs.get(usize::from(index)).cloned()));
+        }
+        let digest = HashAlgorithm::Sha256.digest(pcr_values.iter().map(Vec::as_slice));
+        let qualified_signer = self.qualified_name(&ak.public).as_bytes().to_vec();
+        let mut parts = AttestParts::quote(qualified_signer, extra_data.to_vec(), select, digest);
+        parts.clock = self.clock;
+        parts.reset_count = self.reset_count;
+        parts.restart_count = self.restart_count;
+        parts.safe = self.safe;
+        parts.firmware_version = self.firmware_version;
+        if let Some(forge) = &mut self.before_signing {
+            forge(&mut parts);
+        }
+        let attest = parts.encode();
+        Ok(QuoteBytes { signature: key.sign(&attest), attest, pcr_values })
+    }
+}

@@ -1,0 +1,197 @@
+//! Trust in endorsement keys: chains, pins, and what is said when something was not checked.
+
+use plastron_attestation::EkTemplate;
+use plastron_attestation_appraise::{
+    Check, CheckOutcome, EkFingerprint, EkPin, EkTrust, ExpiredEk, Pool, TrustAnchors, certificate_in_container,
+};
+use plastron_attestation_fake_tpm::{EkCertificate, FakeTpm, Manufacturer};
+use rcgen::KeyUsagePurpose;
+
+use crate::world::{Agent, Meddling, NOW, World, assert_refused, pool_config};
+
+pub(crate) fn pin_of(tpm: &FakeTpm) -> EkPin {
+    EkPin {
+        fingerprint: EkFingerprint::of_bytes(&tpm.ek_public()).unwrap(),
+        added_by: "alice".into(),
+        added_at: NOW,
+        reason: "read at the console".into(),
+        expires: Some(NOW + 86_400),
+    }
+}
+
+fn anchors(manufacturer: &Manufacturer) -> TrustAnchors {
+    TrustAnchors::new(vec![manufacturer.root()], vec![manufacturer.intermediate()]).unwrap()
+}
+
+fn set_trust(world: &mut World, trust: EkTrust) {
+    let mut config = pool_config(&world.manufacturer, EkTemplate::H3P384);
+    config.ek_trust = trust;
+    world.policy.pools = vec![Pool::new(config).unwrap()];
+}
+
+#[test]
+fn a_pinned_ek_needs_no_certificate_and_proves_no_manufacturer() {
+    let mut world = World::new();
+    let mut tpm = world.tpm();
+    tpm.set_certificate(None);
+    set_trust(&mut world, EkTrust::Pin(vec![pin_of(&tpm)]));
+    let node = world.admit(&mut tpm, &mut Agent::default()).unwrap();
+    assert!(!node.selectors().iter().any(|selector| selector.value().starts_with("manufacturer")));
+    let path = node.records().iter().find(|record| record.check == Check::EkPath).unwrap();
+    assert_eq!((path.outcome, path.detail.as_str()), (CheckOutcome::NotChecked, "ek: pinned, uncertified"));
+    world.now += 86_401;
+    assert_refused(&world.admit(&mut tpm, &mut Agent::default()).unwrap_err(), Check::EkPin);
+}
+
+#[test]
+fn chain_and_pin_demands_both() {
+    let mut world = World::new();
+    let (mut tpm, mut other) = (world.tpm(), world.tpm());
+    let pins = vec![pin_of(&tpm)];
+    let chain = anchors(&world.manufacturer);
+    set_trust(&mut world, EkTrust::ChainAndPin(chain, pins.clone()));
+    world.admit(&mut tpm, &mut Agent::default()).unwrap();
+    assert_refused(&world.refusal(&mut other, Meddling::default()), Check::EkPin);
+    set_trust(&mut world, EkTrust::ChainAndPin(anchors(&Manufacturer::new("Hare")), pins));
+    world.known.clear();
+    assert_refused(&world.refusal(&mut tpm, Meddling::default()), Check::EkPath);
+}
+
+#[test]
+fn chain_or_pin_takes_either_and_says_which() {
+    let mut world = World::new();
+    let (mut pinned, mut certified, mut neither) = (World::new().tpm(), world.tpm(), World::new().tpm());
+    let chain = anchors(&world.manufacturer);
+    set_trust(&mut world, EkTrust::ChainOrPin(chain, vec![pin_of(&pinned)]));
+    let outcome = |node: &plastron_attestation_appraise::AttestedNode, check| {
+        node.records().iter().find(|record| record.check == check).map(|record| record.outcome)
+    };
+    let node = world.admit(&mut pinned, &mut Agent::default()).unwrap();
+    assert_eq!(outcome(&node, Check::EkPin), Some(CheckOutcome::Passed));
+    assert_eq!(outcome(&node, Check::EkPath), Some(CheckOutcome::NotChecked));
+    let node = world.admit(&mut certified, &mut Agent::default()).unwrap();
+    assert_eq!(outcome(&node, Check::EkPin), None);
+    assert_eq!(outcome(&node, Check::EkPath), Some(CheckOutcome::Passed));
+    assert_refused(&world.refusal(&mut neither, Meddling::default()), Check::EkPath);
+    neither.set_certificate(None);
+    assert_refused(&world.refusal(&mut neither, Meddling::default()), Check::EkPin);
+}
+
+#[test]
+fn several_pools_are_asked_in_order() {
+    let mut world = World::new();
+    let hare = Manufacturer::new("Hare");
+    let mut second = pool_config(&hare, EkTemplate::H3P384);
+    second.name = "hares".into();
+    world.policy.pools.push(Pool::new(second).unwrap());
+    let mut tpm = FakeTpm::new(&hare, EkTemplate::H3P384);
+    let node = world.admit(&mut tpm, &mut Agent::default()).unwrap();
+    assert_eq!(node.pool(), "hares");
+    let mut stranger = World::new().tpm();
+    let refused = world.refusal(&mut stranger, Meddling::default());
+    assert_refused(&refused, Check::Pool);
+    let detail = &refused.records().last().unwrap().detail;
+    assert!(detail.contains("metal") && detail.contains("hares"), "{detail}");
+}
+
+#[test]
+fn an_intermediate_may_come_from_the_tpm_and_is_not_trusted_for_that() {
+    let mut world = World::new();
+    let roots_only = TrustAnchors::new(vec![world.manufacturer.root()], vec![]).unwrap();
+    set_trust(&mut world, EkTrust::Chain(roots_only));
+    let mut tpm = world.tpm();
+    assert_refused(&world.refusal(&mut tpm, Meddling::default()), Check::EkPath);
+    tpm.set_chain(vec![world.manufacturer.intermediate()]);
+    world.admit(&mut tpm, &mut Agent::default()).unwrap();
+    // A whole chain of somebody else's, root included.
+    let hare = Manufacturer::new("Hare");
+    let mut tpm = FakeTpm::new(&hare, EkTemplate::H3P384);
+    tpm.set_chain(vec![hare.intermediate(), hare.root()]);
+    assert_refused(&world.refusal(&mut tpm, Meddling::default()), Check::EkPath);
+}
+
+#[test]
+fn an_expired_certificate_is_accepted_only_where_the_pool_says_so() {
+    let mut world = World::with_pool(|config| config.expired_ek = ExpiredEk::Accepted);
+    let mut tpm = world.tpm();
+    tpm.certify(&EkCertificate { valid_years: (2000, 2025), ..EkCertificate::default() });
+    let node = world.admit(&mut tpm, &mut Agent::default()).unwrap();
+    let validity = node.records().iter().find(|record| record.check == Check::EkValidity).unwrap();
+    assert_eq!(validity.outcome, CheckOutcome::NotChecked);
+    assert!(validity.detail.contains("expired_ek"));
+    tpm.certify(&EkCertificate { valid_years: (2030, 2040), ..EkCertificate::default() });
+    world.known.clear();
+    assert_refused(&world.refusal(&mut tpm, Meddling::default()), Check::EkValidity);
+}
+
+/// Threat 16: CVE-2026-40097, and every other certificate that is not an EK's.
+#[test]
+fn certificates_of_other_kinds_are_refused() {
+    let usage = |usages: Vec<Vec<u64>>| EkCertificate { extended_key_usages: usages, ..EkCertificate::default() };
+    let (ek, platform, ak) = (vec![2, 23, 133, 8, 1], vec![2, 23, 133, 8, 2], vec![2, 23, 133, 8, 3]);
+    let keys = |key_usages| EkCertificate { key_usages: Some(key_usages), ..EkCertificate::default() };
+    let identity = |identity| EkCertificate { identity, ..EkCertificate::default() };
+    let bad = [
+        (usage(vec![platform.clone()]), Check::EkExtendedKeyUsage),
+        (usage(vec![ak.clone()]), Check::EkExtendedKeyUsage),
+        (usage(vec![ek.clone(), platform]), Check::EkExtendedKeyUsage),
+        (usage(vec![ek, ak]), Check::EkExtendedKeyUsage),
+        (usage(vec![]), Check::EkExtendedKeyUsage),
+        (keys(vec![KeyUsagePurpose::DigitalSignature]), Check::EkKeyUsage),
+        (keys(vec![KeyUsagePurpose::KeyAgreement, KeyUsagePurpose::KeyCertSign]), Check::EkKeyUsage),
+        (keys(vec![]), Check::EkKeyUsage),
+        (identity([None, Some("m".into()), Some("v".into())]), Check::EkTpmIdentity),
+        (identity([Some("IFX".into()), Some("m".into()), Some("v".into())]), Check::EkTpmIdentity),
+        (identity([Some("id:49465800".into()), None, Some("v".into())]), Check::EkTpmIdentity),
+        (identity([Some("id:49465800".into()), Some("m".into()), Some(String::new())]), Check::EkTpmIdentity),
+        (EkCertificate { has_alternative_name: false, ..EkCertificate::default() }, Check::EkTpmIdentity),
+    ];
+    let mut world = World::new();
+    let mut tpm = world.tpm();
+    for (certificate, check) in bad {
+        tpm.certify(&certificate);
+        assert_refused(&world.refusal(&mut tpm, Meddling::default()), check);
+    }
+}
+
+#[test]
+fn the_container_is_read_leniently_and_the_certificate_strictly() {
+    let world = World::new();
+    let der = world.tpm().certificate().unwrap().to_vec();
+    let with_header = |header: &[u8]| [header, &der].concat();
+    let len = u16::try_from(der.len()).unwrap().to_be_bytes();
+    let containers = [
+        der.clone(),
+        [der.as_slice(), &[0xff; 300]].concat(),
+        [der.as_slice(), &[0; 9], &[0x11; 9]].concat(),
+        with_header(&[0x10, 0x01, 0x00, len[0], len[1]]),
+        with_header(&[0x10, 0x01, 0x00, len[0], len[1], 0x10, 0x02]),
+    ];
+    for container in containers {
+        assert_eq!(certificate_in_container("EK", &container).unwrap(), der);
+    }
+    for broken in [&der[..der.len() - 1], &[0; 64], &[0x30, 0x82], &[]] {
+        assert!(certificate_in_container("EK", broken).is_err());
+    }
+}
+
+/// Threat 16: no prefix and no flipped byte of a certificate does anything but be refused, and none panics.
+#[test]
+fn no_broken_certificate_is_trusted() {
+    use plastron_attestation_appraise::{Checklist, EkEvidence, TrustedEk};
+    let world = World::new();
+    let tpm = world.tpm();
+    let good = tpm.certificate().unwrap().to_vec();
+    let judge = |certificate: &[u8]| {
+        let public = tpm.ek_public();
+        let evidence = EkEvidence { public: &public, certificate: Some(certificate), intermediates: &[] };
+        TrustedEk::judge(evidence, &world.policy.pools, &world.policy.deny, NOW, &mut Checklist::new())
+    };
+    assert!(judge(&good).is_ok());
+    for at in 0..good.len() {
+        assert!(judge(&good[..at]).is_err(), "cut at {at}");
+        let mut flipped = good.clone();
+        flipped[at] ^= 0x01;
+        assert!(judge(&flipped).is_err(), "flipped at {at}");
+    }
+}

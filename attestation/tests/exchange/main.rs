@@ -1,0 +1,10 @@
+//! Both halves of the exchange, in memory, without a TPM and without sleeping: what is admitted, and what is refused by which check.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod binding;
+mod endorsement;
+mod enrol;
+mod every_check;
+mod renew;
+mod wire;
+mod world;

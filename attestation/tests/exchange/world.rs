@@ -1,0 +1,235 @@
+//! A server with its pools and its memory, and conversations with TPMs that tests can meddle with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use plastron_attestation::{AkBlob, EkMaterial};
+use plastron_attestation::{
+    Attester, AttesterAction, AttesterContext, AttesterEvent, Claims, EkTemplate, Entropy, KnownTpm, Refused, Standing,
+    TpmDevice, Verifier, VerifierAction, VerifierEvent, VerifierPolicy, perform,
+};
+use plastron_attestation_appraise::{
+    AttestedNode, Check, CheckOutcome, CredentialEntropy, DenyList, EkFingerprint, EkTrust, Pool, PoolConfig,
+    TrustAnchors,
+};
+use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
+use plastron_attestation_tcg::Name;
+use plastron_spiffe::TrustDomain;
+use rustls_pki_types::UnixTime;
+use zeroize::Zeroizing;
+
+/// 2026-01-01.
+pub(crate) const NOW: u64 = 1_767_225_600;
+
+/// SubjectPublicKeyInfo of the SVID key; what it looks like does not matter here.
+pub(crate) const SVID_KEY: &[u8] = b"the SPKI of the CSR";
+
+pub(crate) fn time(secs: u64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(secs))
+}
+
+/// A server's configuration and memory.
+pub(crate) struct World {
+    pub(crate) manufacturer: Manufacturer,
+    pub(crate) policy: VerifierPolicy,
+    pub(crate) known: Vec<KnownTpm>,
+    pub(crate) now: u64,
+}
+
+/// What an agent keeps.
+#[derive(Default)]
+pub(crate) struct Agent {
+    pub(crate) ak: Option<AkBlob>,
+    pub(crate) ek: Option<EkMaterial>,
+}
+
+/// What happens to a conversation on its way.
+pub(crate) struct Meddling {
+    pub(crate) agent_trust_domain: &'static str,
+    pub(crate) agent_svid_key: &'static [u8],
+    pub(crate) payload: Box<dyn FnMut(Vec<u8>) -> Vec<u8>>,
+    pub(crate) challenge: Box<dyn FnMut(Vec<u8>) -> Vec<u8>>,
+    pub(crate) response: Box<dyn FnMut(Vec<u8>) -> Vec<u8>>,
+    /// Seconds between challenge and response.
+    pub(crate) delay: u64,
+}
+
+impl Default for Meddling {
+    fn default() -> Self {
+        Self {
+            agent_trust_domain: "example.org",
+            agent_svid_key: SVID_KEY,
+            payload: Box::new(|bytes| bytes),
+            challenge: Box::new(|bytes| bytes),
+            response: Box::new(|bytes| bytes),
+            delay: 0,
+        }
+    }
+}
+
+impl World {
+    /// One pool, `metal`, for P-384 endorsement keys of one manufacturer.
+    pub(crate) fn new() -> Self {
+        let manufacturer = Manufacturer::new("Turtle");
+        let config = pool_config(&manufacturer, EkTemplate::H3P384);
+        let policy = VerifierPolicy { pools: vec![Pool::new(config).unwrap()], deny: DenyList::default() };
+        Self { manufacturer, policy, known: Vec::new(), now: NOW }
+    }
+
+    /// With another configuration of the pool.
+    pub(crate) fn with_pool(change: impl FnOnce(&mut PoolConfig)) -> Self {
+        let mut world = Self::new();
+        let mut config = pool_config(&world.manufacturer, EkTemplate::H3P384);
+        change(&mut config);
+        world.policy.pools = vec![Pool::new(config).unwrap()];
+        world
+    }
+
+    pub(crate) fn tpm(&self) -> FakeTpm {
+        FakeTpm::new(&self.manufacturer, EkTemplate::H3P384)
+    }
+
+    pub(crate) fn verifier(&self) -> Verifier {
+        let mut nonce = [0; 32];
+        let mut secret = Zeroizing::new([0; 32]);
+        let mut seed = Zeroizing::new([0; 48]);
+        getrandom::fill(&mut nonce).unwrap();
+        getrandom::fill(&mut *secret).unwrap();
+        getrandom::fill(&mut *seed).unwrap();
+        let entropy = Entropy { nonce, credential: CredentialEntropy { secret, seed } };
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        Verifier::new(Arc::new(self.policy.clone()), trust_domain, SVID_KEY.to_vec(), entropy)
+    }
+
+    /// Payload to challenge, on the server.
+    pub(crate) fn challenge(&self, verifier: &mut Verifier, payload: &[u8]) -> Result<Vec<u8>, Box<Refused>> {
+        let action = verifier.step(VerifierEvent::Payload(payload), time(self.now))?;
+        let VerifierAction::LookUp { ak_name, claimed_ek } = action else { panic!("{action:?}") };
+        let (by_ak, by_ek) = (self.by_ak(&ak_name), self.by_ek(claimed_ek));
+        match verifier.step(VerifierEvent::Known { by_ak, by_ek }, time(self.now))? {
+            VerifierAction::Challenge(bytes) => Ok(bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn by_ak(&self, name: &Name) -> Option<KnownTpm> {
+        let is = |known: &&KnownTpm| {
+            known.enrolled.ak_name().as_ref() == Some(name)
+                || known.enrolled.retired_ak_names.iter().any(|retired| retired == name.as_bytes())
+        };
+        self.known.iter().find(is).cloned()
+    }
+
+    fn by_ek(&self, fingerprint: EkFingerprint) -> Option<KnownTpm> {
+        let is = |known: &&KnownTpm| EkFingerprint::of_bytes(&known.enrolled.ek_public) == Ok(fingerprint);
+        self.known.iter().find(is).cloned()
+    }
+
+    /// What the store's transaction does.
+    pub(crate) fn remember(&mut self, node: &AttestedNode) {
+        self.known.retain(|known| Some(&*known.enrolled) != node.judged_against());
+        self.known.push(KnownTpm { enrolled: Arc::new(node.enrolled_tpm().clone()), standing: Standing::Enrolled });
+    }
+
+    pub(crate) fn set_standing(&mut self, standing: Standing) {
+        self.known.last_mut().unwrap().standing = standing;
+    }
+
+    /// A whole conversation; the agent keeps what it learns, and so does the server.
+    pub(crate) fn admit(&mut self, tpm: &mut FakeTpm, agent: &mut Agent) -> Result<Box<AttestedNode>, Box<Refused>> {
+        self.converse(tpm, agent, &mut Meddling::default())
+    }
+
+    pub(crate) fn converse(
+        &mut self,
+        tpm: &mut FakeTpm,
+        agent: &mut Agent,
+        meddling: &mut Meddling,
+    ) -> Result<Box<AttestedNode>, Box<Refused>> {
+        let template = tpm_template(tpm);
+        let mut attester = Attester::new(AttesterContext {
+            template,
+            trust_domain: TrustDomain::parse(meddling.agent_trust_domain).unwrap(),
+            svid_public_key: meddling.agent_svid_key.to_vec(),
+            claims: Claims { claimed_host_name: Some("rack-7".into()), ..Claims::default() },
+            ak: agent.ak.clone(),
+            ek: agent.ek.clone(),
+        });
+        let mut verifier = self.verifier();
+        let payload = send(&mut attester, tpm, template, AttesterEvent::Begin);
+        let challenge = self.challenge(&mut verifier, &(meddling.payload)(payload))?;
+        let challenge = (meddling.challenge)(challenge);
+        let response = send(&mut attester, tpm, template, AttesterEvent::Challenge(&challenge));
+        let response = (meddling.response)(response);
+        let later = time(self.now + meddling.delay);
+        match verifier.step(VerifierEvent::Response(&response), later)? {
+            VerifierAction::Admit(node) => {
+                if let AttesterAction::Keep(blob) = attester.step(AttesterEvent::Admitted).unwrap() {
+                    agent.ak = Some(blob);
+                }
+                self.remember(&node);
+                Ok(node)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Enrols, and asserts it.
+    pub(crate) fn enrolled(&mut self) -> (FakeTpm, Agent, Box<AttestedNode>) {
+        let mut tpm = self.tpm();
+        let mut agent = Agent::default();
+        let node = self.admit(&mut tpm, &mut agent).expect("a good TPM is admitted");
+        (tpm, agent, node)
+    }
+
+    /// One conversation of a new TPM that must be refused.
+    pub(crate) fn refusal(&mut self, tpm: &mut FakeTpm, mut meddling: Meddling) -> Box<Refused> {
+        let before = self.known.len();
+        let refused = self.converse(tpm, &mut Agent::default(), &mut meddling).expect_err("this must be refused");
+        assert_eq!(self.known.len(), before);
+        refused
+    }
+}
+
+/// Drives an attester and its TPM until it has something to send.
+pub(crate) fn send(
+    attester: &mut Attester,
+    tpm: &mut dyn TpmDevice,
+    template: EkTemplate,
+    event: AttesterEvent<'_>,
+) -> Vec<u8> {
+    let mut action = attester.step(event).unwrap();
+    loop {
+        match action {
+            AttesterAction::Send(bytes) => return bytes,
+            AttesterAction::Tpm(request) => {
+                let reply = perform(tpm, template, request).unwrap();
+                action = attester.step(AttesterEvent::Tpm(reply)).unwrap();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub(crate) fn pool_config(manufacturer: &Manufacturer, template: EkTemplate) -> PoolConfig {
+    let anchors = TrustAnchors::new(vec![manufacturer.root()], vec![manufacturer.intermediate()]).unwrap();
+    let mut config = PoolConfig::new("metal", EkTrust::Chain(anchors));
+    config.ek_template = template;
+    config
+}
+
+fn tpm_template(tpm: &mut FakeTpm) -> EkTemplate {
+    match tpm.endorsement_key(EkTemplate::H3P384) {
+        Ok(_) => EkTemplate::H3P384,
+        Err(_) => EkTemplate::L1Rsa2048,
+    }
+}
+
+/// The refusal is by this check, says so last, and nothing before it failed.
+pub(crate) fn assert_refused(refused: &Refused, check: Check) {
+    assert_eq!(refused.check(), check, "{refused}");
+    let (last, before) = refused.records().split_last().unwrap();
+    assert_eq!((last.check, last.outcome), (check, CheckOutcome::Failed));
+    assert!(!last.detail.is_empty());
+    assert!(before.iter().all(|record| record.outcome != CheckOutcome::Failed));
+}
