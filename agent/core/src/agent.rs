@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plastron_plugins::node::AgentNodeAttestor;
-use plastron_spiffe::{SpiffeId, TrustDomain};
+use plastron_spiffe::{Bundle, SpiffeId, TrustDomain};
 
 use crate::attest::AttestError;
 use crate::persist::{DataDir, PersistError};
 use crate::snapshot::Publisher;
 use crate::standing::Standing;
 use crate::sync::Synchroniser;
-use crate::upstream::{AgentDenial, ServerTrust, Upstream};
+use crate::upstream::{AgentDenial, Upstream};
 use crate::{Clock, SvidKeyType, WorkloadIdentities, enrol, rotate};
 
 /// What the configuration decides.
@@ -20,7 +20,7 @@ pub struct Settings {
     /// The agent's trust domain.
     pub trust_domain: TrustDomain,
     /// Whom to believe before there is a bundle from the server.
-    pub bootstrap: ServerTrust,
+    pub bootstrap: Arc<Bundle>,
     /// How often entries and bundles are synchronised.
     pub sync_interval: Duration,
     /// Most workload SVIDs kept without a workload that asks for them.

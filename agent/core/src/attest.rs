@@ -12,7 +12,7 @@ use crate::issued::{IssuedError, check_agent_svid, check_bundle};
 use crate::key::{KeyError, KeyPair, SvidKeyType};
 use crate::persist::PersistError;
 use crate::report::Chain;
-use crate::upstream::{AgentDenial, Caller, NodeAttestation, ServerTrust, UpstreamError};
+use crate::upstream::{AgentDenial, Caller, NodeAttestation, UpstreamError};
 use crate::{AgentSvid, PrivateKey};
 
 /// How long a whole attestation may take. A slow discrete TPM needs up to a minute to make an RSA endorsement key, and each RPC has
@@ -22,7 +22,7 @@ const ATTESTATION_TIMEOUT: Duration = Duration::from_secs(180);
 /// Attests with a fresh key. The present SVID and its key stay as they are until this returns.
 pub(crate) async fn attest(
     parts: &Parts,
-    trust: &ServerTrust,
+    trust: &Arc<Bundle>,
     current: Option<&AgentSvid>,
 ) -> Result<Caller, AttestError> {
     let Parts { settings, upstream, attestor, data, clock } = parts;
@@ -75,11 +75,11 @@ pub(crate) async fn renew(parts: &Parts, current: &Caller) -> Result<Caller, Att
 
 /// Which authorities to believe when attesting: those that the server gave last, unless all of them have expired. Then only the
 /// configured ones can still help a node that was off for longer than its CA lived.
-pub(crate) fn trust(parts: &Parts, last: Option<&Arc<Bundle>>) -> ServerTrust {
+pub(crate) fn trust(parts: &Parts, last: Option<&Arc<Bundle>>) -> Arc<Bundle> {
     let now = parts.clock.now().as_secs();
     match last {
-        Some(bundle) if has_live_authority(bundle, now) => ServerTrust::Bundle(Arc::clone(bundle)),
-        _ => parts.settings.bootstrap.clone(),
+        Some(bundle) if has_live_authority(bundle, now) => Arc::clone(bundle),
+        _ => Arc::clone(&parts.settings.bootstrap),
     }
 }
 

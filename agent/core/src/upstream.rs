@@ -19,7 +19,7 @@ pub trait Upstream: Send + Sync {
     /// fetches the bundle over the same connection. `csr` is DER.
     async fn attest(
         &self,
-        trust: &ServerTrust,
+        trust: &Arc<Bundle>,
         conversation: NodeAttestation<'_>,
         csr: &[u8],
     ) -> Result<AttestResult, UpstreamError>;
@@ -49,22 +49,6 @@ pub trait Upstream: Send + Sync {
         caller: &Caller,
         requests: &[SvidRequest],
     ) -> Result<Vec<SvidOutcome>, UpstreamError>;
-}
-
-/// Whom the agent believes to be its server before it has an SVID of its own.
-#[derive(Clone, Debug)]
-pub enum ServerTrust {
-    /// Authorities from a bundle: the configured bootstrap bundle, or the one that the last synchronisation brought.
-    Bundle(Arc<Bundle>),
-    /// Whoever answers first (`insecure_bootstrap`): only the SPIFFE ID in the certificate is compared. For trials.
-    FirstServerThatAnswers(InsecureBootstrap),
-}
-
-/// Says that someone chose `insecure_bootstrap` by name in the configuration; there is no default.
-#[derive(Clone, Debug)]
-pub struct InsecureBootstrap {
-    /// The trust domain that the first server must name.
-    pub trust_domain: TrustDomain,
 }
 
 /// The agent as the caller of an authenticated RPC: its SVID, and what verifies the server.
@@ -219,6 +203,12 @@ pub enum UpstreamError {
         /// Its address.
         server: String,
         /// Which check failed.
+        reason: String,
+    },
+    /// Our own SVID and key can't be shown to the server.
+    #[error("the agent's own SVID can't be used for TLS: {reason}")]
+    OwnIdentity {
+        /// Why.
         reason: String,
     },
     /// No answer in time.

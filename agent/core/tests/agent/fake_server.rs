@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use plastron_agent_core::Clock;
 use plastron_agent_core::upstream::{
-    AgentDenial, AttestResult, AuthorizedEntry, Caller, EntrySync, KnownEntries, NodeAttestation, ServerTrust,
-    SvidOutcome, SvidRequest, Upstream, UpstreamError,
+    AgentDenial, AttestResult, AuthorizedEntry, Caller, EntrySync, KnownEntries, NodeAttestation, SvidOutcome,
+    SvidRequest, Upstream, UpstreamError,
 };
 use plastron_plugins::node::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
 use plastron_spiffe::x509::verify_csr;
@@ -164,15 +164,13 @@ pub(crate) fn entry(id: &str, path: &str, selectors: &[&str]) -> AuthorizedEntry
 impl Upstream for FakeServer {
     async fn attest(
         &self,
-        trust: &ServerTrust,
+        trust: &Arc<Bundle>,
         attestation: NodeAttestation<'_>,
         csr: &[u8],
     ) -> Result<AttestResult, UpstreamError> {
         self.state().attestations += 1;
         self.reach()?;
-        if let ServerTrust::Bundle(bundle) = trust {
-            assert!(!bundle.x509_authorities.is_empty());
-        }
+        assert_eq!(trust.x509_authorities, self.state().bundle.x509_authorities);
         assert_eq!(attestation.kind, "fake");
         attestation.conversation.payload().await?;
         attestation.conversation.respond(b"challenge").await?;

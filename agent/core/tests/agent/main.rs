@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fake_server::{FakeAttestor, FakeServer, PausedClock, domain};
-use plastron_agent_core::upstream::{ServerTrust, Upstream};
+use plastron_agent_core::upstream::Upstream;
 use plastron_agent_core::{
     Agent, AgentError, DataDir, KeyCustody, Settings, Subscription, SvidKeyType, WorkloadIdentities, WorkloadState,
     WorkloadUpdate,
@@ -62,7 +62,7 @@ impl Node {
     }
 
     fn start(&self) -> Running {
-        let bootstrap = ServerTrust::Bundle(Arc::new(self.server.state().authority.bundle()));
+        let bootstrap = Arc::new(self.server.state().authority.bundle());
         let settings = Settings {
             trust_domain: domain(),
             bootstrap,
