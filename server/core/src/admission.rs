@@ -57,9 +57,14 @@ pub enum AttestationStep {
 
 /// An attestation under way: one node's conversation with one attestor, about one key.
 pub struct Attestation {
+    conversation: Box<dyn NodeConversation>,
+    attempt: Attempt,
+}
+
+/// What an attestation is about, whatever is said in it.
+struct Attempt {
     admission: Arc<NodeAdmission>,
     attestation_type: String,
-    conversation: Box<dyn NodeConversation>,
     csr: VerifiedCsr,
     peer: Option<IpAddr>,
 }
@@ -110,7 +115,8 @@ impl NodeAdmission {
             peer,
         });
         let attestation_type = attestation_type.to_owned();
-        Ok(Attestation { admission: Arc::clone(self), attestation_type, conversation, csr, peer })
+        let attempt = Attempt { admission: Arc::clone(self), attestation_type, csr, peer };
+        Ok(Attestation { conversation, attempt })
     }
 
     /// Renews the SVID of an agent that does not attest again (RenewAgent). The new serial number is pending until it is first
@@ -184,21 +190,26 @@ impl NodeAdmission {
 
 impl Attestation {
     /// Takes the payload, then each challenge response. Whatever the end is, one audit line names every check.
-    pub async fn step(mut self, message: &[u8]) -> Result<AttestationStep, AdmissionError> {
-        match self.conversation.step(message, self.admission.clock.now()).await {
-            Ok(NodeStep::Challenge(challenge)) => Ok(AttestationStep::Challenge(challenge, self)),
-            Ok(NodeStep::Admit(admission)) => self.conclude(admission).await.map(AttestationStep::Admitted),
+    pub async fn step(self, message: &[u8]) -> Result<AttestationStep, AdmissionError> {
+        let Self { mut conversation, attempt } = self;
+        match conversation.step(message, attempt.admission.clock.now()).await {
+            Ok(NodeStep::Challenge(challenge)) => {
+                Ok(AttestationStep::Challenge(challenge, Self { conversation, attempt }))
+            }
+            Ok(NodeStep::Admit(admission)) => attempt.conclude(admission).await.map(AttestationStep::Admitted),
             Err(refusal) => {
-                self.report(None, &refusal.records, Err(&refusal.to_string()));
+                attempt.report(None, &refusal.records, Err(&refusal.to_string()));
                 if refusal.code == RefusalCode::Denied {
-                    self.admission.cut_off(&refusal).await;
+                    attempt.admission.cut_off(&refusal).await;
                 }
                 Err(AdmissionError::Refused(refusal))
             }
         }
     }
+}
 
-    async fn conclude(self, admission: Admission) -> Result<AdmittedAgent, AdmissionError> {
+impl Attempt {
+    async fn conclude(&self, admission: Admission) -> Result<AdmittedAgent, AdmissionError> {
         let trust_domain = self.admission.ca.trust_domain();
         let candidate = Candidate::new(&self.attestation_type, admission, trust_domain).inspect_err(|error| {
             self.report(None, &[], Err(&error.to_string()));

@@ -184,6 +184,3 @@ impl AgentDenial {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -156,6 +156,3 @@ pub struct BatchTooLarge {
     /// How many there were.
     pub got: usize,
 }
-
-#[cfg(test)]
-mod tests;

@@ -350,6 +350,3 @@ impl From<EntryConflict> for EntryError {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,229 @@
+//! A server's services in a temporary directory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use plastron_hsm::{KeyStore, KeyType};
+use plastron_hsm_soft::SoftStore;
+use plastron_plugins::node::{
+    Admission, AdmissionContext, NodeAttestor, NodeConversation, NodeStep, PresentedToken, Refusal,
+};
+use plastron_server_core::admission::{AdmissionError, AdmittedAgent, AttestationStep};
+use plastron_server_core::authorization::{Caller, LocalPeer, Permit, Rpc, rpc};
+use plastron_server_core::ca::{CaConfig, CaSubject, IssuedSvid};
+use plastron_server_core::clock::Clock;
+use plastron_server_core::ledger::Ledger;
+use plastron_server_core::store::Store;
+use plastron_server_core::tokens::JoinTokenRequest;
+use plastron_server_core::{Services, ServicesConfig, StartError};
+use plastron_server_store::SqliteStore;
+use plastron_spiffe::x509::{Purpose, VerifiedSvid, X509Svid, verify_chain};
+use plastron_spiffe::{RegistrationEntry, Selector, SpiffeId, TrustDomain};
+use rustls_pki_types::UnixTime;
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+/// 2026-06-01.
+pub(crate) const START: u64 = 1_780_272_000;
+/// The CA's life in these tests.
+pub(crate) const CA_TTL: u64 = 24 * 3600;
+
+/// A clock that only tests turn.
+pub(crate) struct TestClock(AtomicU64);
+
+impl TestClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(START)))
+    }
+
+    pub(crate) fn advance(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(self.0.load(Ordering::SeqCst)))
+    }
+}
+
+/// Takes the payload as a join token.
+struct JoinTokenAttestor;
+
+impl NodeAttestor for JoinTokenAttestor {
+    fn name(&self) -> &str {
+        "join_token"
+    }
+
+    fn begin(&self, _context: AdmissionContext) -> Box<dyn NodeConversation> {
+        Box::new(Self)
+    }
+}
+
+#[async_trait::async_trait]
+impl NodeConversation for JoinTokenAttestor {
+    async fn step(&mut self, message: &[u8], _now: UnixTime) -> Result<NodeStep, Refusal> {
+        let token = String::from_utf8(message.to_vec()).unwrap();
+        Ok(NodeStep::Admit(Admission::JoinToken(PresentedToken::new(Zeroizing::new(token)))))
+    }
+}
+
+/// What outlives a server's process.
+pub(crate) struct Disk {
+    pub(crate) directory: Arc<TempDir>,
+    pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) clock: Arc<TestClock>,
+}
+
+impl Disk {
+    pub(crate) fn new() -> Self {
+        let keys = Arc::new(SoftStore::in_memory("test"));
+        Self { directory: Arc::new(TempDir::new().unwrap()), keys, clock: TestClock::new() }
+    }
+
+    pub(crate) async fn store(&self) -> Arc<SqliteStore> {
+        Arc::new(SqliteStore::open(&self.directory.path().join("data/datastore.sqlite3")).await.unwrap())
+    }
+
+    pub(crate) async fn start(&self) -> Result<Server, StartError> {
+        self.start_on(self.store().await).await
+    }
+
+    pub(crate) async fn start_on(&self, store: Arc<dyn Store>) -> Result<Server, StartError> {
+        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
+        let ledger = Ledger::open(Arc::clone(&store)).await.unwrap();
+        let services =
+            Services::start(config(), ledger, Arc::clone(&self.keys), vec![Arc::new(JoinTokenAttestor)], clock).await?;
+        Ok(Server { services, store, clock: Arc::clone(&self.clock), _directory: Arc::clone(&self.directory) })
+    }
+}
+
+pub(crate) fn config() -> ServicesConfig {
+    ServicesConfig {
+        ca: CaConfig {
+            trust_domain: trust_domain(),
+            key_type: KeyType::EcP256,
+            ttl: Duration::from_secs(CA_TTL),
+            subject: CaSubject::default(),
+        },
+        admin_ids: vec![SpiffeId::parse("spiffe://ops.example/admin").unwrap(), id("/configured-admin")],
+        agent_ttl: Duration::from_secs(3600),
+        default_x509_svid_ttl: Duration::from_secs(3600),
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) services: Arc<Services>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<TestClock>,
+    _directory: Arc<TempDir>,
+}
+
+impl Server {
+    pub(crate) async fn permit<R: Rpc>(&self, caller: &Caller) -> Permit<R> {
+        self.services.authorizer.authorize::<R>(caller).await.unwrap()
+    }
+
+    pub(crate) async fn token(&self, agent_id: Option<SpiffeId>) -> String {
+        let permit = self.permit::<rpc::CreateJoinToken>(&local()).await;
+        let request = JoinTokenRequest { ttl: 600, token: None, agent_id };
+        self.services.join_tokens.create(permit, request).await.unwrap().value.to_string()
+    }
+
+    pub(crate) async fn attest(&self, token: &str, csr: &[u8]) -> Result<AdmittedAgent, AdmissionError> {
+        let permit = self.permit::<rpc::AttestAgent>(&anonymous()).await;
+        let attestation = self.services.admission.begin(permit, "join_token", csr, None)?;
+        match attestation.step(token.as_bytes()).await? {
+            AttestationStep::Admitted(agent) => Ok(agent),
+            AttestationStep::Challenge(..) => unreachable!("this attestor asks nothing"),
+        }
+    }
+
+    /// An agent that joined with a token, and its ID.
+    pub(crate) async fn agent(&self) -> (SpiffeId, Caller) {
+        let token = self.token(None).await;
+        let svid = self.attest(&token, &csr(&[])).await.unwrap().svid;
+        (svid.id.clone(), self.caller(&svid))
+    }
+
+    pub(crate) async fn create(&self, entries: Vec<RegistrationEntry>) -> Vec<Arc<RegistrationEntry>> {
+        let permit = self.permit::<rpc::BatchCreateEntry>(&local()).await;
+        let results = self.services.registration.create(permit, entries).await.unwrap();
+        results.into_iter().map(Result::unwrap).collect()
+    }
+
+    /// The caller who presents this SVID, after the checks that TLS makes.
+    pub(crate) fn caller(&self, svid: &IssuedSvid) -> Caller {
+        Caller::Svid { svid: Arc::new(self.verified(svid)), address: None }
+    }
+
+    pub(crate) fn clock_now(&self) -> u64 {
+        self.clock.now().as_secs()
+    }
+
+    pub(crate) fn verified(&self, svid: &IssuedSvid) -> VerifiedSvid {
+        let parsed = X509Svid::parse(svid.chain.clone()).unwrap();
+        let bundle = self.services.bundles.current();
+        verify_chain(parsed, bundle.as_ref(), Purpose::Any, self.clock.now()).unwrap()
+    }
+}
+
+pub(crate) fn trust_domain() -> TrustDomain {
+    TrustDomain::parse("example.org").unwrap()
+}
+
+pub(crate) fn id(path: &str) -> SpiffeId {
+    trust_domain().with_path(path).unwrap()
+}
+
+pub(crate) fn local() -> Caller {
+    Caller::Local(LocalPeer { pid: Some(1), uid: 0, gid: 0 })
+}
+
+pub(crate) fn anonymous() -> Caller {
+    Caller::Anonymous { address: None }
+}
+
+/// A CSR by a new P-256 key that asks for these URI and DNS names.
+pub(crate) fn csr(uris: &[&str]) -> Vec<u8> {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["asked.example".to_owned()]).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "spiffe://example.org/asked-as-name");
+    for uri in uris {
+        params.subject_alt_names.push(rcgen::SanType::URI((*uri).try_into().unwrap()));
+    }
+    params.serialize_request(&key).unwrap().der().to_vec()
+}
+
+/// A CSR whose signature is not by its key.
+pub(crate) fn forged_csr() -> Vec<u8> {
+    let mut csr = csr(&[]);
+    // The subject's text is under the signature; its length stays.
+    let at = csr.windows(5).position(|window| window == b"asked").unwrap();
+    csr[at] = b'A';
+    csr
+}
+
+pub(crate) fn entry(path: &str, parent: &SpiffeId, selectors: &[&str]) -> RegistrationEntry {
+    RegistrationEntry {
+        id: String::new(),
+        spiffe_id: id(path),
+        parent_id: parent.clone(),
+        selectors: selectors.iter().map(|text| Selector::parse(text).unwrap()).collect(),
+        x509_svid_ttl: 0,
+        jwt_svid_ttl: 0,
+        federates_with: Vec::new(),
+        admin: false,
+        downstream: false,
+        expires_at: 0,
+        dns_names: Vec::new(),
+        revision_number: 0,
+        store_svid: false,
+        hint: String::new(),
+        created_at: 0,
+        disable_x509_svid_prefetch: false,
+        jwt_svid_include_jti: false,
+    }
+}

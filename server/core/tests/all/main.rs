@@ -1,0 +1,10 @@
+//! The services on a real store and with real keys: SQLite in a temporary directory, keys in memory, a clock that tests turn.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod admission;
+mod authorization;
+mod ca;
+mod faults;
+mod fixture;
+mod issuance;
+mod registration;
