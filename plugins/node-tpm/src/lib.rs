@@ -1,7 +1,24 @@
 //! The `tpm` node attestor: both halves.
+//!
+//! The server's half judges evidence by its pools (`attestation`, `attestation/appraise`) and looks known TPMs up in memory; the
+//! agent's half drives a `TpmDevice` on a thread of its own and keeps the wrapped AK in the agent's data directory. Not here: the
+//! TPM itself (`hsm/tpm`), configuration (the programs), and what becomes of an admission (`server/core`).
 
 mod agent;
+mod ak_store;
+mod claims;
+mod refusal;
 mod server;
+mod tpm_thread;
 
-pub use agent::{AkStore, AkStoreError, TpmAgentAttestor};
+pub use agent::TpmAgentAttestor;
+pub use ak_store::{AkStore, AkStoreError};
+pub use plastron_attestation_appraise::{
+    DEFAULT_PCRS, DeniedCertificate, DeniedEk, DeniedModel, DenyList, EkFingerprint, EkPin, EkTrust, ExpiredEk,
+    GoldenPcr, Pool, PoolConfig, PoolError, TrustAnchors,
+};
+pub use plastron_attestation_tcg::{EkTemplate, HashAlgorithm};
 pub use server::TpmNodeAttestor;
+
+/// The attestation type on the wire, and the selector type.
+const NAME: &str = "tpm";

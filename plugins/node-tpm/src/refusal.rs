@@ -1,0 +1,29 @@
+//! What a refused node is told: a code. The audit log gets the check.
+
+use plastron_attestation::{ExchangeError, Refused};
+use plastron_attestation_appraise::EkFingerprint;
+use plastron_plugins::node::{Refusal, RefusalCode};
+
+#[expect(clippy::boxed_local, reason = "the verifier boxes its large error")]
+pub(crate) fn refusal(refused: Box<Refused>) -> Refusal {
+    Refusal {
+        check: refused.check(),
+        detail: refused.error().describe(),
+        code: code(refused.error()),
+        records: refused.records().to_vec(),
+        node: refused.node().as_ref().map(EkFingerprint::agent_path),
+    }
+}
+
+fn code(error: &ExchangeError) -> RefusalCode {
+    match error {
+        ExchangeError::Wire(_) | ExchangeError::Sequence { .. } | ExchangeError::SecretUnasked => {
+            RefusalCode::Malformed
+        }
+        ExchangeError::Evidence(_) | ExchangeError::Banned { .. } | ExchangeError::SecretMissing => RefusalCode::Denied,
+        // An operator has to look first; the agent goes on asking.
+        ExchangeError::Quarantined { .. } => RefusalCode::NotYet,
+        // A slow TPM is no bad one.
+        ExchangeError::ChallengeExpired { .. } => RefusalCode::Unavailable,
+    }
+}

@@ -1,0 +1,221 @@
+//! Both halves of the attestor over their seams, with a TPM in memory and a real directory.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use plastron_attestation::{AkBlob, EkMaterial, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
+use plastron_attestation_appraise::{AttestedNode, Check};
+use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
+use plastron_attestation_tcg::Name;
+use plastron_plugins::node::{
+    Admission, AdmissionContext, AgentAttestError, AgentContext, AgentNodeAttestor, EnrolledTpms, KnownTpm,
+    NodeAttestor, NodeStep, Refusal, RefusalCode, Standing,
+};
+use plastron_plugins_node_tpm::{
+    AkStore, DenyList, EkFingerprint, EkTemplate, EkTrust, Pool, PoolConfig, TpmAgentAttestor, TpmNodeAttestor,
+    TrustAnchors,
+};
+use plastron_spiffe::TrustDomain;
+use rustls_pki_types::UnixTime;
+use zeroize::Zeroizing;
+
+const TEMPLATE: EkTemplate = EkTemplate::H3P384;
+
+#[derive(Default)]
+struct Memory(Mutex<Vec<KnownTpm>>);
+
+impl EnrolledTpms for Memory {
+    fn by_ak_name(&self, ak_name: &Name) -> Option<KnownTpm> {
+        self.0.lock().unwrap().iter().find(|known| known.enrolled.ak_name().as_ref() == Some(ak_name)).cloned()
+    }
+
+    fn by_ek(&self, fingerprint: &EkFingerprint) -> Option<KnownTpm> {
+        let is = |known: &&KnownTpm| EkFingerprint::of_bytes(&known.enrolled.ek_public).as_ref() == Ok(fingerprint);
+        self.0.lock().unwrap().iter().find(is).cloned()
+    }
+}
+
+/// A TPM that a test can reach while the attestor owns it.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<FakeTpm>>);
+
+impl TpmDevice for Shared {
+    fn endorsement_key(&mut self, template: EkTemplate) -> Result<EkMaterial, TpmDeviceError> {
+        self.0.lock().unwrap().endorsement_key(template)
+    }
+
+    fn create_attestation_key(&mut self, template: EkTemplate) -> Result<AkBlob, TpmDeviceError> {
+        self.0.lock().unwrap().create_attestation_key(template)
+    }
+
+    fn activate_credential(
+        &mut self,
+        template: EkTemplate,
+        ak: &AkBlob,
+        credential: &[u8],
+        secret: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TpmDeviceError> {
+        self.0.lock().unwrap().activate_credential(template, ak, credential, secret)
+    }
+
+    fn quote(
+        &mut self,
+        template: EkTemplate,
+        ak: &AkBlob,
+        extra_data: &[u8],
+        selection: &PcrSelection,
+    ) -> Result<QuoteBytes, TpmDeviceError> {
+        self.0.lock().unwrap().quote(template, ak, extra_data, selection)
+    }
+}
+
+struct Machine {
+    tpm: Arc<Mutex<FakeTpm>>,
+    directory: tempfile::TempDir,
+    agent: TpmAgentAttestor,
+}
+
+struct Server {
+    manufacturer: Manufacturer,
+    memory: Arc<Memory>,
+    attestor: TpmNodeAttestor,
+}
+
+impl Server {
+    fn new() -> Self {
+        let manufacturer = Manufacturer::new("Turtle");
+        let anchors = TrustAnchors::new(vec![manufacturer.root()], vec![manufacturer.intermediate()]).unwrap();
+        let mut config = PoolConfig::new("metal", EkTrust::Chain(anchors));
+        config.ek_template = TEMPLATE;
+        let memory = Arc::new(Memory::default());
+        let known: Arc<dyn EnrolledTpms> = memory.clone();
+        let attestor = TpmNodeAttestor::new(vec![Pool::new(config).unwrap()], DenyList::default(), known);
+        Self { manufacturer, memory, attestor }
+    }
+
+    fn machine(&self) -> Machine {
+        let tpm = Arc::new(Mutex::new(FakeTpm::new(&self.manufacturer, TEMPLATE)));
+        let directory = tempfile::tempdir().unwrap();
+        let agent = start(&tpm, &directory);
+        Machine { tpm, directory, agent }
+    }
+
+    fn context() -> AdmissionContext {
+        AdmissionContext {
+            trust_domain: TrustDomain::parse("example.org").unwrap(),
+            svid_public_key: Arc::from(b"spki".as_slice()),
+            peer: None,
+        }
+    }
+
+    async fn attest(&self, machine: &Machine) -> Result<Result<Box<AttestedNode>, Refusal>, AgentAttestError> {
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_767_225_600));
+        let mut agent = machine.agent.begin(AgentContext {
+            trust_domain: TrustDomain::parse("example.org").unwrap(),
+            svid_public_key: Arc::from(b"spki".as_slice()),
+        });
+        let mut server = self.attestor.begin(Self::context());
+        let mut message = agent.payload().await?;
+        loop {
+            match server.step(&message, now).await {
+                Err(refusal) => return Ok(Err(refusal)),
+                Ok(NodeStep::Challenge(challenge)) => message = agent.respond(&challenge).await?,
+                Ok(NodeStep::Admit(Admission::Tpm(node))) => {
+                    let mut known = self.memory.0.lock().unwrap();
+                    known.retain(|known| Some(&*known.enrolled) != node.judged_against());
+                    let enrolled = Arc::new(node.enrolled_tpm().clone());
+                    known.push(KnownTpm { enrolled, standing: Standing::Enrolled });
+                    drop(known);
+                    agent.admitted().await?;
+                    return Ok(Ok(node));
+                }
+                Ok(NodeStep::Admit(_)) => panic!("not a TPM's admission"),
+            }
+        }
+    }
+}
+
+fn start(tpm: &Arc<Mutex<FakeTpm>>, directory: &tempfile::TempDir) -> TpmAgentAttestor {
+    let store = AkStore::in_data_dir(directory.path());
+    TpmAgentAttestor::start(Box::new(Shared(Arc::clone(tpm))), TEMPLATE, store).unwrap()
+}
+
+#[tokio::test]
+async fn the_ak_is_kept_and_renews_after_a_restart() {
+    let server = Server::new();
+    let mut machine = server.machine();
+    let first = server.attest(&machine).await.unwrap().unwrap();
+    let file = machine.directory.path().join("tpm_ak.json");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_dir(machine.directory.path()).unwrap().count(), 1, "no temporary file is left");
+
+    machine.agent = start(&machine.tpm, &machine.directory);
+    machine.tpm.lock().unwrap().reboot();
+    let second = server.attest(&machine).await.unwrap().unwrap();
+    assert_eq!(second.agent_path(), first.agent_path());
+    assert_eq!(second.enrolled_tpm().ak_public, first.enrolled_tpm().ak_public);
+    assert_eq!(second.judged_against(), Some(first.enrolled_tpm()));
+}
+
+#[tokio::test]
+async fn a_cleared_tpm_enrols_a_new_ak_at_the_second_attempt() {
+    let server = Server::new();
+    let machine = server.machine();
+    let first = server.attest(&machine).await.unwrap().unwrap();
+    machine.tpm.lock().unwrap().clear();
+    let failed = server.attest(&machine).await.unwrap_err();
+    assert!(failed.reason.contains("next attempt enrols a new key"), "{failed}");
+    assert!(machine.directory.path().join("tpm_ak.json.unusable").exists());
+    let second = server.attest(&machine).await.unwrap().unwrap();
+    assert_eq!(second.agent_path(), first.agent_path());
+    assert_ne!(second.enrolled_tpm().ak_public, first.enrolled_tpm().ak_public);
+    assert_eq!(second.enrolled_tpm().retired_ak_names.len(), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_put_aside() {
+    let server = Server::new();
+    let machine = server.machine();
+    std::fs::write(machine.directory.path().join("tpm_ak.json"), b"{\"version\":1,").unwrap();
+    server.attest(&machine).await.unwrap().unwrap();
+    assert!(machine.directory.path().join("tpm_ak.json.unusable").exists());
+    assert!(AkStore::in_data_dir(machine.directory.path()).load(TEMPLATE).unwrap().is_some());
+}
+
+/// An AK that was not admitted is not kept: the next attempt makes another.
+#[tokio::test]
+async fn a_refused_node_keeps_nothing() {
+    let server = Server::new();
+    let machine = Server::new().machine();
+    let refusal = server.attest(&machine).await.unwrap().unwrap_err();
+    assert_eq!((refusal.check, refusal.code, refusal.node), (Check::EkPath, RefusalCode::Denied, None));
+    assert_eq!(refusal.records.last().map(|record| record.check), Some(Check::EkPath));
+    assert_eq!(std::fs::read_dir(machine.directory.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn what_is_told_depends_on_what_is_wrong() {
+    let server = Server::new();
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(1_767_225_600));
+    let other_plugin = server.attestor.begin(Server::context()).step(b"{\"ek\":\"MIIB\"}", now).await;
+    let Err(refusal) = other_plugin else { panic!("another plugin's payload was taken") };
+    assert_eq!((refusal.check, refusal.code), (Check::UnknownPayload, RefusalCode::Malformed));
+
+    let machine = server.machine();
+    let node = server.attest(&machine).await.unwrap().unwrap();
+    machine.tpm.lock().unwrap().before_signing(|attest| attest.reset_count = 0);
+    let refusal = server.attest(&machine).await.unwrap().unwrap_err();
+    assert_eq!((refusal.check, refusal.code), (Check::TpmStateRegressed, RefusalCode::Denied));
+    assert_eq!(refusal.node, Some(node.agent_path()));
+
+    for (standing, code) in [
+        (Standing::Banned { reason: "stolen".into() }, RefusalCode::Denied),
+        (Standing::Quarantined { reason: "a copy".into() }, RefusalCode::NotYet),
+    ] {
+        server.memory.0.lock().unwrap()[0].standing = standing;
+        let refusal = server.attest(&machine).await.unwrap().unwrap_err();
+        assert_eq!((refusal.check, refusal.code), (Check::Standing, code));
+    }
+}
