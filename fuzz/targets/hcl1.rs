@@ -30,7 +30,10 @@ struct Server {
 #[serde(rename_all = "snake_case")]
 enum Profile {
     HttpsWeb,
-    HttpsSpiffe { endpoint: String },
+    HttpsSpiffe {
+        #[expect(dead_code, reason = "read, and that is all")]
+        endpoint: String,
+    },
 }
 
 impl Default for Config {
