@@ -41,6 +41,6 @@ pub use key::{KeyError, PrivateKey, SvidKeyType};
 pub use persist::{DataDir, KeyCustody, PersistError};
 pub use snapshot::Publisher;
 pub use subscription::{
-    BundleSet, BundleSubscription, Subscription, WorkloadIdentities, WorkloadState, WorkloadUpdate,
+    BundleSet, BundleSubscription, Readiness, Subscription, WorkloadIdentities, WorkloadState, WorkloadUpdate,
 };
 pub use workload::{ATTESTATION_TIMEOUT, MAX_SELECTORS, WorkloadAttestation, WorkloadAttestationError};

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use plastron_spiffe::{Bundle, Selector, TrustDomain};
 use tokio::sync::{Notify, watch};
@@ -18,6 +18,7 @@ use crate::{Identity, WorkloadIdentities};
 pub struct Publisher {
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     wanted: Arc<Notify>,
+    cut_off: Arc<AtomicBool>,
 }
 
 impl Publisher {
@@ -25,8 +26,9 @@ impl Publisher {
     pub fn new() -> (Self, WorkloadIdentities) {
         let (snapshots, reader) = watch::channel(None);
         let wanted = Arc::new(Notify::new());
-        let publisher = Self { snapshots, wanted: Arc::clone(&wanted) };
-        (publisher, WorkloadIdentities::new(reader, wanted))
+        let cut_off = Arc::new(AtomicBool::new(false));
+        let publisher = Self { snapshots, wanted: Arc::clone(&wanted), cut_off: Arc::clone(&cut_off) };
+        (publisher, WorkloadIdentities::new(reader, wanted, cut_off))
     }
 
     /// Replaces everything. What is shared with the last call (same `Arc`) counts as unchanged. An identity must carry its entry's
@@ -50,6 +52,11 @@ impl Publisher {
             .filter(|last| same_entries(&last.entries, &entries))
             .map_or_else(|| Arc::new(Snapshot::index(&entries)), |last| Arc::clone(&last.by_first_selector));
         self.snapshots.send_replace(Some(Arc::new(Snapshot { entries, by_first_selector, bundle, federated })));
+    }
+
+    /// Whether the server has shut this node out.
+    pub(crate) fn set_cut_off(&self, cut_off: bool) {
+        self.cut_off.store(cut_off, Ordering::Release);
     }
 
     /// What was published last.

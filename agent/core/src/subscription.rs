@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use plastron_spiffe::{Bundle, Selector, TrustDomain};
 use tokio::sync::{Notify, watch};
@@ -15,13 +15,45 @@ use crate::snapshot::{DemandGuard, Snapshot};
 pub struct WorkloadIdentities {
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     wanted: Arc<Notify>,
+    cut_off: Arc<AtomicBool>,
     uses: Arc<AtomicU64>,
+}
+
+/// Whether workloads can be served at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// The agent has not attested and synchronised since it was started.
+    Starting,
+    /// The server denied the node, and refuses to attest it again.
+    CutOff,
+    /// Workloads are served, perhaps without the server for the moment.
+    Ready,
 }
 
 impl WorkloadIdentities {
     /// `wanted` is notified when a subscription matches an entry that has no SVID.
-    pub(crate) fn new(snapshots: watch::Receiver<Option<Arc<Snapshot>>>, wanted: Arc<Notify>) -> Self {
-        Self { snapshots, wanted, uses: Arc::new(AtomicU64::new(0)) }
+    pub(crate) fn new(
+        snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+        wanted: Arc<Notify>,
+        cut_off: Arc<AtomicBool>,
+    ) -> Self {
+        Self { snapshots, wanted, cut_off, uses: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// Whether workloads can be served now.
+    pub fn readiness(&self) -> Readiness {
+        if self.cut_off.load(Ordering::Acquire) {
+            Readiness::CutOff
+        } else if self.snapshots.borrow().is_none() {
+            Readiness::Starting
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    /// Waits for the first synchronisation. False if the agent ended before.
+    pub async fn synchronised(&self) -> bool {
+        self.snapshots.clone().wait_for(Option::is_some).await.is_ok()
     }
 
     /// What a workload with these selectors may have, now and after every change.

@@ -99,7 +99,9 @@ impl<'a> Synchroniser<'a> {
             self.changed = true;
             self.publish();
         }
-        if self.standing.is_cut_off() {
+        let cut_off = self.standing.is_cut_off();
+        self.publisher.set_cut_off(cut_off);
+        if cut_off {
             if self.cache.clear() {
                 tracing::warn!("The server refuses this node: workloads lose their identities until it attests again");
                 self.changed = true;

@@ -1,7 +1,7 @@
 //! A server that says no.
 
-use plastron_agent_core::AgentError;
 use plastron_agent_core::upstream::AgentDenial;
+use plastron_agent_core::{AgentError, Readiness};
 
 use crate::fake_server::Refusal;
 use crate::{Node, identities, no_identity, pass, silence};
@@ -58,7 +58,9 @@ async fn a_node_cut_off_by_its_verdict_loses_its_identities_and_heals() {
         state.denial = Some(AgentDenial::MustReattest);
         state.attest_refusal = Some(Refusal::Denied);
     }
+    assert_eq!(agent.identities.readiness(), Readiness::Ready);
     no_identity(&mut workload).await;
+    assert_eq!(agent.identities.readiness(), Readiness::CutOff);
     let before = node.server.state().attestations;
     pass(3600).await;
     let attempts = node.server.state().attestations - before;
@@ -66,6 +68,7 @@ async fn a_node_cut_off_by_its_verdict_loses_its_identities_and_heals() {
 
     node.server.state().attest_refusal = None;
     identities(&mut workload).await;
+    assert_eq!(agent.identities.readiness(), Readiness::Ready);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, RsaKeyPair};
-use plastron_agent_core::{SvidKeyType, WorkloadUpdate};
+use plastron_agent_core::{Readiness, SvidKeyType, WorkloadUpdate};
 use plastron_spiffe::{SpiffeId, TrustDomain};
 
 use crate::authority::Authority;
@@ -44,8 +44,10 @@ async fn a_workload_gets_every_entry_whose_selectors_it_has() {
 async fn an_entry_added_or_removed_is_heard_of() {
     let node = Node::new();
     let agent = node.start();
+    assert_eq!(agent.identities.readiness(), Readiness::Starting);
     let mut workload = agent.subscribe(&["unix:uid:1"]);
     no_identity(&mut workload).await;
+    assert!(agent.identities.synchronised().await);
 
     node.server.add_entry("one", "/one", &["unix:uid:1"]);
     assert_eq!(ids(&identities(&mut workload).await), ["spiffe://example.org/one"]);
