@@ -28,6 +28,7 @@ pub use certificate::MAX_CERTIFICATE_LEN;
 pub use check::{Check, CheckOutcome, CheckRecord, Checklist};
 pub use ek::container::certificate_in_container;
 pub use ek::deny::{DeniedCertificate, DeniedEk, DeniedModel, DenyList};
+pub use ek::leaf::claimed_identity;
 pub use ek::path::MAX_INTERMEDIATES;
 pub use ek::pin::EkPin;
 pub use ek::tpm_identity::TpmIdentity;

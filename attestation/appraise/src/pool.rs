@@ -117,6 +117,9 @@ impl PoolConfig {
     }
 }
 
+/// The values that are accepted, by PCR and bank.
+pub(crate) type Golden = BTreeMap<u8, BTreeMap<HashAlgorithm, Vec<Vec<u8>>>>;
+
 /// A pool whose configuration makes sense.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -125,7 +128,7 @@ pub struct Pool {
     pub(crate) trust: EkTrust,
     pub(crate) expired_ek: ExpiredEk,
     pub(crate) selection: Vec<PcrBank>,
-    pub(crate) golden: BTreeMap<u8, BTreeMap<HashAlgorithm, Vec<Vec<u8>>>>,
+    pub(crate) golden: Golden,
     pub(crate) selector_pcrs: Vec<u8>,
 }
 
@@ -179,11 +182,8 @@ impl Pool {
     }
 }
 
-fn group_golden(
-    name: &str,
-    golden_pcrs: Vec<GoldenPcr>,
-) -> Result<BTreeMap<u8, BTreeMap<HashAlgorithm, Vec<Vec<u8>>>>, PoolError> {
-    let mut golden: BTreeMap<u8, BTreeMap<HashAlgorithm, Vec<Vec<u8>>>> = BTreeMap::new();
+fn group_golden(name: &str, golden_pcrs: Vec<GoldenPcr>) -> Result<Golden, PoolError> {
+    let mut golden = Golden::new();
     for GoldenPcr { bank, index, value } in golden_pcrs {
         if value.len() != bank.digest_len() {
             return Err(PoolError::GoldenLength { name: name.to_owned(), bank, index, got: value.len() });

@@ -12,6 +12,7 @@ use plastron_attestation_tcg::{EccCurve, PublicKey, TpmtPublic, sec1_point};
 use x509_cert::ext::pkix::ExtendedKeyUsage;
 
 use crate::certificate::{Certificate, RsaPublicKey};
+use crate::ek::container::certificate_in_container;
 use crate::ek::tpm_identity::TpmIdentity;
 use crate::{AppraiseError, Check, Checklist};
 
@@ -35,23 +36,34 @@ const UNDERSTOOD: [ObjectIdentifier; 9] = [
     ID_CE_CRL_DISTRIBUTION_POINTS,
 ];
 
-/// Checks, in order: X.509 v3; the key is the EK; not a CA; key usage; extended key usage; critical extensions; the TPM's identity.
+/// The TPM that a certificate names, if it has the form of an EK certificate. Who issued it, and to which key, is not asked: this is
+/// for people who look at a certificate, and proves nothing.
+pub fn claimed_identity(container: &[u8]) -> Result<TpmIdentity, AppraiseError> {
+    check_form(&Certificate::parse("EK", certificate_in_container("EK", container)?)?, &mut Checklist::new())
+}
+
+/// Checks, in order: the key is the EK; the form.
 pub(crate) fn check(
     certificate: &Certificate<'_>,
     ek: &TpmtPublic<'_>,
     checks: &mut Checklist,
 ) -> Result<TpmIdentity, AppraiseError> {
+    check_key(certificate, &ek.key)?;
+    checks.pass(Check::EkCertificateKey, "");
+    check_form(certificate, checks)
+}
+
+/// Checks, in order: X.509 v3; not a CA; key usage; extended key usage; critical extensions; the TPM's identity.
+fn check_form(certificate: &Certificate<'_>, checks: &mut Checklist) -> Result<TpmIdentity, AppraiseError> {
     if certificate.version() != 3 {
         return Err(AppraiseError::EkCertificateVersion { version: certificate.version() });
     }
     checks.pass(Check::EkCertificate, format!("serial number {}", hex::encode(certificate.serial())));
-    check_key(certificate, &ek.key)?;
-    checks.pass(Check::EkCertificateKey, "");
     if certificate.basic_constraints()?.is_some_and(|constraints| constraints.ca) {
         return Err(AppraiseError::EkIsCa);
     }
     checks.pass(Check::EkBasicConstraints, "");
-    check_key_usage(certificate, &ek.key)?;
+    check_key_usage(certificate)?;
     checks.pass(Check::EkKeyUsage, "");
     check_extended_key_usage(certificate)?;
     checks.pass(Check::EkExtendedKeyUsage, "");
@@ -105,18 +117,13 @@ fn without_zeros(number: &[u8]) -> &[u8] {
     number.get(zeros..).unwrap_or_default()
 }
 
-fn check_key_usage(certificate: &Certificate<'_>, ek: &PublicKey<'_>) -> Result<(), AppraiseError> {
-    let wanted = match ek {
-        PublicKey::Rsa { .. } => "keyEncipherment",
-        PublicKey::Ecc { .. } => "keyAgreement",
-    };
+fn check_key_usage(certificate: &Certificate<'_>) -> Result<(), AppraiseError> {
+    let is_ec = certificate.spki().algorithm.oid == ID_EC_PUBLIC_KEY;
+    let wanted = if is_ec { "keyAgreement" } else { "keyEncipherment" };
     let Some(usage) = certificate.key_usage()? else {
         return Err(AppraiseError::EkKeyUsage { got: "absent".to_owned(), wanted });
     };
-    let has = match ek {
-        PublicKey::Rsa { .. } => usage.key_encipherment(),
-        PublicKey::Ecc { .. } => usage.key_agreement(),
-    };
+    let has = if is_ec { usage.key_agreement() } else { usage.key_encipherment() };
     if !has || usage.key_cert_sign() || usage.crl_sign() {
         return Err(AppraiseError::EkKeyUsage { got: format!("{:?}", usage.0), wanted });
     }

@@ -2,7 +2,7 @@
 
 pub(crate) mod container;
 pub(crate) mod deny;
-mod leaf;
+pub(crate) mod leaf;
 pub(crate) mod path;
 pub(crate) mod pin;
 mod strength;

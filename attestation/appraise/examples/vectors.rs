@@ -1,0 +1,255 @@
+//! Judges recorded EK certificates and quotes of other projects and real TPMs:
+//! `cargo run -p plastron-attestation-appraise --example vectors -- DIR`, where DIR holds `index.tsv` with a path, its SHA-256 and the
+//! expected result in each row. One line per row; the last line counts; the exit code is non-zero where a row failed.
+//!
+//! The vectors are other projects' data and are not copied into this repository. Rows of event logs are counted apart: no parser yet.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use der::Decode;
+use plastron_attestation_appraise::{
+    Check, Checklist, DenyList, EkEvidence, EkTrust, Pool, PoolConfig, TrustAnchors, TrustedEk,
+    certificate_in_container, claimed_identity,
+};
+use plastron_attestation_tcg::algorithm::{ALG_ECC, ALG_NULL, ALG_RSA};
+use plastron_attestation_tcg::{Attested, EccCurve, EkTemplate, HashAlgorithm, TpmsAttest, TpmtSignature, pcr_indices};
+use x509_cert::Certificate;
+
+type Outcome = Result<String, Box<dyn Error>>;
+
+/// 2027-01-01: all certificates of the vectors that are to be trusted are valid then.
+const NOW: u64 = 1_798_761_600;
+
+fn main() -> ExitCode {
+    let Some(directory) = std::env::args_os().nth(1) else {
+        eprintln!("usage: vectors DIR, where DIR holds index.tsv");
+        return ExitCode::from(2);
+    };
+    match run(Path::new(&directory)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("can't read the vectors in {}: {error}", Path::new(&directory).display());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(directory: &Path) -> Result<bool, Box<dyn Error>> {
+    let index = fs::read_to_string(directory.join("index.tsv"))?;
+    let (mut passed, mut failed, mut not_covered) = (0, 0, 0);
+    for row in index.lines().skip(1) {
+        let mut columns = row.split('\t');
+        let (Some(path), Some(sha256), Some(expected)) = (columns.next(), columns.next(), columns.next()) else {
+            return Err(format!("a row without path, sha256 and expectation: {row:?}").into());
+        };
+        if path.starts_with("event-logs/") {
+            println!("not covered: event logs (no parser yet)  {path}");
+            not_covered += 1;
+            continue;
+        }
+        match judge(directory, path, sha256, expected) {
+            Ok(what) => {
+                println!("passed  {path}: {what}");
+                passed += 1;
+            }
+            Err(error) => {
+                println!("FAILED  {path}: {error}; expected: {expected}");
+                failed += 1;
+            }
+        }
+    }
+    println!("{not_covered} not covered: event logs (no parser yet)");
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0)
+}
+
+fn judge(directory: &Path, path: &str, sha256: &str, expected: &str) -> Outcome {
+    let bytes = fs::read(directory.join(path))?;
+    if hex::encode(HashAlgorithm::Sha256.digest([bytes.as_slice()])) != sha256 {
+        return Err("the file is not the one in the index".into());
+    }
+    match path.split_once('/') {
+        Some(("ek-certificates", _)) if expected.contains("must not be taken for an EK") => refused(directory, &bytes),
+        Some(("ek-certificates", name)) if name.contains("_ek_") || name.contains("_st_") => {
+            endorsed(directory, &bytes)
+        }
+        Some(("ek-certificates", _)) => {
+            TrustAnchors::new(vec![bytes], Vec::new())?;
+            Ok("a CA certificate that can be pinned".to_owned())
+        }
+        Some(("quotes", name)) => quote(&directory.join("quotes"), name, &bytes),
+        _ => Err("no rule for this folder".into()),
+    }
+}
+
+/// A certificate that is none of an EK: by its form, and, where it is over the key of an EK, before any path is looked for.
+fn refused(directory: &Path, bytes: &[u8]) -> Outcome {
+    let error = match claimed_identity(bytes) {
+        Ok(identity) => return Err(format!("taken for an EK certificate of {identity:?}").into()),
+        Err(error) => error,
+    };
+    match judge_ek(directory, bytes) {
+        Ok(check) | Err(check) if check == Check::Subject || check == Check::EkPath => {
+            Err(format!("the path was judged before the form: {check}").into())
+        }
+        _ => Ok(format!("refused by {}: {error}", error.check())),
+    }
+}
+
+/// An EK certificate: its form always; its path where the index holds its issuers.
+fn endorsed(directory: &Path, bytes: &[u8]) -> Outcome {
+    let identity = claimed_identity(bytes)?;
+    let named = format!("EK of {} {:?} {:?}", identity.manufacturer(), identity.model, identity.version);
+    match judge_ek(directory, bytes) {
+        Ok(_) => Ok(format!("{named}, path verified")),
+        Err(Check::EkPath) => Ok(format!("{named}; its issuer is not among the vectors")),
+        Err(Check::EkTemplate) => Ok(format!("{named}; no pool takes its template yet")),
+        Err(other) => Err(format!("refused by {other}").into()),
+    }
+}
+
+/// Judges the certificate over a public area that is made of its own key.
+fn judge_ek(directory: &Path, container: &[u8]) -> Result<Check, Check> {
+    let read = |name: &str| fs::read(directory.join("ek-certificates").join(name)).map_err(|_| Check::Malformed);
+    let anchors =
+        TrustAnchors::new(vec![read("swtpm_root.der")?], vec![read("swtpm_int.der")?]).map_err(|_| Check::Malformed)?;
+    let der = certificate_in_container("EK", container).map_err(|error| error.check())?;
+    let certificate = Certificate::from_der(der).map_err(|_| Check::EkCertificate)?;
+    let key = certificate.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes().to_vec();
+    let (template, public) = match key.split_first() {
+        Some((4, point)) if point.len() == 96 => (EkTemplate::H3P384, ecc_public(point)),
+        Some((4, _)) => return Err(Check::EkTemplate),
+        _ => (EkTemplate::L1Rsa2048, rsa_public(&key).ok_or(Check::EkCertificateKey)?),
+    };
+    let mut config = PoolConfig::new("vectors", EkTrust::Chain(anchors));
+    config.ek_template = template;
+    let pool = Pool::new(config).map_err(|_| Check::Pool)?;
+    let evidence = EkEvidence { public: &public, certificate: Some(container), intermediates: &[] };
+    TrustedEk::judge(evidence, &[pool], &DenyList::default(), NOW, &mut Checklist::new())
+        .map(|_| Check::Subject)
+        .map_err(|error| error.check())
+}
+
+fn public_area(template: EkTemplate, algorithm: u16) -> Vec<u8> {
+    let symmetric = template.symmetric();
+    let mut public = algorithm.to_be_bytes().to_vec();
+    public.extend(template.name_alg().id().to_be_bytes());
+    public.extend(template.attributes().0.to_be_bytes());
+    public.extend(tpm2b(template.auth_policy()));
+    for field in [symmetric.algorithm, symmetric.key_bits, symmetric.mode, ALG_NULL] {
+        public.extend(field.to_be_bytes());
+    }
+    public
+}
+
+fn ecc_public(point: &[u8]) -> Vec<u8> {
+    let mut public = public_area(EkTemplate::H3P384, ALG_ECC);
+    public.extend(EccCurve::P384.id().to_be_bytes());
+    public.extend(ALG_NULL.to_be_bytes());
+    for coordinate in point.chunks(48) {
+        public.extend(tpm2b(coordinate));
+    }
+    public
+}
+
+fn rsa_public(key: &[u8]) -> Option<Vec<u8>> {
+    let numbers = Vec::<der::asn1::Uint>::from_der(key).ok()?;
+    let mut public = public_area(EkTemplate::L1Rsa2048, ALG_RSA);
+    public.extend(2048u16.to_be_bytes());
+    public.extend(0u32.to_be_bytes());
+    public.extend(tpm2b(numbers.first()?.as_bytes()));
+    Some(public)
+}
+
+fn tpm2b(bytes: &[u8]) -> Vec<u8> {
+    let mut sized = u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
+    sized.extend_from_slice(bytes);
+    sized
+}
+
+/// One part of a quote, judged against the others of the same name.
+fn quote(directory: &Path, name: &str, bytes: &[u8]) -> Outcome {
+    let (stem, part) = name.split_once('.').ok_or("no part of a quote")?;
+    let other = |part: &str| fs::read(directory.join(format!("{stem}.{part}")));
+    let message = other("msg")?;
+    let attest = TpmsAttest::parse(&message)?;
+    let Attested::Quote { pcr_select, pcr_digest } = &attest.attested else { return Err("not a quote".into()) };
+    match part {
+        "msg" => compare_facts(&attest, &serde_json::from_slice(&other("json")?)?),
+        "json" => {
+            serde_json::from_slice::<serde_json::Value>(bytes)?;
+            Ok("facts, compared with .msg".to_owned())
+        }
+        "sig.tpmt" | "sig.raw" => {
+            let structure = other("sig.tpmt")?;
+            let TpmtSignature::RsaSsa { hash, signature } = TpmtSignature::parse(&structure)? else {
+                return Err("not RSASSA".into());
+            };
+            if other("sig.raw")? != signature {
+                return Err("TPMT_SIGNATURE holds another signature than .sig.raw".into());
+            }
+            if hash == HashAlgorithm::Sha1 {
+                return Ok("a SHA-1 signature: parses, and no AK of that kind is accepted".to_owned());
+            }
+            let key = der::Document::from_pem(&String::from_utf8(other("ak.pem")?)?)?.1;
+            UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, spki_key(key.as_bytes())?)
+                .verify(&message, signature)
+                .map_err(|_| "the AK did not sign the quote")?;
+            Ok(format!("verifies with {hash}"))
+        }
+        "pcrvals" => {
+            let hash = TpmtSignature::parse(&other("sig.tpmt")?)?.hash();
+            if hash.digest([bytes]) != *pcr_digest {
+                return Err("the values do not hash to pcrDigest".into());
+            }
+            let pcrs: usize = pcr_select.iter().map(|bank| pcr_indices(bank.bitmap).count()).sum();
+            Ok(format!("{pcrs} values hash to pcrDigest"))
+        }
+        "ak.pem" => {
+            let key = der::Document::from_pem(std::str::from_utf8(bytes)?)?.1;
+            spki_key(key.as_bytes())?;
+            Ok("an AK".to_owned())
+        }
+        _ => Err("no rule for this part of a quote".into()),
+    }
+}
+
+fn spki_key(spki: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    Ok(spki::SubjectPublicKeyInfoOwned::from_der(spki)?.subject_public_key.raw_bytes().to_vec())
+}
+
+fn compare_facts(attest: &TpmsAttest<'_>, facts: &serde_json::Value) -> Outcome {
+    let Attested::Quote { pcr_select, pcr_digest } = &attest.attested else { return Err("not a quote".into()) };
+    let clock = attest.clock_info;
+    let select: Vec<_> = pcr_select
+        .iter()
+        .map(|bank| {
+            let name = HashAlgorithm::from_id(bank.hash).map_or("unknown", HashAlgorithm::name);
+            serde_json::json!([name, pcr_indices(bank.bitmap).collect::<Vec<_>>()])
+        })
+        .collect();
+    let read = [
+        ("magic", serde_json::json!(format!("{:#x}", attest.magic))),
+        ("type", serde_json::json!(format!("{:#x}", attest.attest_type))),
+        ("qualifiedSigner", serde_json::json!(hex::encode(attest.qualified_signer))),
+        ("extraData", serde_json::json!(hex::encode(attest.extra_data))),
+        ("clock", serde_json::json!(clock.clock)),
+        ("resetCount", serde_json::json!(clock.reset_count)),
+        ("restartCount", serde_json::json!(clock.restart_count)),
+        ("safe", serde_json::json!(u8::from(clock.safe))),
+        ("fw", serde_json::json!(format!("{:#x}", attest.firmware_version))),
+        ("select", serde_json::json!(select)),
+        ("pcrDigest", serde_json::json!(hex::encode(pcr_digest))),
+    ];
+    for (name, value) in &read {
+        if facts.get(*name) != Some(value) {
+            return Err(format!("{name} was read as {value}").into());
+        }
+    }
+    Ok(format!("{} fields as expected", read.len()))
+}
