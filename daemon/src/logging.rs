@@ -109,6 +109,9 @@ impl FromStr for Format {
     }
 }
 
+/// The tracing target of audit lines: whatever the level, they are written.
+pub const AUDIT_TARGET: &str = "audit";
+
 impl Level {
     fn filter(self) -> Targets {
         let (ours, libraries) = match self {
@@ -118,7 +121,10 @@ impl Level {
             Self::Warn => (LevelFilter::WARN, LevelFilter::ERROR),
             Self::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
         };
-        Targets::new().with_default(libraries).with_target("plastron", ours)
+        Targets::new()
+            .with_default(libraries)
+            .with_target("plastron", ours)
+            .with_target(AUDIT_TARGET, LevelFilter::INFO)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tracing_subscriber::layer::SubscriberExt;
 
-use super::{Format, Level, LogOptions, layer};
+use super::{AUDIT_TARGET, Format, Level, LogOptions, layer};
 
 /// What is logged by `events` with these options, without the time.
 fn logged(options: LogOptions, events: impl FnOnce()) -> String {
@@ -78,6 +78,16 @@ fn levels_hold_for_ours_and_libraries_speak_one_level_higher() {
     assert_eq!(without_time(&text), ["level=info msg=b", "level=warning msg=d"]);
     let text = logged(LogOptions { level: Level::Debug, ..LogOptions::default() }, events);
     assert_eq!(without_time(&text).len(), 4);
+}
+
+#[test]
+fn audit_lines_are_written_at_every_level() {
+    for level in [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error] {
+        let text = logged(LogOptions { level, ..LogOptions::default() }, || {
+            tracing::info!(target: AUDIT_TARGET, r#type = "audit", "node attestation");
+        });
+        assert_eq!(without_time(&text), ["level=info msg=\"node attestation\" type=audit"], "{level:?}");
+    }
 }
 
 #[test]
