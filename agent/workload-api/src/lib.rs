@@ -1,1 +1,20 @@
-//! The SPIFFE Workload API.
+//! The SPIFFE Workload API (SPIFFE_Workload_Endpoint.md, SPIFFE_Workload_API.md) on a Unix socket.
+//!
+//! A caller is known by the process at the other end of its connection, never by anything it says. Each call attests that process
+//! anew; a stream ends when the process does. What a workload may have is decided in `agent/core`; this crate shapes it into messages,
+//! and errors into the codes and words that SPIFFE's clients act on.
+//!
+//! Served: FetchX509SVID, FetchX509Bundles, `grpc.health.v1.Health`. Deliberately not yet: JWT-SVIDs (Unimplemented, in SPIRE's words for
+//! a server that has them switched off), WIT-SVIDs (Unimplemented, section 7), server reflection, Envoy's SDS.
+
+mod caller;
+mod header;
+pub mod limits;
+mod message;
+mod push;
+mod refusal;
+mod serve;
+mod service;
+
+pub use crate::serve::{ServeError, WorkloadApiServer};
+pub use crate::service::{BundleAccess, WorkloadApi};

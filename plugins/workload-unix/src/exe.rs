@@ -92,40 +92,99 @@ fn path_of(handle: &ProcessHandle<'_>, file: &OwnedFd) -> Result<Option<String>,
 
 fn sha256_of(handle: &ProcessHandle<'_>, file: OwnedFd, limit: HashLimit) -> Result<String, WorkloadAttestError> {
     const WHAT: &str = "the hash of the program";
-    let refuse = |reason: String| unreadable(handle.pid(), WHAT, reason);
     let stat = fstat(&file).map_err(|errno| handle.error(WHAT, errno))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(refuse("it is not a regular file".to_owned()));
+        return Err(unreadable(handle.pid(), WHAT, "it is not a regular file"));
     }
-    let limit = match limit {
-        HashLimit::None => u64::MAX,
-        HashLimit::Bytes(limit) => limit.get(),
-    };
-    let too_large = |size: u64| {
-        refuse(format!("it has {size} bytes, workload_size_limit is {limit}; raise it or set it to -1 for no hash"))
-    };
-    // Refused before a byte is read; the loop counts again, because the size is only what the file system says.
-    let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
-    if size > limit {
-        return Err(too_large(size));
-    }
+    let stated = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+    // Nobody waits for the hash of a program that ended.
+    let mut alive = || handle.still_the_same();
+    hash(&mut std::fs::File::from(file), stated, limit, &mut alive).map_err(|error| match error {
+        HashError::Ended(gone) => gone,
+        other => unreadable(handle.pid(), WHAT, other),
+    })
+}
 
-    let (mut file, mut digest, mut total) = (std::fs::File::from(file), Sha256::new(), 0_u64);
-    let mut chunk = vec![0; CHUNK];
+/// Why there is no hash.
+#[derive(Debug, thiserror::Error)]
+enum HashError {
+    #[error("it has {size} bytes, workload_size_limit is {limit}; raise it, or set it to -1 for no hash")]
+    TooLarge { size: u64, limit: u64 },
+    #[error("reading it failed: {0}")]
+    Read(#[from] std::io::Error),
+    #[error("the process ended")]
+    Ended(WorkloadAttestError),
+}
+
+/// Hashes to the end. A size above the limit is refused before a byte is read; what is read is counted as well, because the stated
+/// size is only what the file system says.
+fn hash(
+    file: &mut dyn Read,
+    stated: u64,
+    limit: HashLimit,
+    alive: &mut dyn FnMut() -> Result<(), WorkloadAttestError>,
+) -> Result<String, HashError> {
+    let within = |size: u64| match limit {
+        HashLimit::Bytes(limit) if size > limit.get() => Err(HashError::TooLarge { size, limit: limit.get() }),
+        HashLimit::Bytes(_) | HashLimit::None => Ok(()),
+    };
+    within(stated)?;
+    let (mut digest, mut total, mut chunk) = (Sha256::new(), 0_u64, vec![0; CHUNK]);
     loop {
+        alive().map_err(HashError::Ended)?;
         let read = match file.read(&mut chunk) {
-            Ok(0) => break,
+            Ok(0) => return Ok(hex::encode(digest.finalize())),
             Ok(read) => read,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(refuse(error.to_string())),
+            Err(error) => return Err(error.into()),
         };
         total = total.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-        if total > limit {
-            return Err(too_large(total));
-        }
+        within(total)?;
         digest.update(chunk.get(..read).unwrap_or_default());
-        // Nobody waits for the hash of a program that ended.
-        handle.still_the_same()?;
     }
-    Ok(hex::encode(digest.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives zeros for ever, or fails the test when it must not be read.
+    struct Zeros {
+        readable: bool,
+    }
+
+    impl Read for Zeros {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            assert!(self.readable, "read although its size is over the limit");
+            buffer.fill(0);
+            Ok(buffer.len())
+        }
+    }
+
+    fn limit(bytes: u64) -> HashLimit {
+        HashLimit::Bytes(NonZeroU64::new(bytes).unwrap())
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_not_read() {
+        let error = hash(&mut Zeros { readable: false }, 11, limit(10), &mut || Ok(())).unwrap_err();
+        assert!(matches!(error, HashError::TooLarge { size: 11, limit: 10 }), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_lies_about_its_size_is_cut_off() {
+        let error = hash(&mut Zeros { readable: true }, 1, limit(1 << 20), &mut || Ok(())).unwrap_err();
+        assert!(matches!(error, HashError::TooLarge { .. }), "{error}");
+    }
+
+    #[test]
+    fn hashing_stops_when_the_process_ends() {
+        let mut asked = 0;
+        let mut alive = || {
+            asked += 1;
+            if asked < 3 { Ok(()) } else { Err(WorkloadAttestError::Gone { pid: 1 }) }
+        };
+        let error = hash(&mut Zeros { readable: true }, 1, HashLimit::None, &mut alive).unwrap_err();
+        assert!(matches!(error, HashError::Ended(WorkloadAttestError::Gone { pid: 1 })), "{error}");
+    }
 }

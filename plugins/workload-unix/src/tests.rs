@@ -154,14 +154,17 @@ async fn a_zombie_is_gone() {
 async fn a_pid_that_changes_hands_at_any_moment_yields_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let child = sleeper(dir.path(), "worker");
-    let attestor = UnixWorkloadAttestor::new(ALL);
-    let whole = ever();
-    attestor.attest(&workload(child.pid(), whole.clone())).await.unwrap();
-    let questions = whole.asked.load(Ordering::SeqCst);
-    assert!(questions >= 3, "before, once the handle is open, after: {questions}");
-    for honest in 0..questions {
-        let error = attestor.attest(&workload(child.pid(), lives(honest))).await.unwrap_err();
-        assert!(matches!(error, WorkloadAttestError::Gone { .. }), "after {honest} answers: {error}");
+    // Before, once the handle is open, and after; while hashing, before each chunk and before the end of the file.
+    for (program, at_least) in [(ProgramDiscovery::Off, 3), (ProgramDiscovery::Path, 3), (ALL, 5)] {
+        let attestor = UnixWorkloadAttestor::new(program);
+        let whole = ever();
+        attestor.attest(&workload(child.pid(), whole.clone())).await.unwrap();
+        let questions = whole.asked.load(Ordering::SeqCst);
+        assert!(questions >= at_least, "{program:?}: {questions}");
+        for honest in 0..questions {
+            let error = attestor.attest(&workload(child.pid(), lives(honest))).await.unwrap_err();
+            assert!(matches!(error, WorkloadAttestError::Gone { .. }), "{program:?}, {honest} answers: {error}");
+        }
     }
 }
 

@@ -1,0 +1,87 @@
+//! The server on the socket: the Workload API behind its header, and health without.
+
+use std::path::Path;
+
+use plastron_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
+use plastron_transport::{BindError, SocketModes, UnixSocket, unix_server};
+use tonic::service::interceptor::InterceptedService;
+use tonic_health::ServingStatus;
+
+use crate::header;
+use crate::limits::{DRAIN_TIMEOUT, MAX_REQUEST_BYTES, MAX_STREAMS_PER_CONNECTION};
+use crate::service::WorkloadApi;
+
+/// A bound socket with the Workload API behind it.
+pub struct WorkloadApiServer {
+    socket: UnixSocket,
+    api: WorkloadApi,
+}
+
+impl WorkloadApiServer {
+    /// Binds the socket, open to every local user; missing folders are made. Clients can connect from here on, and are answered by
+    /// [`Self::serve`].
+    pub fn bind(path: &Path, api: WorkloadApi) -> Result<Self, ServeError> {
+        Ok(Self { socket: UnixSocket::bind(path, SocketModes::PUBLIC)?, api })
+    }
+
+    /// Where it is bound.
+    pub fn path(&self) -> &Path {
+        self.socket.path()
+    }
+
+    /// Serves until `stop` resolves; then every open stream is told that the agent shuts down, and the socket's file is removed.
+    ///
+    /// The health service says SERVING once the agent has synchronised with its server for the first time.
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
+        let Self { socket, api } = self;
+        let path = socket.path().to_owned();
+        let (reporter, health) = tonic_health::server::health_reporter();
+        reporter.set_service_status("", ServingStatus::NotServing).await;
+        let mut synchronised = api.identities().subscribe_bundles();
+        let ready = async {
+            if synchronised.next().await.is_some() {
+                reporter.set_service_status("", ServingStatus::Serving).await;
+            }
+            std::future::pending::<()>().await;
+        };
+
+        let workload_api = SpiffeWorkloadApiServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+        let (drain, drained) = tokio::sync::oneshot::channel::<()>();
+        let server = unix_server()
+            .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+            .add_service(InterceptedService::new(workload_api, header::require))
+            .add_service(health)
+            .serve_with_incoming_shutdown(socket.incoming().map_err(ServeError::Listen)?, async {
+                // An error means that the other half is gone, and with it whoever would wait.
+                let _ = drained.await;
+            });
+        tokio::pin!(server);
+        tracing::info!(address = %path.display(), "Starting agent APIs");
+        tokio::select! {
+            ended = &mut server => return ended.map_err(ServeError::Serve),
+            () = ready => {}
+            () = stop => {}
+        }
+        api.stop();
+        let _ = drain.send(());
+        match tokio::time::timeout(DRAIN_TIMEOUT, server).await {
+            Ok(ended) => ended.map_err(ServeError::Serve),
+            // Who does not read its last word is cut off.
+            Err(_elapsed) => Ok(()),
+        }
+    }
+}
+
+/// Why the Workload API is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The socket can't be bound.
+    #[error("can't bind the Workload API's socket")]
+    Bind(#[from] BindError),
+    /// The bound socket can't be listened on.
+    #[error("can't listen on the Workload API's socket")]
+    Listen(#[source] std::io::Error),
+    /// The server ended.
+    #[error("the Workload API's server ended")]
+    Serve(#[source] tonic::transport::Error),
+}
