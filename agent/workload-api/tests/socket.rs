@@ -186,7 +186,7 @@ async fn the_first_message_comes_at_once_and_each_change_is_pushed() {
     let agent = Agent::start(BundleAccess::IdentifiedWorkloads);
     let (web, db) = (entry("web", &["other.test"]), entry("db", &[]));
     let first = with_svid(&web);
-    agent.publish(&[first.clone()], &[b"root"]);
+    agent.publish(std::slice::from_ref(&first), &[b"root"]);
     let mut stream = agent.client().await.svids().await.unwrap();
 
     let message = stream.message().await.unwrap().unwrap();
@@ -198,7 +198,7 @@ async fn the_first_message_comes_at_once_and_each_change_is_pushed() {
 
     // Rotated.
     let second = with_svid(&web);
-    agent.publish(&[second.clone()], &[b"root"]);
+    agent.publish(std::slice::from_ref(&second), &[b"root"]);
     let message = stream.message().await.unwrap().unwrap();
     assert_eq!(message.svids[0].x509_svid, second.1.svid.chain().concat());
 
@@ -209,7 +209,7 @@ async fn the_first_message_comes_at_once_and_each_change_is_pushed() {
     assert_eq!(ids, ["spiffe://example.org/db", "spiffe://example.org/web"]);
 
     // Another root.
-    agent.publish(&[second.clone()], &[b"root", b"next"]);
+    agent.publish(std::slice::from_ref(&second), &[b"root", b"next"]);
     assert_eq!(stream.message().await.unwrap().unwrap().svids[0].bundle, b"rootnext");
 
     // The last identity goes.
