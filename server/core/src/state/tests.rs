@@ -1,3 +1,5 @@
+//! What the state knows after each change.
+
 use super::*;
 use crate::store::NodeSvid;
 use plastron_spiffe::x509::SerialNumber;
