@@ -1,0 +1,8 @@
+//! The store on real files: opening, the change log, admissions, crashes.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod admit;
+mod crash;
+mod fixture;
+mod log;
+mod open;
