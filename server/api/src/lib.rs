@@ -1,1 +1,111 @@
-//! The gRPC services of the server.
+//! The gRPC services of the server, wire-compatible with SPIRE's.
+//!
+//! One file per service, [`mod@convert`] between messages and the server's own types, `status` from failures to gRPC codes, `limits`
+//! for what a peer may cost. Every handler begins by asking `server/core` for the permit of its own RPC and hands it on; a test walks
+//! the descriptors, so that an RPC without a row in the authorisation table can't be served.
+//!
+//! The services decide nothing: who is admitted, what is issued and what is stored is `server/core`'s business. Not here yet:
+//! TrustDomain, LocalAuthority, Logger, JWT- and WIT-SVIDs, reflection; what is not served is Unimplemented.
+
+mod agent;
+mod audit;
+mod bundle;
+mod caller;
+mod context;
+mod convert;
+mod debug;
+mod entry;
+mod health;
+mod limits;
+mod ratelimit;
+mod status;
+mod svid;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use plastron_proto::spire::api::server::agent::v1::agent_server::AgentServer;
+use plastron_proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
+use plastron_proto::spire::api::server::debug::v1::debug_server::DebugServer;
+use plastron_proto::spire::api::server::entry::v1::entry_server::EntryServer;
+use plastron_proto::spire::api::server::svid::v1::svid_server::SvidServer;
+use plastron_server_core::Services;
+use plastron_transport::{ServerTls, UnixSocket, tls_incoming, tls_server, unix_server};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::{Routes, RoutesBuilder};
+use tonic_health::pb::health_server::HealthServer;
+
+use crate::audit::AuditLayer;
+use crate::context::Context;
+use crate::limits::MAX_REQUEST_LEN;
+
+pub use crate::context::RateLimits;
+
+/// The server's API, to be served on its two listeners.
+#[derive(Clone)]
+pub struct Api {
+    context: Context,
+    started: Instant,
+}
+
+/// Why a listener stopped serving.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The socket can't be listened on.
+    #[error("can't listen on the admin socket")]
+    Socket(#[from] io::Error),
+    /// HTTP/2 failed.
+    #[error("the gRPC server failed")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+impl Api {
+    /// Serves these services.
+    pub fn new(services: Arc<Services>, limits: RateLimits) -> Self {
+        Self { context: Context::new(services, limits), started: Instant::now() }
+    }
+
+    /// Serves agents, and administrators with an SVID, until cancelled and what is under way has ended.
+    pub async fn serve_tls(
+        self,
+        listener: TcpListener,
+        tls: ServerTls,
+        cancelled: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let mut routes = Routes::builder();
+        self.add_shared(&mut routes);
+        let server = tls_server().layer(AuditLayer).add_routes(routes.routes());
+        Ok(server.serve_with_incoming_shutdown(tls_incoming(listener, tls), cancelled.cancelled_owned()).await?)
+    }
+
+    /// Serves whoever may open the admin socket, until cancelled and what is under way has ended.
+    pub async fn serve_unix(self, socket: UnixSocket, cancelled: CancellationToken) -> Result<(), ServeError> {
+        let mut routes = Routes::builder();
+        self.add_shared(&mut routes);
+        self.add_local(&mut routes);
+        let server = unix_server().layer(AuditLayer).add_routes(routes.routes());
+        Ok(server.serve_with_incoming_shutdown(socket.incoming()?, cancelled.cancelled_owned()).await?)
+    }
+
+    fn add_shared(&self, routes: &mut RoutesBuilder) {
+        let context = || self.context.clone();
+        routes
+            .add_service(AgentServer::new(agent::AgentService(context())).max_decoding_message_size(MAX_REQUEST_LEN))
+            .add_service(BundleServer::new(bundle::BundleService(context())).max_decoding_message_size(MAX_REQUEST_LEN))
+            .add_service(EntryServer::new(entry::EntryService(context())).max_decoding_message_size(MAX_REQUEST_LEN))
+            .add_service(SvidServer::new(svid::SvidService(context())).max_decoding_message_size(MAX_REQUEST_LEN));
+    }
+
+    /// What tells about the server itself is for its own machine.
+    fn add_local(&self, routes: &mut RoutesBuilder) {
+        let debug = debug::DebugService { context: self.context.clone(), started: self.started };
+        routes
+            .add_service(DebugServer::new(debug))
+            .add_service(HealthServer::new(health::HealthService(self.context.clone())));
+    }
+}
+
+#[cfg(test)]
+mod tests;

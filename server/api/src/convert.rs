@@ -1,0 +1,112 @@
+//! Between messages and the server's own types. A message is refused here, before any service sees it; nothing is guessed or mended.
+
+pub(crate) mod agent;
+pub(crate) mod bundle;
+pub(crate) mod entry;
+pub(crate) mod filter;
+mod id;
+
+pub(crate) use id::{agent_id, optional_id, spiffe_id, spiffe_id_to_proto};
+
+use plastron_proto::types;
+use plastron_spiffe::{MAX_SELECTORS, Selector, SelectorError, SpiffeId, SpiffeIdError, TrustDomain};
+
+/// What is wrong with a message: InvalidArgument.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ConvertError {
+    /// A message that must be there is not.
+    #[error("missing {what}")]
+    Missing {
+        /// Its name.
+        what: &'static str,
+    },
+    /// The two parts make no SPIFFE ID.
+    #[error("not a SPIFFE ID: {source}")]
+    Id {
+        /// Why.
+        source: SpiffeIdError,
+    },
+    /// An ID that is not an agent's of this trust domain.
+    #[error("{id:?} is not an agent in trust domain {trust_domain:?}; {reason}")]
+    NotAnAgent {
+        /// The ID.
+        id: String,
+        /// The server's trust domain.
+        trust_domain: TrustDomain,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// An ID of another trust domain, or of none.
+    #[error("{id:?} is not a member of trust domain {trust_domain:?}")]
+    NotAMember {
+        /// The ID.
+        id: SpiffeId,
+        /// The server's trust domain.
+        trust_domain: TrustDomain,
+    },
+    /// A selector that is none.
+    #[error("invalid selector: {source}")]
+    Selector {
+        /// Why.
+        source: SelectorError,
+    },
+    /// More items than a list may have.
+    #[error("{got} {what}, of at most {limit}")]
+    TooMany {
+        /// Items of which kind.
+        what: &'static str,
+        /// How many there were.
+        got: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A list that must have items has none.
+    #[error("empty {what} set")]
+    Empty {
+        /// Items of which kind.
+        what: &'static str,
+    },
+    /// A number that is not in its range.
+    #[error("{what} must not be negative, and is {got}")]
+    Negative {
+        /// Which number.
+        what: &'static str,
+        /// The number.
+        got: i64,
+    },
+    /// An enum value that nobody knows.
+    #[error("unknown match behavior {got}")]
+    Match {
+        /// The value.
+        got: i32,
+    },
+    /// A moment in another form.
+    #[error("{text:?} is not of the form \"2006-01-02 15:04:05 -0700 -07\"")]
+    Time {
+        /// What was sent.
+        text: String,
+    },
+}
+
+/// Selectors, sorted and without duplicates.
+pub(crate) fn selectors(list: Vec<types::Selector>) -> Result<Vec<Selector>, ConvertError> {
+    if list.len() > MAX_SELECTORS {
+        return Err(ConvertError::TooMany { what: "selectors", got: list.len(), limit: MAX_SELECTORS });
+    }
+    let mut selectors = list
+        .into_iter()
+        .map(|types::Selector { r#type, value }| {
+            Selector::new(r#type, value).map_err(|source| ConvertError::Selector { source })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    selectors.sort_unstable();
+    selectors.dedup();
+    Ok(selectors)
+}
+
+pub(crate) fn selectors_to_proto(selectors: &[Selector]) -> Vec<types::Selector> {
+    selectors.iter().map(|s| types::Selector { r#type: s.kind().to_owned(), value: s.value().to_owned() }).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,38 @@
+//! `spire.api.server.debug.v1.Debug`, on the Unix socket.
+
+use std::time::Instant;
+
+use plastron_proto::spire::api::server::debug::v1::debug_server::Debug;
+use plastron_proto::spire::api::server::debug::v1::{GetInfoRequest, GetInfoResponse, get_info_response};
+use plastron_server_core::authorization::rpc;
+use tonic::{Request, Response, Status};
+
+use crate::context::Context;
+use crate::convert::spiffe_id_to_proto;
+
+pub(crate) struct DebugService {
+    pub(crate) context: Context,
+    pub(crate) started: Instant,
+}
+
+#[tonic::async_trait]
+impl Debug for DebugService {
+    async fn get_info(&self, request: Request<GetInfoRequest>) -> Result<Response<GetInfoResponse>, Status> {
+        let permit = self.context.permit::<rpc::DebugGetInfo, _>(&request).await?;
+        let counts = self.context.services.info(permit);
+        let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        let svid = self.context.services.server_svid.subscribe().borrow().clone();
+        let leaf = get_info_response::Cert {
+            id: Some(spiffe_id_to_proto(&svid.id)),
+            expires_at: i64::try_from(svid.not_after).unwrap_or(i64::MAX),
+            subject: "O=SPIRE,C=US".to_owned(),
+        };
+        Ok(Response::new(GetInfoResponse {
+            svid_chain: vec![leaf],
+            uptime: i32::try_from(self.started.elapsed().as_secs()).unwrap_or(i32::MAX),
+            agents_count: number(counts.nodes),
+            federated_bundles_count: 0,
+            entries_count: number(counts.entries),
+        }))
+    }
+}

@@ -1,0 +1,26 @@
+//! Every limit of the wire, each with its reason. Limits of what a request may ask for stand in `plastron_server_core::limits`.
+
+use std::time::Duration;
+
+/// Longest message that is taken: gRPC's own default, which SPIRE's agents and servers keep to.
+pub(crate) const MAX_REQUEST_LEN: usize = 4 * 1024 * 1024;
+/// Longest page that is sent, so that with its last entry it stays below what a Go client takes (4 MiB).
+pub(crate) const MAX_PAGE_LEN: usize = 3 * 1024 * 1024;
+/// Entries on a page of SyncAuthorizedEntries, as in SPIRE.
+pub(crate) const SYNC_PAGE: usize = 500;
+/// Requests on one SyncAuthorizedEntries stream: a million entries in pages of one hundred.
+pub(crate) const MAX_SYNC_ROUNDS: usize = 10_000;
+/// How long a sync stream waits for its next request; an agent asks at once or closes.
+pub(crate) const SYNC_IDLE: Duration = Duration::from_secs(60);
+/// Rounds of one attestation. The TPM exchange takes two; a log of tens of MiB in parts of 4 MiB takes a dozen more.
+pub(crate) const MAX_ATTESTATION_ROUNDS: usize = 32;
+/// How long an attestation waits for the node's next message: a slow TPM needs some seconds for a quote.
+pub(crate) const ATTESTATION_IDLE: Duration = Duration::from_secs(60);
+/// Attestations under way at the same time. Each holds at most one message of 4 MiB.
+pub(crate) const MAX_ATTESTATIONS: usize = 256;
+/// AttestAgent calls a second from one address (SPIRE's number).
+pub(crate) const ATTESTATIONS_PER_SECOND: u32 = 1;
+/// SVIDs a second for one address (SPIRE's number).
+pub(crate) const SIGNATURES_PER_SECOND: u32 = 500;
+/// PostStatus calls a second from one address (SPIRE's number).
+pub(crate) const POST_STATUS_PER_SECOND: u32 = 10;

@@ -1,0 +1,277 @@
+//! The one place where a failure becomes a gRPC status: the peer learns a code and what is wrong with its own request; the log learns the rest.
+
+use std::error::Error;
+
+use plastron_plugins::node::RefusalCode;
+use plastron_proto::types::{self, PermissionDeniedDetails};
+use plastron_server_core::admission::{AdmissionError, RenewalError};
+use plastron_server_core::authorization::{AgentDenial, Denied};
+use plastron_server_core::bundles::BundleError;
+use plastron_server_core::ca::SignError;
+use plastron_server_core::issuance::{BatchTooLarge, SvidRefusal};
+use plastron_server_core::page::PageTokenError;
+use plastron_server_core::registration::{EntryError, RegistrationError};
+use plastron_server_core::store::{AdmitError, NodeError, TokenError};
+use plastron_server_core::tokens::JoinTokenError;
+use prost::Message as _;
+use tonic::{Code, Status};
+
+use crate::convert::ConvertError;
+use crate::ratelimit::RateLimited;
+
+/// Whatever can go wrong with a call.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// What is wrong with the request, after what was to be done with it.
+    #[error("{step}")]
+    Request { step: &'static str, source: ConvertError },
+    #[error("{0}")]
+    Protocol(&'static str),
+    #[error("failed to attest")]
+    Admission(#[from] AdmissionError),
+    #[error("failed to renew agent SVID")]
+    Renewal(#[from] RenewalError),
+    #[error("{step}")]
+    Node { step: &'static str, source: NodeError },
+    #[error(transparent)]
+    Token(#[from] JoinTokenError),
+    #[error(transparent)]
+    Page(#[from] PageTokenError),
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
+    #[error("{step}")]
+    Entry { step: &'static str, source: EntryError },
+    #[error(transparent)]
+    EntryAsIs(EntryError),
+    #[error(transparent)]
+    Svid(#[from] SvidRefusal),
+    #[error(transparent)]
+    Batch(#[from] BatchTooLarge),
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error("rejecting request due to rate limiting")]
+    RateLimited(#[from] RateLimited),
+    #[error("{what} took longer than {seconds} s")]
+    Idle { what: &'static str, seconds: u64 },
+    #[error("the server has {limit} {what} under way already: retry later")]
+    Busy { what: &'static str, limit: usize },
+    #[error("{what} is not implemented by this server")]
+    Unimplemented { what: &'static str },
+    #[error("bundle not found")]
+    BundleNotFound,
+}
+
+/// How much the peer is told.
+enum Told {
+    /// Every step and its reason: what the peer sent is at fault.
+    Chain,
+    /// The first line: the reason lies in this server and stands in its log.
+    Step,
+}
+
+impl Failure {
+    pub(crate) fn code(&self) -> Code {
+        self.verdict().0
+    }
+
+    fn verdict(&self) -> (Code, Told) {
+        match self {
+            Self::Denied(Denied::Method { .. } | Denied::Agent { .. }) => (Code::PermissionDenied, Told::Chain),
+            Self::Denied(Denied::Undecided { .. }) => (Code::Unavailable, Told::Step),
+            Self::Request { .. } | Self::Protocol(_) => (Code::InvalidArgument, Told::Chain),
+            Self::Admission(error) => admission(error),
+            Self::Renewal(error) => renewal(error),
+            Self::Node { source, .. } => node(source),
+            Self::Token(error) => token(error),
+            Self::Page(_) | Self::Batch(_) => (Code::InvalidArgument, Told::Chain),
+            Self::Registration(RegistrationError::TooMany { .. }) => (Code::InvalidArgument, Told::Chain),
+            Self::Registration(RegistrationError::Store(_)) => (Code::Internal, Told::Step),
+            Self::Entry { source, .. } | Self::EntryAsIs(source) => (entry(source), Told::Chain),
+            Self::Svid(SvidRefusal::EntryNotFound { .. }) => (Code::NotFound, Told::Step),
+            Self::Svid(SvidRefusal::Csr(_)) => (Code::InvalidArgument, Told::Chain),
+            Self::Svid(SvidRefusal::Sign(error)) => (sign(error), Told::Step),
+            Self::Bundle(BundleError::Store(_)) => (Code::Internal, Told::Step),
+            Self::Bundle(
+                BundleError::TooMany { .. } | BundleError::X509Authority { .. } | BundleError::JwtAuthority { .. },
+            ) => (Code::InvalidArgument, Told::Chain),
+            Self::RateLimited(_) | Self::Busy { .. } => (Code::ResourceExhausted, Told::Chain),
+            Self::Idle { .. } => (Code::DeadlineExceeded, Told::Chain),
+            Self::Unimplemented { .. } => (Code::Unimplemented, Told::Chain),
+            Self::BundleNotFound => (Code::NotFound, Told::Chain),
+        }
+    }
+
+    fn message(&self) -> String {
+        match self.verdict().1 {
+            Told::Step => self.to_string(),
+            Told::Chain => explain(self),
+        }
+    }
+
+    /// What became of an entry; its own error says all there is to say.
+    pub(crate) fn from_entry(source: EntryError) -> Self {
+        Self::EntryAsIs(source)
+    }
+
+    pub(crate) fn create(source: EntryError) -> Self {
+        Self::entry("failed to create entry", source)
+    }
+
+    pub(crate) fn update(source: EntryError) -> Self {
+        Self::entry("failed to update entry", source)
+    }
+
+    fn entry(step: &'static str, source: EntryError) -> Self {
+        match source {
+            EntryError::Invalid(_) => Self::Entry { step, source },
+            source => Self::EntryAsIs(source),
+        }
+    }
+
+    /// A failure of the server is for its own log, whoever else is told.
+    pub(crate) fn log_if_ours(&self) {
+        if matches!(self.code(), Code::Internal | Code::Unavailable) {
+            tracing::error!(code = ?self.code(), reason = explain(self), "Request failed");
+        }
+    }
+
+    /// The status of one item of a batch.
+    pub(crate) fn item(&self) -> types::Status {
+        types::Status { code: self.code().into(), message: self.message() }
+    }
+}
+
+/// The status of an item that was done.
+pub(crate) fn ok() -> types::Status {
+    types::Status { code: Code::Ok.into(), message: "OK".to_owned() }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        let code = failure.code();
+        failure.log_if_ours();
+        let message = failure.message();
+        match agent_denial(&failure) {
+            Some(reason) => with_reason(code, message, reason),
+            None => Self::new(code, message),
+        }
+    }
+}
+
+/// What a refused node learns. Of bad evidence it learns no more than that: which check failed stands in the audit log.
+fn admission(error: &AdmissionError) -> (Code, Told) {
+    match error {
+        AdmissionError::UnknownAttestor { .. } => (Code::FailedPrecondition, Told::Chain),
+        AdmissionError::Csr(_) | AdmissionError::NodeId => (Code::InvalidArgument, Told::Chain),
+        AdmissionError::Refused(refusal) => match refusal.code {
+            RefusalCode::Malformed => (Code::InvalidArgument, Told::Step),
+            RefusalCode::Denied => (Code::PermissionDenied, Told::Step),
+            RefusalCode::NotYet => (Code::FailedPrecondition, Told::Step),
+            RefusalCode::Unavailable => (Code::Unavailable, Told::Step),
+        },
+        AdmissionError::OtherAttestation { .. } => (Code::Internal, Told::Step),
+        AdmissionError::OtherKey => (Code::PermissionDenied, Told::Step),
+        AdmissionError::Admit(error) => match error {
+            AdmitError::TokenUnknown => (Code::InvalidArgument, Told::Chain),
+            AdmitError::Banned => (Code::PermissionDenied, Told::Chain),
+            AdmitError::Quarantined { .. }
+            | AdmitError::OtherEk { .. }
+            | AdmitError::AkOfOtherNode { .. }
+            | AdmitError::OtherAttestor { .. } => (Code::PermissionDenied, Told::Step),
+            AdmitError::JudgedAgainstOther { .. } | AdmitError::Store(_) => (Code::Unavailable, Told::Step),
+        },
+        AdmissionError::Sign(error) => (sign(error), Told::Step),
+    }
+}
+
+fn renewal(error: &RenewalError) -> (Code, Told) {
+    match error {
+        RenewalError::Denied { .. } => (Code::PermissionDenied, Told::Chain),
+        RenewalError::Csr(_) => (Code::InvalidArgument, Told::Chain),
+        RenewalError::Sign(error) => (sign(error), Told::Step),
+        RenewalError::Node(NodeError::Store(_)) => (Code::Unavailable, Told::Step),
+        RenewalError::Node(_) => (Code::PermissionDenied, Told::Chain),
+    }
+}
+
+fn entry(error: &EntryError) -> Code {
+    match error {
+        EntryError::Invalid(_) => Code::InvalidArgument,
+        EntryError::Exists(_) | EntryError::IdTaken { .. } => Code::AlreadyExists,
+        EntryError::NotFound { .. } => Code::NotFound,
+        EntryError::Moved { .. } => Code::Aborted,
+    }
+}
+
+fn node(error: &NodeError) -> (Code, Told) {
+    match error {
+        NodeError::NotFound { .. } => (Code::NotFound, Told::Step),
+        NodeError::Banned { .. } | NodeError::SerialMoved { .. } => (Code::FailedPrecondition, Told::Chain),
+        NodeError::Store(_) => (Code::Internal, Told::Step),
+    }
+}
+
+fn token(error: &JoinTokenError) -> (Code, Told) {
+    match error {
+        JoinTokenError::Ttl | JoinTokenError::Form { .. } | JoinTokenError::Path | JoinTokenError::AgentId { .. } => {
+            (Code::InvalidArgument, Told::Chain)
+        }
+        JoinTokenError::Token(TokenError::Exists) => (Code::AlreadyExists, Told::Chain),
+        JoinTokenError::Token(TokenError::Store(_)) => (Code::Internal, Told::Step),
+    }
+}
+
+fn sign(error: &SignError) -> Code {
+    use plastron_hsm::KeyStoreError;
+    match error {
+        SignError::AuthorityExpired { .. } => Code::Unavailable,
+        SignError::Template(_) | SignError::Random { .. } => Code::Internal,
+        SignError::KeyStore(error) => match error {
+            KeyStoreError::Overloaded { .. } => Code::ResourceExhausted,
+            KeyStoreError::Unavailable { .. } | KeyStoreError::DeadlineExceeded { .. } => Code::Unavailable,
+            KeyStoreError::NoSuchKey { .. }
+            | KeyStoreError::UnsupportedKeyType { .. }
+            | KeyStoreError::WrongScheme { .. }
+            | KeyStoreError::WrongDigestLength { .. }
+            | KeyStoreError::UnsafeKey { .. }
+            | KeyStoreError::KeyChanged { .. }
+            | KeyStoreError::Open { .. }
+            | KeyStoreError::Malformed { .. } => Code::Internal,
+        },
+    }
+}
+
+/// The reason that an agent acts on: attest again, or stop.
+fn agent_denial(failure: &Failure) -> Option<AgentDenial> {
+    match failure {
+        Failure::Denied(Denied::Agent { reason, .. }) => Some(*reason),
+        Failure::Renewal(RenewalError::Denied { reason, .. }) => Some(*reason),
+        Failure::Renewal(RenewalError::Node(NodeError::Banned { .. })) => Some(AgentDenial::Banned),
+        Failure::Renewal(RenewalError::Node(NodeError::NotFound { .. })) => Some(AgentDenial::NotAttested),
+        Failure::Renewal(RenewalError::Node(NodeError::SerialMoved { .. })) => Some(AgentDenial::NotActive),
+        _ => None,
+    }
+}
+
+fn with_reason(code: Code, message: String, reason: AgentDenial) -> Status {
+    let details = PermissionDeniedDetails { reason: reason.number() };
+    // Encoding into memory can't fail; without details an agent still learns that it is refused.
+    let any = prost_types::Any::from_msg(&details).ok();
+    let rich =
+        tonic_types::pb::Status { code: code.into(), message: message.clone(), details: any.into_iter().collect() };
+    Status::with_details(code, message, rich.encode_to_vec().into())
+}
+
+/// The whole chain of an error on one line.
+pub(crate) fn explain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,87 @@
+//! `spire.api.server.svid.v1.SVID`: X.509-SVIDs for the workloads of an agent. JWT- and WIT-SVIDs, minting and downstream CAs are not
+//! here yet and say so.
+
+use plastron_proto::spire::api::server::svid::v1::svid_server::Svid;
+use plastron_proto::spire::api::server::svid::v1::{
+    BatchNewWitsvidRequest, BatchNewWitsvidResponse, BatchNewX509svidRequest, BatchNewX509svidResponse,
+    MintJwtsvidRequest, MintJwtsvidResponse, MintWitsvidRequest, MintWitsvidResponse, MintX509svidRequest,
+    MintX509svidResponse, NewDownstreamX509caRequest, NewDownstreamX509caResponse, NewJwtsvidRequest,
+    NewJwtsvidResponse, batch_new_x509svid_response,
+};
+use plastron_server_core::authorization::rpc;
+use plastron_server_core::issuance::{BatchTooLarge, SvidRequest};
+use plastron_server_core::limits::MAX_SVIDS_PER_CALL;
+use tonic::{Request, Response, Status};
+
+use crate::agent::svid_to_proto;
+use crate::context::Context;
+use crate::status::{Failure, ok};
+
+pub(crate) struct SvidService(pub(crate) Context);
+
+#[tonic::async_trait]
+impl Svid for SvidService {
+    async fn batch_new_x509svid(
+        &self,
+        request: Request<BatchNewX509svidRequest>,
+    ) -> Result<Response<BatchNewX509svidResponse>, Status> {
+        let permit = self.0.permit::<rpc::BatchNewX509Svid, _>(&request).await?;
+        let count = request.get_ref().params.len();
+        if count > MAX_SVIDS_PER_CALL {
+            return Err(Failure::Batch(BatchTooLarge { got: count }).into());
+        }
+        self.0.turn(self.0.signing.as_deref(), &request, count).await?;
+        let params = request.into_inner().params;
+        let requests = params.into_iter().map(|item| SvidRequest { entry_id: item.entry_id, csr: item.csr }).collect();
+        let issued = self.0.services.issuance.batch_new_x509_svid(permit, requests).await.map_err(Failure::Batch)?;
+        // A Go agent wants a status on every item, good ones included.
+        let results = issued.into_iter().map(|result| match result {
+            Ok(svid) => batch_new_x509svid_response::Result { status: Some(ok()), svid: Some(svid_to_proto(svid)) },
+            Err(refusal) => {
+                let failure = Failure::Svid(refusal);
+                failure.log_if_ours();
+                batch_new_x509svid_response::Result { status: Some(failure.item()), svid: None }
+            }
+        });
+        Ok(Response::new(BatchNewX509svidResponse { results: results.collect() }))
+    }
+
+    async fn mint_x509svid(
+        &self,
+        request: Request<MintX509svidRequest>,
+    ) -> Result<Response<MintX509svidResponse>, Status> {
+        self.0.unimplemented::<rpc::MintX509Svid, _, _>(&request).await
+    }
+
+    async fn mint_jwtsvid(
+        &self,
+        request: Request<MintJwtsvidRequest>,
+    ) -> Result<Response<MintJwtsvidResponse>, Status> {
+        self.0.unimplemented::<rpc::MintJwtSvid, _, _>(&request).await
+    }
+
+    async fn mint_witsvid(
+        &self,
+        request: Request<MintWitsvidRequest>,
+    ) -> Result<Response<MintWitsvidResponse>, Status> {
+        self.0.unimplemented::<rpc::MintWitSvid, _, _>(&request).await
+    }
+
+    async fn new_jwtsvid(&self, request: Request<NewJwtsvidRequest>) -> Result<Response<NewJwtsvidResponse>, Status> {
+        self.0.unimplemented::<rpc::NewJwtSvid, _, _>(&request).await
+    }
+
+    async fn batch_new_witsvid(
+        &self,
+        request: Request<BatchNewWitsvidRequest>,
+    ) -> Result<Response<BatchNewWitsvidResponse>, Status> {
+        self.0.unimplemented::<rpc::BatchNewWitSvid, _, _>(&request).await
+    }
+
+    async fn new_downstream_x509ca(
+        &self,
+        request: Request<NewDownstreamX509caRequest>,
+    ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
+        self.0.unimplemented::<rpc::NewDownstreamX509Ca, _, _>(&request).await
+    }
+}

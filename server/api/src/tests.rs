@@ -1,0 +1,55 @@
+use plastron_proto::FILE_DESCRIPTOR_SET;
+use plastron_server_core::authorization::Method;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use tonic::server::NamedService;
+
+use super::*;
+
+/// The services that the two listeners serve, as the routes are given them.
+const SERVED: [&str; 6] = [
+    AgentServer::<agent::AgentService>::NAME,
+    BundleServer::<bundle::BundleService>::NAME,
+    EntryServer::<entry::EntryService>::NAME,
+    SvidServer::<svid::SvidService>::NAME,
+    DebugServer::<debug::DebugService>::NAME,
+    HealthServer::<health::HealthService>::NAME,
+];
+
+fn methods(files: &[u8]) -> Vec<String> {
+    let mut paths = Vec::new();
+    for file in FileDescriptorSet::decode(files).unwrap().file {
+        for service in &file.service {
+            let name = format!("{}.{}", file.package(), service.name());
+            paths.extend(service.method.iter().map(|method| format!("/{name}/{}", method.name())));
+        }
+    }
+    paths
+}
+
+/// Threat 24
+#[test]
+fn every_method_of_a_served_service_has_a_row_in_the_authorisation_table() {
+    let mut paths = methods(FILE_DESCRIPTOR_SET);
+    paths.extend(methods(tonic_health::pb::FILE_DESCRIPTOR_SET));
+    let mut seen = 0;
+    for service in SERVED {
+        let served: Vec<_> = paths.iter().filter(|path| path.starts_with(&format!("/{service}/"))).collect();
+        assert!(!served.is_empty(), "{service} has no descriptor");
+        for path in served {
+            assert!(Method::from_path(path).is_some(), "{path} has no row");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 38, "only {seen} methods were found");
+}
+
+#[test]
+fn every_row_but_one_of_the_table_is_a_method_of_the_interfaces() {
+    let mut paths = methods(FILE_DESCRIPTOR_SET);
+    paths.extend(methods(tonic_health::pb::FILE_DESCRIPTOR_SET));
+    let unknown: Vec<_> =
+        Method::ALL.iter().map(|method| method.path()).filter(|p| !paths.contains(&(*p).into())).collect();
+    // A newer version of the health interface than ours has it.
+    assert_eq!(unknown, ["/grpc.health.v1.Health/List"]);
+}

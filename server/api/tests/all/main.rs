@@ -1,0 +1,7 @@
+//! The API in a process of its own tests: real services, real SQLite, keys in memory, both listeners.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod harness;
+mod hostile;
+mod strangers;
+mod thread;

@@ -1,0 +1,101 @@
+//! Every method of the interfaces, called by someone who has no business to.
+
+use plastron_server_core::authorization::Method;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+
+use crate::harness::{Agent, Server, denial};
+
+/// An empty message to a method, whatever its type: every field of proto3 may be absent.
+async fn call(channel: &Channel, method: Method) -> Result<(), Status> {
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.unwrap();
+    let path = PathAndQuery::from_static(method.path());
+    let codec = ProstCodec::<(), ()>::default();
+    let mut answers = client.server_streaming(Request::new(()), path, codec).await?.into_inner();
+    while answers.message().await?.is_some() {}
+    Ok(())
+}
+
+fn served_on_tls(method: Method) -> bool {
+    ["agent", "bundle", "entry", "svid"].iter().any(|service| method.path().contains(&format!(".{service}.v1.")))
+}
+
+async fn codes(channel: &Channel) -> Vec<(Method, Code)> {
+    let mut codes = Vec::new();
+    for method in Method::ALL {
+        codes.push((*method, call(channel, *method).await.map_or_else(|status| status.code(), |()| Code::Ok)));
+    }
+    codes
+}
+
+/// Threat 23
+#[tokio::test]
+async fn without_an_svid_only_what_is_open_to_anyone_answers() {
+    let server = Server::start().await;
+    for (method, code) in codes(&server.tls(None).await).await {
+        let columns = method.columns();
+        if !served_on_tls(method) {
+            assert_eq!(code, Code::Unimplemented, "{method:?}");
+        } else if columns.anyone {
+            assert_ne!(code, Code::PermissionDenied, "{method:?}");
+        } else {
+            assert_eq!(code, Code::PermissionDenied, "{method:?}");
+        }
+    }
+}
+
+/// Threat 23
+#[tokio::test]
+async fn an_agent_is_no_administrator() {
+    let server = Server::start().await;
+    let agent = server.attest(&server.token().await).await.unwrap();
+    for (method, code) in codes(&server.tls(Some(&agent)).await).await {
+        let columns = method.columns();
+        if served_on_tls(method) && !columns.anyone && !columns.agent {
+            assert_eq!(code, Code::PermissionDenied, "{method:?}");
+        }
+        if columns.agent {
+            assert_ne!(code, Code::PermissionDenied, "{method:?}");
+        }
+    }
+}
+
+/// Threat 23
+#[tokio::test]
+async fn a_workload_of_the_right_trust_domain_is_nobody() {
+    let server = Server::start().await;
+    let agent = server.attest(&server.token().await).await.unwrap();
+    let entry_id = server.entry(&agent, "/db").await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params =
+        plastron_proto::spire::api::server::svid::v1::NewX509svidParams { entry_id, csr: crate::harness::csr(&key) };
+    let request = plastron_proto::spire::api::server::svid::v1::BatchNewX509svidRequest { params: vec![params] };
+    let channel = server.tls(Some(&agent)).await;
+    let mut client = plastron_proto::spire::api::server::svid::v1::svid_client::SvidClient::new(channel);
+    let svid = client.batch_new_x509svid(request).await.unwrap().into_inner().results[0].svid.clone().unwrap();
+    let workload = Agent { key, svid };
+    let channel = server.tls(Some(&workload)).await;
+    for (method, code) in codes(&channel).await {
+        if served_on_tls(method) && !method.columns().anyone {
+            assert_eq!(code, Code::PermissionDenied, "{method:?}");
+        }
+    }
+    let refused = call(&channel, Method::PostStatus).await.unwrap_err();
+    assert_eq!(denial(&refused), Some(2), "it is not an attested agent");
+}
+
+#[tokio::test]
+async fn whoever_opens_the_admin_socket_may_administer_and_is_no_agent() {
+    let server = Server::start().await;
+    for (method, code) in codes(&server.local).await {
+        let columns = method.columns();
+        if columns.agent && !columns.local || columns.downstream {
+            assert_eq!(code, Code::PermissionDenied, "{method:?}");
+        } else if columns.local {
+            assert_ne!(code, Code::PermissionDenied, "{method:?}");
+        }
+    }
+}
