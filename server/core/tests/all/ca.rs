@@ -68,6 +68,19 @@ async fn an_unpublished_authority_signs_nothing() {
     assert_eq!(keys.signatures(signers.first().unwrap()), 1);
 }
 
+/// Threat 50: the journal says active, and the bundle does not have the certificate. That key is not used again.
+#[tokio::test]
+async fn an_active_authority_that_the_bundle_lost_signs_nothing() {
+    let mut disk = Disk::new();
+    let lost = disk.start().await.unwrap().services.ca.authority().key_id().clone();
+    let keys = SlowKeys::over(Arc::clone(&disk.keys));
+    disk.keys = Arc::clone(&keys) as _;
+    let server = disk.start_on(FaultyStore::over(disk.store().await, Step::LoadBundle, 1)).await.unwrap();
+    let svid = server.attest(&server.token(None).await, &csr(&[])).await.unwrap().svid;
+    server.verified(&svid);
+    assert_eq!(keys.signatures(&lost), 0);
+}
+
 /// Threat 50: published, but not yet active when the server stopped. The next start goes on with that very authority.
 #[tokio::test]
 async fn a_prepared_authority_is_activated_at_the_next_start() {

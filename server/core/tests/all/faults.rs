@@ -122,6 +122,8 @@ impl KeyStore for ForeignSignatures {
 pub(crate) enum Step {
     Prepare,
     Activate,
+    /// The bundle comes back without authorities.
+    LoadBundle,
 }
 
 /// A store that fails the CA's steps as often as told.
@@ -242,7 +244,13 @@ impl TokenStore for FaultyStore {
 #[async_trait::async_trait]
 impl Store for FaultyStore {
     async fn load(&self) -> Result<Snapshot, StoreError> {
-        self.inner.load().await
+        let mut snapshot = self.inner.load().await?;
+        if self.strike(Step::LoadBundle).is_err()
+            && let Some(bundle) = &mut snapshot.bundle
+        {
+            bundle.x509_authorities.clear();
+        }
+        Ok(snapshot)
     }
 
     async fn changes_after(&self, revision: u64) -> Result<Vec<Change>, StoreError> {
