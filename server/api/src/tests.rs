@@ -1,3 +1,5 @@
+//! The services as a client sees them.
+
 use plastron_proto::FILE_DESCRIPTOR_SET;
 use plastron_server_core::authorization::Method;
 use prost::Message as _;

@@ -1,3 +1,5 @@
+//! What the wire may say, and what it becomes.
+
 use plastron_proto::spire::api::server::agent::v1::list_agents_request;
 use plastron_proto::spire::api::server::entry::v1::list_entries_request;
 use plastron_proto::types::entry::AdditionalAttributes;

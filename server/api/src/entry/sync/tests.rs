@@ -1,3 +1,5 @@
+//! What an agent hears of its entries.
+
 use plastron_proto::types::{Selector, Spiffeid};
 
 use super::*;
