@@ -156,9 +156,13 @@ mod tests {
         let pidfd = PidFd(by_pid(pid_of(&child), uid, gid).unwrap());
         assert!(pidfd.is_same_process());
         child.kill().unwrap();
-        while pidfd.is_same_process() {
-            std::thread::yield_now();
+        for _ in 0..1000 {
+            if !pidfd.is_same_process() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
         }
+        assert!(!pidfd.is_same_process(), "a zombie is not alive");
         child.wait().unwrap();
         assert!(!pidfd.is_same_process());
         let gone = PeerError::Gone { pid: pid_of(&child).as_raw_nonzero().get() };
