@@ -1,5 +1,9 @@
 //! Vectors of X.509-SVIDs (V-X): each is accepted or refused for its own reason.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "openssl is asked for its opinion, and makes what nothing else here makes"
+)]
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -257,6 +261,10 @@ fn an_authority_speaks_for_its_own_domain_only() {
     let unknown = check(&[own.leaf(|p| p.subject_alt_names = uris(&["spiffe://nobundle.test/x"]))]).unwrap_err();
     let trust_domain = TrustDomain::parse("nobundle.test").unwrap();
     assert_eq!(unknown, SvidError::UnknownTrustDomain { trust_domain });
+    // A bundle alone is trusted for its own domain, too.
+    let svid = X509Svid::parse(vec![own.leaf(|p| p.subject_alt_names = uris(&["spiffe://other.test/x"]))]).unwrap();
+    let unknown = verify_chain(svid, &own.bundle("example.org"), Purpose::Any, at(NOW)).unwrap_err();
+    assert!(matches!(unknown, SvidError::UnknownTrustDomain { .. }), "{unknown}");
     // A map that gives a domain another's bundle gives it none.
     let mut mixed = bundles.clone();
     mixed.insert(TrustDomain::parse("example.org").unwrap(), other.bundle("other.test"));
