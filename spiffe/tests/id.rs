@@ -1,5 +1,5 @@
 //! Vectors of SPIFFE IDs (V-ID), as black-box tests of the parser.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::panic, reason = "a test may panic")]
 
 use plastron_spiffe::{MAX_ID_LEN, MAX_TRUST_DOMAIN_LEN, SpiffeId, SpiffeIdError, TrustDomain};
 
