@@ -1,9 +1,5 @@
 //! What we issue is an X.509-SVID: by our own rules, and by `openssl verify -x509_strict`.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "openssl is asked for its opinion, and makes what nothing else here makes"
-)]
 #![expect(clippy::disallowed_methods, reason = "openssl judges what we issue, and reads files")]
 
 use std::process::Command;
