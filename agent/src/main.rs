@@ -1,3 +1,85 @@
-//! The Plastron agent.
+//! The Plastron agent: proves its machine to the server, and gives workloads on the machine their SPIFFE identities.
+//!
+//! This file reads the command line and says how the process ends; `run.rs` assembles, `catalog.rs` chooses back ends.
 
-fn main() {}
+mod arguments;
+mod catalog;
+mod config;
+mod run;
+mod tpm;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use plastron_agent_cli::{Context, Environment};
+use plastron_daemon::config::explain;
+use plastron_daemon::process;
+
+use crate::arguments::{Arguments, Command, Overrides};
+use crate::run::RunError;
+
+fn main() -> ExitCode {
+    let given: Vec<_> = std::env::args_os().collect();
+    if matches!(given.get(1).and_then(|first| first.to_str()), Some("-version" | "--version")) {
+        println!("{}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    match Arguments::parse_from(arguments::normalise(given)).command {
+        Command::Run(overrides) => run(&overrides),
+        Command::Validate(overrides) => validate(&overrides),
+        Command::Client(command) => client(command),
+    }
+}
+
+fn run(overrides: &Overrides) -> ExitCode {
+    process::restrict_umask();
+    process::install_crypto();
+    match runtime().map_err(RunError::Runtime).and_then(|runtime| runtime.block_on(run::run(overrides))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("plastron-agent: {}", explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn validate(overrides: &Overrides) -> ExitCode {
+    match run::read(overrides) {
+        Ok((config, _)) => {
+            for warning in &config.warnings {
+                eprintln!("warning: {warning}");
+            }
+            println!("SPIRE agent configuration file is valid.");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("SPIRE agent configuration file is invalid.\n{}", explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn client(command: plastron_agent_cli::Command) -> ExitCode {
+    process::install_crypto();
+    let environment = Environment::from_lookup(|name| std::env::var(name).ok());
+    let mut out = std::io::stdout();
+    let context = Context { environment: &environment, tpm: tpm::source(), out: &mut out };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("plastron-agent: {}", explain(&RunError::Runtime(error)));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(plastron_agent_cli::run(command, context)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}

@@ -1,0 +1,162 @@
+//! The back ends that an agent can have, and the configuration of each. The only place that names them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use plastron_agent_core::{KeyCustody, WorkloadAttestation};
+use plastron_daemon::config::{LoadError, Strictness};
+use plastron_daemon::plugins::Plugin;
+use plastron_hcl1::{ConfigError, Notice};
+use plastron_plugins::node::AgentNodeAttestor;
+use plastron_plugins::workload::WorkloadAttestor;
+use plastron_plugins_node_join_token::{JoinTokenAttestor, TokenSource};
+use plastron_plugins_workload_unix::{ProgramDiscovery, UnixWorkloadAttestor};
+use serde::Deserialize;
+
+use crate::config::{Config, JoinToken};
+use crate::tpm;
+
+/// The plugins of the configuration, understood and not yet opened.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    keys: KeyCustody,
+    node: NodeAttestor,
+    workload: Vec<ProgramDiscovery>,
+}
+
+#[derive(Debug)]
+enum NodeAttestor {
+    JoinToken,
+    Tpm(tpm::Settings),
+}
+
+#[derive(Deserialize)]
+struct Nothing {}
+
+#[derive(Deserialize)]
+struct Disk {
+    directory: PathBuf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Unix {
+    discover_workload_path: bool,
+    workload_size_limit: i64,
+}
+
+impl Catalog {
+    /// Understands the `plugins` block: one KeyManager, one NodeAttestor, at least one WorkloadAttestor.
+    pub(crate) fn read(plugins: &[Plugin], strictness: &Strictness<'_>) -> Result<(Self, Vec<Notice>), CatalogProblem> {
+        let (mut keys, mut node, mut workload) = (Vec::new(), Vec::new(), Vec::new());
+        let mut notices = Vec::new();
+        for plugin in plugins {
+            if plugin.command.is_some() {
+                return Err(refuse(plugin, "plugins in another process are not supported yet"));
+            }
+            match (plugin.kind.as_str(), plugin.name.as_str()) {
+                ("KeyManager", "memory") => {
+                    let Nothing {} = decode(plugin, strictness, &mut notices)?;
+                    keys.push(KeyCustody::Memory);
+                }
+                ("KeyManager", "disk") => {
+                    let Disk { directory } = decode(plugin, strictness, &mut notices)?;
+                    keys.push(KeyCustody::Disk(directory));
+                }
+                ("NodeAttestor", plastron_plugins_node_join_token::NAME) => {
+                    let Nothing {} = decode(plugin, strictness, &mut notices)?;
+                    node.push(NodeAttestor::JoinToken);
+                }
+                ("NodeAttestor", tpm::NAME) => {
+                    let raw = decode(plugin, strictness, &mut notices)?;
+                    let settings = tpm::Settings::read(raw).map_err(CatalogProblem::Plugin)?;
+                    if !tpm::BUILT_IN {
+                        return Err(refuse(plugin, tpm::NOT_BUILT_IN));
+                    }
+                    node.push(NodeAttestor::Tpm(settings));
+                }
+                ("WorkloadAttestor", plastron_plugins_workload_unix::NAME) => {
+                    let Unix { discover_workload_path, workload_size_limit } =
+                        decode(plugin, strictness, &mut notices)?;
+                    workload.push(ProgramDiscovery::from_settings(discover_workload_path, workload_size_limit));
+                }
+                ("KeyManager", _) => return Err(refuse(plugin, "there are KeyManager \"memory\" and \"disk\"")),
+                ("NodeAttestor", _) => return Err(refuse(plugin, "there are NodeAttestor \"tpm\" and \"join_token\"")),
+                ("WorkloadAttestor", _) => return Err(refuse(plugin, "there is WorkloadAttestor \"unix\"")),
+                _ => return Err(refuse(plugin, "there are KeyManager, NodeAttestor and WorkloadAttestor")),
+            }
+        }
+        if workload.is_empty() {
+            return Err(CatalogProblem::NoWorkloadAttestor);
+        }
+        let catalog =
+            Self { keys: exactly_one("KeyManager", keys)?, node: exactly_one("NodeAttestor", node)?, workload };
+        Ok((catalog, notices))
+    }
+
+    /// Where the agent's own key lives.
+    pub(crate) fn keys(&self) -> KeyCustody {
+        self.keys.clone()
+    }
+
+    /// Opens the node attestor.
+    pub(crate) fn node_attestor(&self, config: &Config) -> Result<Arc<dyn AgentNodeAttestor>, tpm::OpenError> {
+        match &self.node {
+            NodeAttestor::JoinToken => {
+                let source = match &config.join_token {
+                    JoinToken::Literal(token) => TokenSource::Literal(token.clone()),
+                    JoinToken::File(path) => TokenSource::File(path.clone()),
+                    JoinToken::Absent => TokenSource::Absent,
+                };
+                Ok(Arc::new(JoinTokenAttestor::new(source)))
+            }
+            NodeAttestor::Tpm(settings) => settings.open(&config.data_dir),
+        }
+    }
+
+    /// Opens the workload attestors.
+    pub(crate) fn workload_attestation(&self) -> WorkloadAttestation {
+        let unix =
+            |discovery: &ProgramDiscovery| Arc::new(UnixWorkloadAttestor::new(*discovery)) as Arc<dyn WorkloadAttestor>;
+        WorkloadAttestation::new(self.workload.iter().map(unix).collect())
+    }
+}
+
+fn decode<T: serde::de::DeserializeOwned>(
+    plugin: &Plugin,
+    strictness: &Strictness<'_>,
+    notices: &mut Vec<Notice>,
+) -> Result<T, CatalogProblem> {
+    let (settings, more) = plugin.decode(strictness)?;
+    notices.extend(more);
+    Ok(settings)
+}
+
+fn exactly_one<T>(kind: &'static str, mut found: Vec<T>) -> Result<T, CatalogProblem> {
+    match (found.pop(), found.len()) {
+        (Some(one), 0) => Ok(one),
+        (_, others) => Err(CatalogProblem::NotExactlyOne { kind, got: if others == 0 { 0 } else { others + 1 } }),
+    }
+}
+
+fn refuse(plugin: &Plugin, problem: &str) -> CatalogProblem {
+    CatalogProblem::Plugin(plugin.place.refuse(problem))
+}
+
+/// Why the plugins of a configuration are no agent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CatalogProblem {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Plugin(ConfigError),
+    #[error("exactly one {kind} is needed in plugins, not {got}")]
+    NotExactlyOne { kind: &'static str, got: usize },
+    #[error(
+        "at least one WorkloadAttestor is needed in plugins; the usual one is WorkloadAttestor \"unix\" {{ plugin_data {{}} }}"
+    )]
+    NoWorkloadAttestor,
+}
+
+#[cfg(test)]
+mod tests;

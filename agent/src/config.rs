@@ -1,0 +1,316 @@
+//! The configuration: SPIRE's keys and defaults for what exists (spire-agent's `agent`, `plugins` and `health_checks` blocks). Two
+//! types: [`RawConfig`] as the file says it, [`Config`] as the program needs it. Nothing is opened here but the file itself.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use plastron_agent_core::SvidKeyType;
+use plastron_daemon::config::{LoadError, Loaded, Source, Strictness, load};
+use plastron_daemon::health::{HealthError, RawHealthChecks};
+use plastron_daemon::logging::LogOptions;
+use plastron_daemon::plugins::{self, Plugin};
+use plastron_hcl1::{ConfigError, Located, Notice, Place, Subtree};
+use plastron_spiffe::TrustDomain;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::arguments::Overrides;
+
+/// SPIRE's defaults.
+const DEFAULT_DATA_DIR: &str = ".";
+const DEFAULT_SOCKET: &str = plastron_agent_cli::DEFAULT_SOCKET;
+const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(5);
+const DEFAULT_X509_SVID_CACHE: usize = 1000;
+
+/// An agent that believes whoever answers can be given to an attacker at its first start, and stays his.
+const NO_INSECURE_BOOTSTRAP: &str = "is not supported: copy the server's bundle to this machine (plastron-server bundle show) and set trust_bundle_path";
+
+/// Bounds of the synchronisation interval: below, the server has more to do than the agent learns; above, a removed entry serves on.
+const SYNC_INTERVAL_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
+#[derive(Deserialize)]
+struct RawConfig {
+    agent: Option<RawAgent>,
+    plugins: Option<Subtree>,
+    #[serde(default)]
+    health_checks: RawHealthChecks,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawAgent {
+    data_dir: Option<PathBuf>,
+    log_file: Option<PathBuf>,
+    log_format: Option<Located<String>>,
+    log_level: Option<Located<String>>,
+    log_source_location: bool,
+    server_address: Option<Located<String>>,
+    server_port: Option<Located<u16>>,
+    socket_path: Option<PathBuf>,
+    trust_bundle_path: Option<Located<PathBuf>>,
+    trust_bundle_format: Option<Located<String>>,
+    insecure_bootstrap: Option<Located<bool>>,
+    join_token: Option<Located<String>>,
+    join_token_file: Option<Located<PathBuf>>,
+    trust_domain: Option<Located<String>>,
+    workload_x509_svid_key_type: Option<Located<String>>,
+    x509_svid_cache_max_size: Option<Located<usize>>,
+    allow_unauthenticated_verifiers: bool,
+    experimental: RawExperimental,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawExperimental {
+    sync_interval: Option<Located<String>>,
+}
+
+/// The configuration of an agent.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) server_address: String,
+    pub(crate) server_port: u16,
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) socket_path: PathBuf,
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) join_token: JoinToken,
+    pub(crate) log: LogOptions,
+    pub(crate) workload_key_type: SvidKeyType,
+    pub(crate) x509_svid_cache_max_size: usize,
+    pub(crate) allow_unauthenticated_verifiers: bool,
+    pub(crate) sync_interval: Duration,
+    pub(crate) plugins: Vec<Plugin>,
+    pub(crate) health: RawHealthChecks,
+    /// What the operator should hear of once there is a log.
+    pub(crate) warnings: Vec<Notice>,
+}
+
+/// What verifies the server at the first attestation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bootstrap {
+    pub(crate) path: PathBuf,
+    pub(crate) format: BundleFormat,
+}
+
+/// `trust_bundle_format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BundleFormat {
+    Pem,
+    Spiffe,
+}
+
+/// Where a join token comes from.
+pub(crate) enum JoinToken {
+    Literal(Zeroizing<String>),
+    File(PathBuf),
+    Absent,
+}
+
+impl std::fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Literal(_) => f.write_str("Literal"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Absent => f.write_str("Absent"),
+        }
+    }
+}
+
+/// How strict the command line wants its file read.
+pub(crate) fn strictness(overrides: &Overrides) -> Strictness<'static> {
+    if overrides.strict { Strictness::Strict } else { Strictness::Usual { tolerant: &[] } }
+}
+
+impl Config {
+    /// Reads the file that the command line names; flags win over it.
+    pub(crate) fn load(overrides: &Overrides) -> Result<Self, ConfigProblem> {
+        let strictness = strictness(overrides);
+        let Loaded { config, mut warnings } =
+            load::<RawConfig>(&Source { path: &overrides.config, expand_env: overrides.expand_env, strictness })?;
+        let RawConfig { agent, plugins, health_checks } = config;
+        let (plugins, notices) = match plugins {
+            Some(plugins) => plugins::read(&plugins, &strictness)?,
+            None => (Vec::new(), Vec::new()),
+        };
+        warnings.extend(notices);
+        health_checks.validate()?;
+        Self::assemble(agent.unwrap_or_default(), overrides, plugins, health_checks, warnings)
+    }
+
+    fn assemble(
+        raw: RawAgent,
+        flags: &Overrides,
+        plugins: Vec<Plugin>,
+        health: RawHealthChecks,
+        warnings: Vec<Notice>,
+    ) -> Result<Self, ConfigProblem> {
+        let bootstrap = bootstrap(&raw, flags)?;
+        let RawAgent {
+            data_dir,
+            log_file,
+            log_format,
+            log_level,
+            log_source_location,
+            server_address,
+            server_port,
+            socket_path,
+            trust_bundle_path: _,
+            trust_bundle_format: _,
+            insecure_bootstrap: _,
+            join_token,
+            join_token_file,
+            trust_domain,
+            workload_x509_svid_key_type,
+            x509_svid_cache_max_size,
+            allow_unauthenticated_verifiers,
+            experimental: RawExperimental { sync_interval },
+        } = raw;
+        let log_level = Chosen::of("logLevel", flags.log_level.as_ref(), log_level);
+        let log_format = Chosen::of("logFormat", flags.log_format.as_ref(), log_format);
+        let log = LogOptions {
+            level: log_level.map(|level| level.parse(|text| text.parse())).transpose()?.unwrap_or_default(),
+            format: log_format.map(|format| format.parse(|text| text.parse())).transpose()?.unwrap_or_default(),
+            file: flags.log_file.clone().or(log_file),
+            source_location: flags.log_source_location || log_source_location,
+        };
+        let server_port =
+            Chosen::of("serverPort", flags.server_port.as_ref(), server_port).ok_or(missing("server_port", ""))?;
+        Ok(Self {
+            data_dir: flags.data_dir.clone().or(data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
+            server_address: Chosen::of("serverAddress", flags.server_address.as_ref(), server_address)
+                .ok_or(missing("server_address", ""))?
+                .parse(host)?,
+            server_port: server_port.parse(|port| if *port == 0 { Err("a port is not 0") } else { Ok(*port) })?,
+            trust_domain: Chosen::of("trustDomain", flags.trust_domain.as_ref(), trust_domain)
+                .ok_or(missing("trust_domain", ""))?
+                .parse(|text| TrustDomain::parse(text))?,
+            socket_path: flags.socket_path.clone().or(socket_path).unwrap_or_else(|| DEFAULT_SOCKET.into()),
+            bootstrap,
+            join_token: self::join_token(flags, join_token, join_token_file)?,
+            log,
+            workload_key_type: workload_x509_svid_key_type.map_or(Ok(SvidKeyType::default()), |name| {
+                SvidKeyType::from_name(&name).ok_or_else(|| name.refuse("use ec-p256, ec-p384 or rsa-2048"))
+            })?,
+            x509_svid_cache_max_size: x509_svid_cache_max_size.map_or(Ok(DEFAULT_X509_SVID_CACHE), |size| {
+                if size.value == 0 { Err(size.refuse("must be at least 1")) } else { Ok(size.value) }
+            })?,
+            allow_unauthenticated_verifiers,
+            sync_interval: sync_interval.map_or(Ok(DEFAULT_SYNC_INTERVAL), |text| interval(&text))?,
+            plugins,
+            health,
+            warnings,
+        })
+    }
+}
+
+fn bootstrap(raw: &RawAgent, flags: &Overrides) -> Result<Bootstrap, ConfigProblem> {
+    if let Some(insecure) = raw.insecure_bootstrap.as_ref().filter(|insecure| insecure.value) {
+        return Err(insecure.refuse(NO_INSECURE_BOOTSTRAP).into());
+    }
+    if flags.insecure_bootstrap {
+        return Err(ConfigProblem::Flag { flag: "insecureBootstrap", problem: NO_INSECURE_BOOTSTRAP.to_owned() });
+    }
+    let format = match &raw.trust_bundle_format {
+        None => BundleFormat::Pem,
+        Some(format) => match format.value.as_str() {
+            "pem" => BundleFormat::Pem,
+            "spiffe" => BundleFormat::Spiffe,
+            _ => return Err(format.refuse("use pem or spiffe").into()),
+        },
+    };
+    let path = flags.trust_bundle.clone().or_else(|| raw.trust_bundle_path.as_ref().map(|path| path.value.clone()));
+    let path = path.ok_or(missing(
+        "trust_bundle_path",
+        ": copy the server's bundle to this machine (plastron-server bundle show)",
+    ))?;
+    Ok(Bootstrap { path, format })
+}
+
+fn join_token(
+    flags: &Overrides,
+    token: Option<Located<String>>,
+    file: Option<Located<PathBuf>>,
+) -> Result<JoinToken, ConfigProblem> {
+    // A flag replaces whatever the file says, so that one configuration serves many nodes.
+    match (&flags.join_token, &flags.join_token_file) {
+        (Some(token), None) => return Ok(JoinToken::Literal(Zeroizing::new(token.clone()))),
+        (None, Some(path)) => return Ok(JoinToken::File(path.clone())),
+        (Some(_), Some(_)) => {
+            return Err(ConfigProblem::Flag { flag: "joinToken", problem: "-joinTokenFile is given too".to_owned() });
+        }
+        (None, None) => {}
+    }
+    match (token, file) {
+        (Some(token), None) if token.value.is_empty() => Ok(JoinToken::Absent),
+        (Some(token), None) => Ok(JoinToken::Literal(Zeroizing::new(token.value))),
+        (None, Some(file)) => Ok(JoinToken::File(file.value)),
+        (Some(_), Some(file)) => Err(file.refuse("join_token is given too; choose one").into()),
+        (None, None) => Ok(JoinToken::Absent),
+    }
+}
+
+/// A host name or an address, without a port and without brackets.
+fn host(text: &String) -> Result<String, &'static str> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if bare.parse::<IpAddr>().is_ok() || (!bare.is_empty() && bare.bytes().all(name)) {
+        Ok(bare.to_owned())
+    } else {
+        Err("must be a host name or an IP address, without a port")
+    }
+}
+
+fn interval(text: &Located<String>) -> Result<Duration, ConfigError> {
+    let interval = plastron_agent_cli::parse_duration(text).map_err(|problem| text.refuse(problem))?;
+    if SYNC_INTERVAL_RANGE.contains(&interval) { Ok(interval) } else { Err(text.refuse("must be between 1s and 1h")) }
+}
+
+fn missing(key: &'static str, remedy: &'static str) -> ConfigProblem {
+    ConfigProblem::Missing { key, remedy }
+}
+
+/// A value, and where the operator wrote it.
+struct Chosen<T> {
+    value: T,
+    origin: Origin,
+}
+
+enum Origin {
+    Flag(&'static str),
+    File(Place),
+}
+
+impl<T: Clone> Chosen<T> {
+    /// The flag if it is given, else the file's value.
+    fn of(flag: &'static str, given: Option<&T>, file: Option<Located<T>>) -> Option<Self> {
+        let given = given.map(|value| Self { value: value.clone(), origin: Origin::Flag(flag) });
+        given.or_else(|| file.map(|Located { value, place }| Self { value, origin: Origin::File(place) }))
+    }
+
+    fn parse<U, E: std::fmt::Display>(self, parse: impl FnOnce(&T) -> Result<U, E>) -> Result<U, ConfigProblem> {
+        parse(&self.value).map_err(|problem| match self.origin {
+            Origin::Flag(flag) => ConfigProblem::Flag { flag, problem: problem.to_string() },
+            Origin::File(place) => place.refuse(problem).into(),
+        })
+    }
+}
+
+/// Why there is no usable configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigProblem {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Value(#[from] ConfigError),
+    #[error("health_checks")]
+    Health(#[from] HealthError),
+    #[error("-{flag}: {problem}")]
+    Flag { flag: &'static str, problem: String },
+    #[error("agent.{key} is missing{remedy}")]
+    Missing { key: &'static str, remedy: &'static str },
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Files that SPIRE takes, and what is refused with its place.
+
+use std::path::Path;
+
+use super::*;
+
+const MINIMAL: &str = r#"
+agent {
+    server_address = "127.0.0.1"
+    server_port = "8081"
+    trust_domain = "example.org"
+    trust_bundle_path = "conf/agent/bundle.pem"
+}
+plugins {
+    NodeAttestor "join_token" { plugin_data {} }
+    KeyManager "disk" { plugin_data { directory = "data" } }
+    WorkloadAttestor "unix" { plugin_data {} }
+}
+"#;
+
+fn load_text(text: &str, change: impl FnOnce(&mut Overrides)) -> Result<Config, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent.conf");
+    std::fs::write(&path, text).unwrap();
+    let mut overrides = Overrides { config: path, ..Overrides::default() };
+    change(&mut overrides);
+    Config::load(&overrides).map_err(|problem| {
+        plastron_daemon::config::explain(&problem).replace(&format!("{}/", dir.path().display()), "")
+    })
+}
+
+fn refused(text: &str) -> String {
+    load_text(text, |_| {}).unwrap_err()
+}
+
+#[test]
+fn defaults_are_spires() {
+    let config = load_text(MINIMAL, |_| {}).unwrap();
+    assert_eq!(config.data_dir, Path::new("."));
+    assert_eq!(config.socket_path, Path::new("/tmp/spire-agent/public/api.sock"));
+    assert_eq!(config.server_port, 8081);
+    assert_eq!(config.sync_interval, Duration::from_secs(5));
+    assert_eq!(config.x509_svid_cache_max_size, 1000);
+    assert_eq!(config.workload_key_type, SvidKeyType::EcP256);
+    let path = PathBuf::from("conf/agent/bundle.pem");
+    assert_eq!(config.bootstrap, Bootstrap { path, format: BundleFormat::Pem });
+    assert_eq!(config.plugins.len(), 3);
+    assert!(!config.health.listener_enabled);
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = load_text(
+        r#"
+agent {
+    data_dir = "/var/lib/agent"
+    log_level = "DEBUG"
+    log_format = "json"
+    log_file = "/var/log/agent"
+    log_source_location = true
+    server_address = "[::1]"
+    server_port = 8443
+    socket_path = "/run/agent/api.sock"
+    trust_bundle_path = "b.json"
+    trust_bundle_format = "spiffe"
+    join_token_file = "token"
+    trust_domain = "spiffe://example.org"
+    workload_x509_svid_key_type = "rsa-2048"
+    x509_svid_cache_max_size = 5
+    allow_unauthenticated_verifiers = true
+    experimental { sync_interval = "1m30s" }
+}
+health_checks { listener_enabled = true bind_port = "8080" }
+"#,
+        |_| {},
+    )
+    .unwrap();
+    assert_eq!(config.server_address, "::1");
+    assert_eq!(config.trust_domain.as_str(), "example.org");
+    assert_eq!(config.sync_interval, Duration::from_secs(90));
+    assert_eq!(config.workload_key_type, SvidKeyType::Rsa2048);
+    assert!(matches!(config.join_token, JoinToken::File(_)));
+    assert!(config.health.listener_enabled && config.allow_unauthenticated_verifiers);
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let config = load_text(MINIMAL, |flags| {
+        flags.trust_domain = Some("other.example".to_owned());
+        flags.server_port = Some(1);
+        flags.join_token = Some("secret".to_owned());
+        flags.log_level = Some("warn".to_owned());
+        flags.data_dir = Some("elsewhere".into());
+    })
+    .unwrap();
+    assert_eq!(config.trust_domain.as_str(), "other.example");
+    assert_eq!(config.server_port, 1);
+    assert_eq!(config.data_dir, Path::new("elsewhere"));
+    assert!(matches!(&config.join_token, JoinToken::Literal(token) if token.as_str() == "secret"));
+    assert!(!format!("{config:?}").contains("secret"));
+    let refused = load_text(MINIMAL, |flags| flags.trust_domain = Some("Not A Domain".to_owned())).unwrap_err();
+    assert!(refused.starts_with("-trustDomain: "), "{refused}");
+}
+
+#[test]
+fn unknown_keys_are_refused_with_their_places() {
+    let text = MINIMAL.replace("trust_domain =", "trust_domian = \"x\"\n    trust_domain =");
+    assert_eq!(refused(&text), "agent.conf:5:5: unknown key agent.trust_domian");
+    let text = format!("{MINIMAL}\nbogus {{ }}\n");
+    assert!(refused(&text).ends_with("unknown key bogus"), "{}", refused(&text));
+}
+
+#[test]
+fn bad_values_are_refused_with_their_places() {
+    for (from, to, expected) in [
+        ("\"example.org\"", "\"Example Org\"", "agent.conf:5:20: agent.trust_domain: "),
+        ("\"8081\"", "\"0\"", "agent.conf:4:19: agent.server_port: a port is not 0"),
+        ("\"8081\"", "\"70000\"", "agent.conf:4:19: agent.server_port: "),
+        ("\"127.0.0.1\"", "\"host:8081\"", "agent.conf:3:22: agent.server_address: must be a host name"),
+        ("trust_domain =", "log_level = \"loud\"\n trust_domain =", "agent.conf:5:17: agent.log_level: "),
+        (
+            "trust_domain =",
+            "x509_svid_cache_max_size = 0\n trust_domain =",
+            "agent.conf:5:32: agent.x509_svid_cache_max_size: ",
+        ),
+        (
+            "trust_domain =",
+            "workload_x509_svid_key_type = \"dsa\"\n trust_domain =",
+            "agent.conf:5:35: agent.workload_x509_svid_key_type: use ",
+        ),
+        (
+            "trust_domain =",
+            "experimental { sync_interval = \"0s\" }\n trust_domain =",
+            "agent.conf:5:36: agent.experimental.sync_interval: must be ",
+        ),
+        (
+            "trust_domain =",
+            "trust_bundle_format = \"der\"\n trust_domain =",
+            "agent.conf:5:27: agent.trust_bundle_format: use ",
+        ),
+        (
+            "trust_domain =",
+            "join_token = \"a\"\n join_token_file = \"b\"\n trust_domain =",
+            "agent.conf:6:20: agent.join_token_file: join_token is given too",
+        ),
+    ] {
+        let text = MINIMAL.replace(from, to);
+        let refused = refused(&text);
+        assert!(refused.starts_with(expected), "{refused}\n{expected}");
+    }
+}
+
+#[test]
+fn there_is_no_trust_by_default() {
+    let without = MINIMAL.replace("trust_bundle_path", "# trust_bundle_path");
+    assert!(refused(&without).starts_with("agent.trust_bundle_path is missing"));
+    let insecure = without.replace("trust_domain =", "insecure_bootstrap = true\n trust_domain =");
+    assert!(
+        refused(&insecure).starts_with("agent.conf:5:26: agent.insecure_bootstrap: is not supported"),
+        "{}",
+        refused(&insecure)
+    );
+    let flag = load_text(MINIMAL, |flags| flags.insecure_bootstrap = true).unwrap_err();
+    assert!(flag.starts_with("-insecureBootstrap: is not supported"), "{flag}");
+    load_text(&MINIMAL.replace("trust_domain =", "insecure_bootstrap = false\n trust_domain ="), |_| {}).unwrap();
+    for key in ["trust_domain", "server_address", "server_port"] {
+        let missing = refused(&MINIMAL.replace(&format!("{key} ="), &format!("# {key} =")));
+        assert_eq!(missing, format!("agent.{key} is missing"));
+    }
+}

@@ -1,0 +1,174 @@
+//! Assembles an agent from its configuration and runs it until it is told to stop or has to.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use plastron_agent_core::{Agent, AgentError, Clock, DataDir, PersistError, Readiness, Settings, WorkloadIdentities};
+use plastron_agent_upstream::GrpcUpstream;
+use plastron_agent_workload_api::{BundleAccess, ServeError, WorkloadApi, WorkloadApiServer};
+use plastron_daemon::config::explain;
+use plastron_daemon::health::{Checks, HealthError};
+use plastron_daemon::logging::{self, LoggingError};
+use plastron_daemon::shutdown::{DRAIN_LIMIT, drain, stop_token};
+use plastron_spiffe::bundle::MAX_DOCUMENT_LEN;
+use plastron_spiffe::{Bundle, BundleError, SpiffeIdError};
+use rustls_pki_types::UnixTime;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::arguments::Overrides;
+use crate::catalog::{Catalog, CatalogProblem};
+use crate::config::{Bootstrap, BundleFormat, Config, ConfigProblem, strictness};
+use crate::tpm;
+
+/// The machine's clock.
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> UnixTime {
+        UnixTime::now()
+    }
+}
+
+/// Reads and understands the configuration; opens nothing else.
+pub(crate) fn read(overrides: &Overrides) -> Result<(Config, Catalog), RunError> {
+    let mut config = Config::load(overrides)?;
+    let (catalog, notices) = Catalog::read(&config.plugins, &strictness(overrides))?;
+    config.warnings.extend(notices);
+    Ok((config, catalog))
+}
+
+/// Runs the agent. Returns without an error only after SIGTERM or SIGINT.
+pub(crate) async fn run(overrides: &Overrides) -> Result<(), RunError> {
+    let (config, catalog) = read(overrides)?;
+    let reopen = logging::start(&config.log)?;
+    for warning in &config.warnings {
+        tracing::warn!(config = %warning, "Configuration");
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"), trust_domain_id = %config.trust_domain.id(), data_dir = %config.data_dir.display(),
+        "Starting agent"
+    );
+    reopen.on_signal().map_err(RunError::Runtime)?;
+    let stop = stop_token().map_err(RunError::Runtime)?;
+    let (agent, identities) = assemble(&config, &catalog)?;
+    let tasks = TaskTracker::new();
+    if let Some(health) = config.health.bind().await? {
+        tasks.spawn(health.serve(checks(&identities), stop.clone()));
+    }
+    let outcome = tokio::select! {
+        error = agent.run() => Err(RunError::Agent(error)),
+        result = serve_workloads(&config, &catalog, identities, &tasks, &stop) => result,
+        () = stop.cancelled() => Ok(()),
+    };
+    if let Err(error) = &outcome {
+        tracing::error!(error = explain(error), "Agent crashed");
+    }
+    stop.cancel();
+    drain(&tasks, DRAIN_LIMIT).await;
+    tracing::info!("Agent stopped");
+    outcome
+}
+
+fn assemble(config: &Config, catalog: &Catalog) -> Result<(Agent, WorkloadIdentities), RunError> {
+    let bootstrap = Arc::new(load_bootstrap(config)?);
+    let data = DataDir::open(&config.data_dir, catalog.keys())?;
+    let attestor = catalog.node_attestor(config)?;
+    let upstream = GrpcUpstream::new(&config.server_address, config.server_port, config.trust_domain.clone())?;
+    let settings = Settings {
+        trust_domain: config.trust_domain.clone(),
+        bootstrap,
+        sync_interval: config.sync_interval,
+        x509_svid_cache_max_size: config.x509_svid_cache_max_size,
+        workload_key_type: config.workload_key_type,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    Ok(Agent::new(settings, Arc::new(upstream), attestor, data, Arc::new(SystemClock)))
+}
+
+/// Serves the Workload API once there is something to serve: clients that come before find no socket, and try again.
+async fn serve_workloads(
+    config: &Config,
+    catalog: &Catalog,
+    identities: WorkloadIdentities,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    if !identities.synchronised().await {
+        // The agent has ended and says why.
+        return std::future::pending().await;
+    }
+    let access = match config.allow_unauthenticated_verifiers {
+        true => BundleAccess::AnyLocalProcess,
+        false => BundleAccess::IdentifiedWorkloads,
+    };
+    let api = WorkloadApi::new(catalog.workload_attestation(), identities, access);
+    let server = WorkloadApiServer::bind(&config.socket_path, api)?;
+    let serving = tasks.spawn(server.serve(stop.clone().cancelled_owned()));
+    serving.await.map_err(|_| RunError::Interrupted)??;
+    Ok(())
+}
+
+fn load_bootstrap(config: &Config) -> Result<Bundle, RunError> {
+    let Bootstrap { path, format } = &config.bootstrap;
+    let limit = u64::try_from(MAX_DOCUMENT_LEN).unwrap_or(u64::MAX).saturating_add(1);
+    let mut document = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut document))
+        .map_err(|source| RunError::BundleFile { path: path.clone(), source })?;
+    let bundle = match format {
+        BundleFormat::Pem => Bundle::from_pem(config.trust_domain.clone(), &document),
+        BundleFormat::Spiffe => Bundle::from_spiffe_json(config.trust_domain.clone(), &document),
+    };
+    bundle.map_err(|source| RunError::Bundle { path: path.clone(), source })
+}
+
+fn checks(identities: &WorkloadIdentities) -> Checks {
+    let identities = identities.clone();
+    Checks::builder()
+        .live("process", || async { Ok(()) })
+        .ready("agent", move || {
+            let readiness = identities.readiness();
+            async move {
+                match readiness {
+                    Readiness::Ready => Ok(()),
+                    Readiness::Starting => Err("not attested and synchronised with the server yet".to_owned()),
+                    Readiness::CutOff => Err("the server denies this node; its audit log says why".to_owned()),
+                }
+            }
+        })
+        .build()
+}
+
+/// Why the agent does not run, or runs no longer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Config(#[from] ConfigProblem),
+    #[error(transparent)]
+    Catalog(#[from] CatalogProblem),
+    #[error("can't start the log")]
+    Logging(#[from] LoggingError),
+    #[error("can't start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("can't read the trust bundle {}", path.display())]
+    BundleFile { path: PathBuf, source: io::Error },
+    #[error("the trust bundle {} can't be used", path.display())]
+    Bundle { path: PathBuf, source: BundleError },
+    #[error("the trust domain's name is too long for an agent's ID")]
+    TrustDomain(#[from] SpiffeIdError),
+    #[error("can't open the data directory")]
+    Data(#[from] PersistError),
+    #[error("can't open the TPM")]
+    Tpm(#[from] tpm::OpenError),
+    #[error("can't serve health checks")]
+    Health(#[from] HealthError),
+    #[error("can't serve workloads")]
+    WorkloadApi(#[from] ServeError),
+    #[error("the Workload API ended abnormally")]
+    Interrupted,
+    #[error("the agent had to end")]
+    Agent(#[from] AgentError),
+}
