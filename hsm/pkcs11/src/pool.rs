@@ -19,8 +19,11 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Job {
     pub(crate) operation: Operation,
     /// Asks the token and returns the answer's delivery; `None` if nobody waits any more, and then the token was not asked.
-    pub(crate) run: Box<dyn FnOnce(&mut Connection) -> Option<Delivery> + Send>,
+    pub(crate) run: Call,
 }
+
+/// Asks the token.
+pub(crate) type Call = Box<dyn FnOnce(&mut Connection) -> Option<Delivery> + Send>;
 
 /// Hands an answer to whoever waits for it.
 pub(crate) type Delivery = Box<dyn FnOnce()>;

@@ -1,0 +1,187 @@
+//! The endorsement key: the persistent one if it is what the template says, else made again from the endorsement seed, which gives
+//! the same key. With what NV holds about it: certificate, on-die chain, nonce and template (TCG EK Credential Profile 2.5, 2.2.1.4).
+
+use plastron_attestation::{EkMaterial, EkTemplate, TpmDeviceError};
+use plastron_attestation_tcg::TpmtPublic;
+use tss_esapi::abstraction::AsymmetricAlgorithmSelection;
+use tss_esapi::abstraction::ek::create_ek_public_from_default_template_2;
+use tss_esapi::constants::CapabilityType;
+use tss_esapi::constants::tss::TPM2_PERSISTENT_FIRST;
+use tss_esapi::handles::{KeyHandle, ObjectHandle, PersistentTpmHandle, TpmHandle};
+use tss_esapi::interface_types::ecc::EccCurve;
+use tss_esapi::interface_types::key_bits::RsaKeyBits;
+use tss_esapi::interface_types::resource_handles;
+use tss_esapi::interface_types::session_handles::AuthSession;
+use tss_esapi::structures::{CapabilityData, Public, PublicKeyRsa};
+use tss_esapi::traits::{Marshall, UnMarshall};
+
+use crate::link::{Hierarchy, Link};
+use crate::nv::{self, NvIndices};
+use crate::session::malformed;
+
+/// Length of an RSA-2048 modulus, which the nonce is padded to.
+const MODULUS_LEN: usize = 256;
+/// How many persistent handles are asked for at once; TPMs hold a handful.
+const MAX_PERSISTENT: u32 = 64;
+/// On-die CA certificates: at most this many, in NV from this index on.
+const MAX_CHAIN: usize = 8;
+const CHAIN_INDICES: std::ops::RangeInclusive<u32> = 0x01c0_0100..=0x01c0_01ff;
+
+/// The persistent handle that TCG's provisioning guidance gives to the EK, and the NV indices of its nonce and its template.
+fn places(template: EkTemplate) -> (u32, Option<u32>, u32) {
+    match template {
+        EkTemplate::L1Rsa2048 => (0x8101_0001, Some(0x01c0_0003), 0x01c0_0004),
+        EkTemplate::H3P384 => (0x8101_0016, None, 0x01c0_0017),
+    }
+}
+
+/// EK, certificate and chain.
+pub(crate) fn material(link: &mut Link, template: EkTemplate) -> Result<EkMaterial, TpmDeviceError> {
+    let public = with(link, template, read_public)?;
+    let indices = nv::indices(link)?;
+    let certificate = nv::read_if_there(link, &indices, template.certificate_nv_index())?;
+    let chain = chain(link, &indices)?;
+    Ok(EkMaterial { public, certificate, chain })
+}
+
+/// Runs `body` with the EK's handle and lets go of it.
+pub(crate) fn with<T>(
+    link: &mut Link,
+    template: EkTemplate,
+    body: impl FnOnce(&mut Link, KeyHandle) -> Result<T, TpmDeviceError>,
+) -> Result<T, TpmDeviceError> {
+    if let Some(handle) = persistent(link, template)? {
+        let outcome = body(link, KeyHandle::from(handle));
+        close(link, handle);
+        return outcome;
+    }
+    let public = template_public(link, template)?;
+    let made = link.authorised("CreatePrimary", Hierarchy::Endorsement, |context| {
+        context.execute_with_session(Some(AuthSession::Password), |context| {
+            let hierarchy = resource_handles::Hierarchy::Endorsement;
+            context.create_primary(hierarchy, public.clone(), None, None, None, None)
+        })
+    })?;
+    link.flushing(made.key_handle.into(), |link| body(link, made.key_handle))
+}
+
+/// The persistent handle's object, if there is one that is this template's key. Something else may live there.
+fn persistent(link: &mut Link, template: EkTemplate) -> Result<Option<ObjectHandle>, TpmDeviceError> {
+    let (place, _, _) = places(template);
+    let listed = link.command("GetCapability", |context| {
+        context.execute_without_session(|context| {
+            context.get_capability(CapabilityType::Handles, TPM2_PERSISTENT_FIRST, MAX_PERSISTENT)
+        })
+    })?;
+    let (CapabilityData::Handles(handles), _) = listed else {
+        return Err(malformed("GetCapability", "not the handles that were asked for"));
+    };
+    let Ok(wanted) = PersistentTpmHandle::new(place) else { return Ok(None) };
+    if !handles.into_inner().contains(&TpmHandle::Persistent(wanted)) {
+        return Ok(None);
+    }
+    let object = link.command("ReadPublic", |context| {
+        context.execute_without_session(|context| context.tr_from_tpm_public(TpmHandle::Persistent(wanted)))
+    })?;
+    let public = read_public(link, KeyHandle::from(object));
+    match public.as_ref().map(|bytes| TpmtPublic::parse(bytes)) {
+        Ok(Ok(public)) if template.difference(&public).is_none() => Ok(Some(object)),
+        Ok(_) => {
+            close(link, object);
+            Ok(None)
+        }
+        Err(_) => {
+            close(link, object);
+            public.map(|_| None)
+        }
+    }
+}
+
+/// Forgets a handle of libtss2's; the object in the TPM stays.
+fn close(link: &mut Link, handle: ObjectHandle) {
+    let mut handle = handle;
+    // Nothing depends on it: the context closes what is left when it goes.
+    let _ = link.send(|context| context.tr_close(&mut handle));
+}
+
+fn read_public(link: &mut Link, key: KeyHandle) -> Result<Vec<u8>, TpmDeviceError> {
+    let (public, _, _) =
+        link.command("ReadPublic", |context| context.execute_without_session(|context| context.read_public(key)))?;
+    public.marshall().map_err(|error| malformed("ReadPublic", error.to_string()))
+}
+
+/// What CreatePrimary is given: the profile's template, or the one in NV with the nonce that belongs to it.
+fn template_public(link: &mut Link, template: EkTemplate) -> Result<Public, TpmDeviceError> {
+    let (_, nonce_index, template_index) = places(template);
+    let indices = nv::indices(link)?;
+    let Some(bytes) = nv::read_if_there(link, &indices, template_index)? else {
+        let algorithm = match template {
+            EkTemplate::L1Rsa2048 => AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048),
+            EkTemplate::H3P384 => AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP384),
+        };
+        let public = create_ek_public_from_default_template_2(algorithm, None);
+        return public.map_err(|error| malformed("CreatePrimary", error.to_string()));
+    };
+    let malformed = |what, error: tss_esapi::Error| malformed("NV_Read", format!("the EK {what} in NV: {error}"));
+    let public = Public::unmarshall(&bytes).map_err(|error| malformed("template", error))?;
+    let nonce = match nonce_index {
+        Some(index) => nv::read_if_there(link, &indices, index)?,
+        None => None,
+    };
+    match (nonce, public) {
+        (Some(mut nonce), Public::Rsa { object_attributes, name_hashing_algorithm, auth_policy, parameters, .. }) => {
+            nonce.resize(MODULUS_LEN, 0);
+            let unique = PublicKeyRsa::try_from(nonce).map_err(|error| malformed("nonce", error))?;
+            Ok(Public::Rsa { object_attributes, name_hashing_algorithm, auth_policy, parameters, unique })
+        }
+        (_, public) => Ok(public),
+    }
+}
+
+/// The on-die CA's certificates: the contents of the indices one after the other, cut where one certificate's DER ends.
+fn chain(link: &mut Link, indices: &NvIndices) -> Result<Vec<Vec<u8>>, TpmDeviceError> {
+    let mut contents = Vec::new();
+    for index in CHAIN_INDICES {
+        match nv::read_if_there(link, indices, index)? {
+            Some(bytes) if contents.len() < nv::MAX_NV => contents.extend(bytes),
+            Some(_) => return Err(malformed("NV_Read", format!("an EK chain of more than {} bytes", nv::MAX_NV))),
+            None => break,
+        }
+    }
+    let mut rest = contents.as_slice();
+    let mut chain = Vec::new();
+    while let Some(length) = der_length(rest) {
+        let Some((certificate, after)) = rest.split_at_checked(length) else { break };
+        if chain.len() >= MAX_CHAIN {
+            return Err(malformed("NV_Read", format!("an EK chain of more than {MAX_CHAIN} certificates")));
+        }
+        chain.push(certificate.to_vec());
+        rest = after;
+    }
+    Ok(chain)
+}
+
+/// The length of the DER SEQUENCE, header included, that the bytes begin with.
+fn der_length(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [0x30, short, ..] if *short < 0x80 => Some(2 + usize::from(*short)),
+        [0x30, 0x81, length, ..] => Some(3 + usize::from(*length)),
+        [0x30, 0x82, high, low, ..] => Some(4 + usize::from(u16::from_be_bytes([*high, *low]))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::der_length;
+
+    #[test]
+    fn the_length_of_a_certificate_is_its_headers() {
+        assert_eq!(der_length(&[0x30, 0x82, 0x03, 0xf4, 0]), Some(0x3f8));
+        assert_eq!(der_length(&[0x30, 0x81, 0x80]), Some(0x83));
+        assert_eq!(der_length(&[0x30, 0x05]), Some(7));
+        for other in [&[][..], &[0x30], &[0xff; 8], &[0; 8], &[0x30, 0x83, 1, 1, 1], &[0x31, 0x05]] {
+            assert_eq!(der_length(other), None);
+        }
+    }
+}

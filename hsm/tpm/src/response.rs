@@ -1,0 +1,81 @@
+//! Response codes (TPM 2.0 Library part 2, section 6.6; layers: TSS 2.0 Overview): what each asks of us, decided in one place.
+
+use plastron_attestation::TpmDeviceError;
+use tss_esapi::Error;
+
+const RC_RETRY: u32 = 0x922;
+const RC_YIELDED: u32 = 0x908;
+const RC_TESTING: u32 = 0x90a;
+const RC_NV_RATE: u32 = 0x920;
+const RC_LOCKOUT: u32 = 0x921;
+const RC_FAILURE: u32 = 0x101;
+const RC_AUTH_FAIL: u32 = 0x8e;
+const RC_BAD_AUTH: u32 = 0xa2;
+/// Format-one codes have this bit; parameter, handle and session numbers are in the bits that [`FORMAT_ONE_BASE`] leaves out.
+const FORMAT_ONE: u32 = 0x80;
+const FORMAT_ONE_BASE: u32 = 0xbf;
+/// Set where a format-one code complains about a parameter.
+const PARAMETER: u32 = 0x40;
+/// The layers whose codes are the TPM's own: the TPM, and resource managers that pass its codes on.
+const TPM_LAYERS: [u32; 3] = [0, 11, 12];
+const TCTI_LAYER: u32 = 10;
+
+/// A failed command's code, if the failure came from the stack and not from the wrapper crate.
+fn code(error: &Error) -> Option<u32> {
+    use tss_esapi::constants::response_code::Tss2ResponseCode::{FormatOne, FormatZero, Success};
+    let Error::Tss2Error(response) = error else { return None };
+    // The wrapper keeps the number to itself, and its `kind` mixes up layers; its Display ends with the number.
+    let text = match response {
+        Success => return Some(0),
+        FormatZero(code) => code.to_string(),
+        FormatOne(code) => code.to_string(),
+    };
+    text.rsplit_once("0x").and_then(|(_, digits)| u32::from_str_radix(digits, 16).ok())
+}
+
+/// The TPM's own code.
+fn tpm_code(error: &Error) -> Option<u32> {
+    code(error).filter(|code| TPM_LAYERS.contains(&(code >> 16))).map(|code| code & 0xffff)
+}
+
+/// True where the same command may simply be sent again: the TPM did nothing.
+pub(crate) fn is_busy(error: &Error) -> bool {
+    matches!(tpm_code(error), Some(RC_RETRY | RC_YIELDED | RC_TESTING | RC_NV_RATE))
+}
+
+/// True where the connection to the TPM is gone or confused.
+pub(crate) fn is_transport(error: &Error) -> bool {
+    code(error).is_some_and(|code| code >> 16 == TCTI_LAYER)
+}
+
+/// True where the TPM refused a parameter: a blob, a credential, a secret.
+pub(crate) fn refuses_parameter(error: &Error) -> bool {
+    tpm_code(error).is_some_and(|code| code & FORMAT_ONE != 0 && code & PARAMETER != 0)
+}
+
+/// True for TPM_RC_FAILURE: the TPM is in failure mode, or (libtpms) could not do one operation.
+pub(crate) fn is_failure(error: &Error) -> bool {
+    tpm_code(error) == Some(RC_FAILURE)
+}
+
+/// True where the TPM refused an authorisation value.
+pub(crate) fn refuses_auth(error: &Error) -> bool {
+    let base = tpm_code(error).filter(|code| code & FORMAT_ONE != 0).map(|code| code & FORMAT_ONE_BASE);
+    matches!(base, Some(RC_AUTH_FAIL | RC_BAD_AUTH))
+}
+
+/// What a failed command is for the caller.
+pub(crate) fn failed(command: &'static str, error: &Error) -> TpmDeviceError {
+    if tpm_code(error) == Some(RC_LOCKOUT) {
+        return TpmDeviceError::Lockout;
+    }
+    TpmDeviceError::Command { command, reason: describe(error) }
+}
+
+/// The code in words and in hexadecimal.
+pub(crate) fn describe(error: &Error) -> String {
+    match code(error) {
+        Some(code) => format!("{error} (response code {code:#x})"),
+        None => error.to_string(),
+    }
+}
