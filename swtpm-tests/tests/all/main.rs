@@ -1,5 +1,8 @@
 //! Device tests: real TPMs, real tokens, real programs. One executable, one module per scenario.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod enrolment;
+mod exchange;
 mod harness;
+mod tpm_device;
