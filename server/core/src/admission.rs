@@ -222,7 +222,8 @@ impl Attempt {
                     let (check, outcome) = (Check::JoinToken, CheckOutcome::Passed);
                     checks.push(CheckRecord { check, outcome, detail: "spent".to_owned() });
                 }
-                self.report(candidate.shown_id(), &checks, Ok(&admitted.svid));
+                // Its token is spent, so its ID is no secret any more.
+                self.report(Some(&candidate.id), &checks, Ok(&admitted.svid));
             }
             Err(error) => {
                 if let Some(check) = error.check() {

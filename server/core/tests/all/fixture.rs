@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use plastron_hsm::{KeyStore, KeyType};
 use plastron_hsm_soft::SoftStore;
-use plastron_plugins::node::{
-    Admission, AdmissionContext, NodeAttestor, NodeConversation, NodeStep, PresentedToken, Refusal,
-};
+use plastron_plugins::node::NodeAttestor;
+use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
+use plastron_plugins_node_tpm::{DenyList, Pool, TpmNodeAttestor};
 use plastron_server_core::admission::{AdmissionError, AdmittedAgent, AttestationStep};
 use plastron_server_core::authorization::{Caller, LocalPeer, Permit, Rpc, rpc};
 use plastron_server_core::ca::{CaConfig, CaSubject, IssuedSvid};
@@ -22,7 +22,6 @@ use plastron_spiffe::x509::{Purpose, VerifiedSvid, X509Svid, verify_chain};
 use plastron_spiffe::{RegistrationEntry, Selector, SpiffeId, TrustDomain};
 use rustls_pki_types::UnixTime;
 use tempfile::TempDir;
-use zeroize::Zeroizing;
 
 /// 2026-06-01.
 pub(crate) const START: u64 = 1_780_272_000;
@@ -48,38 +47,19 @@ impl Clock for TestClock {
     }
 }
 
-/// Takes the payload as a join token.
-struct JoinTokenAttestor;
-
-impl NodeAttestor for JoinTokenAttestor {
-    fn name(&self) -> &str {
-        "join_token"
-    }
-
-    fn begin(&self, _context: AdmissionContext) -> Box<dyn NodeConversation> {
-        Box::new(Self)
-    }
-}
-
-#[async_trait::async_trait]
-impl NodeConversation for JoinTokenAttestor {
-    async fn step(&mut self, message: &[u8], _now: UnixTime) -> Result<NodeStep, Refusal> {
-        let token = String::from_utf8(message.to_vec()).unwrap();
-        Ok(NodeStep::Admit(Admission::JoinToken(PresentedToken::new(Zeroizing::new(token)))))
-    }
-}
-
 /// What outlives a server's process.
 pub(crate) struct Disk {
     pub(crate) directory: Arc<TempDir>,
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) clock: Arc<TestClock>,
+    /// Which TPMs are trusted.
+    pub(crate) pools: Vec<Pool>,
 }
 
 impl Disk {
     pub(crate) fn new() -> Self {
         let keys = Arc::new(SoftStore::in_memory("test"));
-        Self { directory: Arc::new(TempDir::new().unwrap()), keys, clock: TestClock::new() }
+        Self { directory: Arc::new(TempDir::new().unwrap()), keys, clock: TestClock::new(), pools: Vec::new() }
     }
 
     pub(crate) async fn store(&self) -> Arc<SqliteStore> {
@@ -93,8 +73,12 @@ impl Disk {
     pub(crate) async fn start_on(&self, store: Arc<dyn Store>) -> Result<Server, StartError> {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
         let ledger = Ledger::open(Arc::clone(&store)).await.unwrap();
-        let services =
-            Services::start(config(), ledger, Arc::clone(&self.keys), vec![Arc::new(JoinTokenAttestor)], clock).await?;
+        let known = Arc::clone(ledger.state()) as _;
+        let attestors: Vec<Arc<dyn NodeAttestor>> = vec![
+            Arc::new(JoinTokenNodeAttestor),
+            Arc::new(TpmNodeAttestor::new(self.pools.clone(), DenyList::default(), known)),
+        ];
+        let services = Services::start(config(), ledger, Arc::clone(&self.keys), attestors, clock).await?;
         Ok(Server { services, store, clock: Arc::clone(&self.clock), _directory: Arc::clone(&self.directory) })
     }
 }

@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod admission;
+mod audit;
 mod authorization;
 mod ca;
 mod faults;
 mod fixture;
 mod issuance;
 mod registration;
+mod tpm;

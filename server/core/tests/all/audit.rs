@@ -1,0 +1,78 @@
+//! The audit log: one line per attestation and change, and no secret in any line.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::fixture::{Disk, csr, entry, id};
+
+/// Everything that was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn take(&self) -> Vec<serde_json::Value> {
+        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+fn audit(lines: &[serde_json::Value], event: &str) -> Vec<serde_json::Value> {
+    let is = |line: &&serde_json::Value| line["target"] == "audit" && line["fields"]["event"] == event;
+    lines.iter().filter(is).map(|line| line["fields"].clone()).collect()
+}
+
+#[tokio::test]
+async fn attestations_and_changes_have_one_line_each_and_tokens_none() {
+    let log = Log::default();
+    let subscriber =
+        tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = Disk::new().start().await.unwrap();
+    let token = server.token(Some(id("/alias"))).await;
+    server.attest("not-a-token", &csr(&[])).await.unwrap_err();
+    server.create(vec![entry("/web", &id("/alias"), &["unix:uid:1"])]).await;
+    let before = log.take();
+    let shown = serde_json::to_string(&before).unwrap();
+    assert!(!shown.contains(&token), "an unspent token is nowhere in the log");
+    assert!(!shown.contains("not-a-token"), "nor is what someone tried");
+
+    let refused = audit(&before, "node attestation");
+    let [refused] = refused.as_slice() else { unreachable!("one attestation, one line: {refused:?}") };
+    assert_eq!(refused["verdict"], "refused");
+    assert_eq!(refused["type"], "audit");
+    let checks = refused["checks"].as_str().unwrap();
+    assert!(checks.starts_with("join_token=failed("), "{checks}");
+    assert_eq!(audit(&before, "join token create").len(), 1);
+    let created = audit(&before, "entry create");
+    let [created] = created.as_slice() else { unreachable!("one entry, one line") };
+    assert_eq!(created["actor"], "local uid=0 gid=0 pid=1");
+    assert!(created["subject"].as_str().unwrap().contains("spiffe://example.org/web"));
+
+    let svid = server.attest(&token, &csr(&[])).await.unwrap().svid;
+    let admitted = audit(&log.take(), "node attestation");
+    let [admitted] = admitted.as_slice() else { unreachable!("one attestation, one line") };
+    assert_eq!(admitted["node"], svid.id.as_str());
+    assert_eq!(admitted["serial"], svid.serial.to_decimal());
+    assert_eq!(admitted["checks"], "join_token=passed(spent)");
+}
