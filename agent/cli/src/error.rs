@@ -1,9 +1,11 @@
-//! What can go wrong on the command line, with the exit codes of the operators' contract.
+//! What can go wrong on the command line, with the exit codes of the operators' contract. `Display` says the step; whoever prints an
+//! error prints its sources as well.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use plastron_attestation::TpmDeviceError;
+use plastron_proto::json::JsonError;
 use tonic::{Code, Status};
 
 use crate::duration::GoDuration;
@@ -53,30 +55,36 @@ pub enum CliError {
     #[error("the agent closed the stream without an answer")]
     NoAnswer,
     /// The answer is unusable.
-    #[error("the agent's answer is refused: {0}")]
+    #[error("the agent's answer is refused")]
     Response(#[from] ResponseError),
     /// The agent says it is not well.
-    #[error("Agent is unhealthy: {0}")]
-    Unhealthy(String),
+    #[error("Agent is unhealthy: agent returned status {0:?}")]
+    Unhealthy(&'static str),
+    /// It can't be asked whether it is.
+    #[error("Agent is unhealthy: unable to determine health")]
+    UnknownHealth(#[source] Box<CliError>),
     /// A file that can't be written.
-    #[error("can't write {}: {error}", path.display().to_string().escape_debug())]
+    #[error("can't write {}", path.display().to_string().escape_debug())]
     Write {
         /// Which.
         path: PathBuf,
         /// Why.
-        error: std::io::Error,
+        source: std::io::Error,
     },
     /// Standard output is closed.
-    #[error("can't print: {0}")]
+    #[error("can't print")]
     Print(#[from] std::io::Error),
     /// A message that has no JSON form.
-    #[error("can't print as JSON: {0}")]
-    Json(String),
+    #[error("can't print the answer as JSON")]
+    Json(#[from] JsonError),
+    /// The system has no randomness.
+    #[error("can't get random bytes")]
+    Random(#[source] std::io::Error),
     /// This build has no TPM back end.
     #[error("this build of the agent has no TPM support; use one that was built with the feature \"tpm\"")]
     NoTpm,
     /// The TPM.
-    #[error("{0}")]
+    #[error(transparent)]
     Tpm(#[from] TpmDeviceError),
     /// The TPM answered with something that does not parse.
     #[error("the TPM's {what} is malformed: {reason}")]
@@ -134,6 +142,8 @@ impl CliError {
             | Self::TimedOut { .. }
             | Self::NoAnswer
             | Self::Unhealthy(_)
+            | Self::UnknownHealth(_)
+            | Self::Random(_)
             | Self::Write { .. }
             | Self::Print(_)
             | Self::Json(_)

@@ -56,8 +56,7 @@ pub(crate) async fn run(arguments: FetchX509, context: Context<'_>) -> Result<()
     match output {
         _ if silent => {}
         Output::Json => {
-            let json = to_json(&response).map_err(|error| CliError::Json(error.to_string()))?;
-            writeln!(context.out, "{json}")?;
+            writeln!(context.out, "{}", to_json(&response)?)?;
         }
         Output::Pretty => print::svids(context.out, &fetched, after)?,
     }

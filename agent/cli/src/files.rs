@@ -83,7 +83,7 @@ fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<(), CliError> {
         std::mem::forget(temporary);
         Ok(())
     };
-    attempt().map_err(|error| CliError::Write { path: path.to_owned(), error })
+    attempt().map_err(|source| CliError::Write { path: path.to_owned(), source })
 }
 
 /// Removed unless it was renamed.

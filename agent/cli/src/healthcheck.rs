@@ -39,12 +39,10 @@ pub(crate) async fn run(arguments: Healthcheck, context: Context<'_>) -> Result<
     if verbose {
         writeln!(context.out, "Checking agent health at {endpoint}...")?;
     }
-    let status = within(timeout, check(&endpoint))
-        .await
-        .map_err(|error| CliError::Unhealthy(format!("unable to determine health: {error}")))?;
+    let status = within(timeout, check(&endpoint)).await.map_err(|error| CliError::UnknownHealth(Box::new(error)))?;
     match status {
         ServingStatus::Serving => Ok(writeln!(context.out, "Agent is healthy.")?),
-        other => Err(CliError::Unhealthy(format!("agent returned status {:?}", other.as_str_name()))),
+        other => Err(CliError::Unhealthy(other.as_str_name())),
     }
 }
 

@@ -79,7 +79,7 @@ pub struct Context<'a> {
     pub out: &'a mut dyn Write,
 }
 
-/// Runs a command. The error's [`CliError::exit_code`] is the program's; its text goes to standard error.
+/// Runs a command. The error's [`CliError::exit_code`] is the program's; its text, with its sources, goes to standard error.
 pub async fn run(command: Command, context: Context<'_>) -> Result<(), CliError> {
     match command {
         Command::Api(Api::Fetch(Fetch { kind: Some(FetchKind::X509(arguments)), x509: _ }))

@@ -40,7 +40,7 @@ impl FetchedSvids {
         let svids = response.svids.iter().map(|svid| verify_one(svid, now)).collect::<Result<_, _>>()?;
         let mut federated = BTreeMap::new();
         for (id, der) in &response.federated_bundles {
-            let domain = TrustDomain::parse(id).map_err(|error| ResponseError::Id { id: id.clone(), error })?;
+            let domain = TrustDomain::parse(id).map_err(|source| ResponseError::Id { id: id.clone(), source })?;
             federated.insert(domain, certificates("federated bundle", der)?);
         }
         Ok(Self { svids, federated })
@@ -49,14 +49,14 @@ impl FetchedSvids {
 
 fn verify_one(svid: &X509svid, now: UnixTime) -> Result<FetchedSvid, ResponseError> {
     let id =
-        SpiffeId::parse(&svid.spiffe_id).map_err(|error| ResponseError::Id { id: svid.spiffe_id.clone(), error })?;
+        SpiffeId::parse(&svid.spiffe_id).map_err(|source| ResponseError::Id { id: svid.spiffe_id.clone(), source })?;
     let chain = certificates("chain", &svid.x509_svid)?;
     let bundle = certificates("bundle", &svid.bundle)?;
     // The key's inner form is the business of whoever uses it; that it is one PKCS#8 element is checked.
     if elements(&svid.x509_svid_key).is_none_or(|found| found.len() != 1) {
         return Err(ResponseError::Key { id });
     }
-    let refuse = |error| ResponseError::Svid { id: id.clone(), error };
+    let refuse = |source| ResponseError::Svid { id: id.clone(), source };
     let parsed = X509Svid::parse(chain.clone()).map_err(refuse)?;
     if *parsed.claimed_id() != id {
         return Err(ResponseError::OtherId { stated: id, certified: parsed.claimed_id().clone() });
@@ -117,12 +117,12 @@ pub enum ResponseError {
     #[error("workload response contains no svids")]
     NoSvids,
     /// No SPIFFE ID or trust domain.
-    #[error("{id:?} is not a SPIFFE ID: {error}")]
+    #[error("{id:?} is not a SPIFFE ID")]
     Id {
         /// What it says.
         id: String,
         /// What is wrong with it.
-        error: SpiffeIdError,
+        source: SpiffeIdError,
     },
     /// A field that is not certificates, or none.
     #[error("the {what} is not one or more certificates in DER")]
@@ -145,11 +145,11 @@ pub enum ResponseError {
         certified: SpiffeId,
     },
     /// The chain does not verify.
-    #[error("{id} SVID failed verification against bundle: {error}")]
+    #[error("{id} SVID failed verification against bundle")]
     Svid {
         /// Whose.
         id: SpiffeId,
         /// Which check.
-        error: SvidError,
+        source: SvidError,
     },
 }

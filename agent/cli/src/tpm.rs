@@ -85,8 +85,12 @@ pub struct Quote {
     banks: Vec<HashAlgorithm>,
     /// What the quote is to contain, 1 to 64 bytes in hexadecimal [default: 32 random bytes]
     #[arg(long, value_name = "HEX", value_parser = parse_nonce)]
-    nonce: Option<Vec<u8>>,
+    nonce: Option<Nonce>,
 }
+
+/// One value, where the parser would take a bare list for several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Nonce(Vec<u8>);
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Template {
@@ -125,7 +129,7 @@ pub(crate) fn run(command: Tpm, context: Context<'_>) -> Result<(), CliError> {
                 banks.into_iter().map(|bank| (bank.id(), pcrs)).collect()
             };
             let mut device = source.open(&common.device)?;
-            (common.output, render::quote(device.as_mut(), template.into(), &nonce, &PcrSelection(selection))?)
+            (common.output, render::quote(device.as_mut(), template.into(), &nonce.0, &PcrSelection(selection))?)
         }
     };
     match output {
@@ -135,10 +139,10 @@ pub(crate) fn run(command: Tpm, context: Context<'_>) -> Result<(), CliError> {
     Ok(())
 }
 
-fn random_nonce() -> Result<Vec<u8>, CliError> {
+fn random_nonce() -> Result<Nonce, CliError> {
     let mut nonce = vec![0; 32];
-    getrandom::fill(&mut nonce).map_err(|error| CliError::Print(std::io::Error::other(error)))?;
-    Ok(nonce)
+    getrandom::fill(&mut nonce).map_err(|error| CliError::Random(std::io::Error::other(error)))?;
+    Ok(Nonce(nonce))
 }
 
 fn parse_pcrs(text: &str) -> Result<u32, String> {
@@ -156,9 +160,9 @@ fn parse_bank(text: &str) -> Result<HashAlgorithm, String> {
     HashAlgorithm::from_name(text).ok_or_else(|| format!("{text:?} is not a PCR bank; write for example sha256"))
 }
 
-fn parse_nonce(text: &str) -> Result<Vec<u8>, String> {
+fn parse_nonce(text: &str) -> Result<Nonce, String> {
     match hex::decode(text) {
-        Ok(nonce) if (1..=64).contains(&nonce.len()) => Ok(nonce),
+        Ok(nonce) if (1..=64).contains(&nonce.len()) => Ok(Nonce(nonce)),
         _ => Err("a nonce is 1 to 64 bytes in hexadecimal".to_owned()),
     }
 }
@@ -173,7 +177,7 @@ mod tests {
         for text in ["", "24", "-1", "a", "1,,2"] {
             assert!(parse_pcrs(text).is_err(), "{text}");
         }
-        assert_eq!(parse_nonce("00ff"), Ok(vec![0, 255]));
+        assert_eq!(parse_nonce("00ff"), Ok(Nonce(vec![0, 255])));
         for text in ["", "0", "zz", &"00".repeat(65)] {
             assert!(parse_nonce(text).is_err(), "{text}");
         }
