@@ -1,26 +1,46 @@
 //! The audit log: one line per attestation and change, and no secret in any line.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::fixture::{Disk, csr, entry, id};
 
-/// Everything that was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this thread logged since it began to record.
+    static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
 
-impl Log {
-    fn take(&self) -> Vec<serde_json::Value> {
-        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+/// Writes to the log of the thread that logs. A test's runtime has one thread, so tests do not see one another's lines.
+struct ThreadLog;
+
+impl ThreadLog {
+    /// The subscriber is that of the process: a subscriber of one thread misses what another thread was the first to log.
+    fn record() {
+        static INSTALL: Once = Once::new();
+        INSTALL.call_once(|| {
+            let subscriber =
+                tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE).with_writer(Self).finish();
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+        });
+        LOG.set(Some(Vec::new()));
+    }
+
+    fn take() -> Vec<serde_json::Value> {
+        let text = String::from_utf8(LOG.replace(Some(Vec::new())).unwrap()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
-impl Write for Log {
+impl Write for ThreadLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LOG.with_borrow_mut(|log| {
+            if let Some(log) = log {
+                log.extend_from_slice(bytes);
+            }
+        });
         Ok(bytes.len())
     }
 
@@ -29,11 +49,11 @@ impl Write for Log {
     }
 }
 
-impl MakeWriter<'_> for Log {
+impl MakeWriter<'_> for ThreadLog {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
-        self.clone()
+        Self
     }
 }
 
@@ -44,15 +64,12 @@ fn audit(lines: &[serde_json::Value], event: &str) -> Vec<serde_json::Value> {
 
 #[tokio::test]
 async fn attestations_and_changes_have_one_line_each_and_tokens_none() {
-    let log = Log::default();
-    let subscriber =
-        tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    ThreadLog::record();
     let server = Disk::new().start().await.unwrap();
     let token = server.token(Some(id("/alias"))).await;
     server.attest("not-a-token", &csr(&[])).await.unwrap_err();
     server.create(vec![entry("/web", &id("/alias"), &["unix:uid:1"])]).await;
-    let before = log.take();
+    let before = ThreadLog::take();
     let shown = serde_json::to_string(&before).unwrap();
     assert!(!shown.contains(&token), "an unspent token is nowhere in the log");
     assert!(!shown.contains("not-a-token"), "nor is what someone tried");
@@ -70,7 +87,7 @@ async fn attestations_and_changes_have_one_line_each_and_tokens_none() {
     assert!(created["subject"].as_str().unwrap().contains("spiffe://example.org/web"));
 
     let svid = server.attest(&token, &csr(&[])).await.unwrap().svid;
-    let admitted = audit(&log.take(), "node attestation");
+    let admitted = audit(&ThreadLog::take(), "node attestation");
     let [admitted] = admitted.as_slice() else { unreachable!("one attestation, one line") };
     assert_eq!(admitted["node"], svid.id.as_str());
     assert_eq!(admitted["serial"], svid.serial.to_decimal());
