@@ -1,8 +1,6 @@
-//! The node-attestation exchange, both halves, and the `TpmDevice` seam.
+#![doc = include_str!("../README.md")]
 //!
-//! One round inside SPIRE's AttestAgent stream: payload, challenge, response (`message`, encoded by `wire`). `Attester` and
-//! `Verifier` are state machines that take events and answer with what is to be done, so that a test drives both ends in memory.
-//! What evidence proves is judged in `attestation/appraise`. Not here: event logs, `TPM2_Certify` of an SVID key, evidence on demand.
+//! This crate holds the exchange. Not here: event logs, `TPM2_Certify` of an SVID key, evidence on demand.
 
 mod attester;
 mod device;

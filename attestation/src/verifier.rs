@@ -80,9 +80,17 @@ pub struct Verifier {
 
 enum State {
     Begin(Entropy),
-    LookingUp { entropy: Entropy, payload: Payload, ak: AcceptableAk, payload_sha256: Vec<u8> },
+    LookingUp(Box<Introduced>),
     Challenged(Box<Challenged>),
     Over,
+}
+
+/// A node that has shown itself, and proven nothing.
+struct Introduced {
+    entropy: Entropy,
+    payload: Payload,
+    ak: AcceptableAk,
+    payload_sha256: Vec<u8>,
 }
 
 struct Challenged {
@@ -116,8 +124,8 @@ impl Verifier {
         let mut node = None;
         let result = match (std::mem::replace(&mut self.state, State::Over), event) {
             (State::Begin(entropy), VerifierEvent::Payload(bytes)) => self.read_payload(entropy, bytes),
-            (State::LookingUp { entropy, payload, ak, payload_sha256 }, VerifierEvent::Known { by_ak, by_ek }) => {
-                self.challenge(entropy, payload, ak, payload_sha256, by_ak, by_ek, now)
+            (State::LookingUp(introduced), VerifierEvent::Known { by_ak, by_ek }) => {
+                self.challenge(*introduced, by_ak, by_ek, now)
             }
             (State::Challenged(challenged), VerifierEvent::Response(bytes)) => {
                 self.judge(*challenged, bytes, now, &mut node)
@@ -142,25 +150,26 @@ impl Verifier {
         let ak = AcceptableAk::check(&payload.ak_public, &mut self.checks)?;
         let ak_name = ak.name().clone();
         let payload_sha256 = HashAlgorithm::Sha256.digest([bytes]);
-        self.state = State::LookingUp { entropy, payload, ak, payload_sha256 };
+        self.state = State::LookingUp(Box::new(Introduced { entropy, payload, ak, payload_sha256 }));
         Ok(VerifierAction::LookUp { ak_name, claimed_ek })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of a state and an event, each used once")]
     fn challenge(
         &mut self,
-        entropy: Entropy,
-        payload: Payload,
-        ak: AcceptableAk,
-        payload_sha256: Vec<u8>,
+        introduced: Introduced,
         by_ak: Option<KnownTpm>,
         by_ek: Option<KnownTpm>,
         now: UnixTime,
     ) -> Result<VerifierAction, ExchangeError> {
-        for known in by_ak.iter().chain(&by_ek) {
-            check_standing(&known.standing)?;
+        let Introduced { entropy, payload, ak, payload_sha256 } = introduced;
+        // The EK in the payload of a known AK is only claimed, so it is ignored here too.
+        match by_ak.as_ref().or(by_ek.as_ref()) {
+            Some(known) => {
+                check_standing(&known.standing)?;
+                self.checks.pass(Check::Standing, "enrolled");
+            }
+            None => self.checks.pass(Check::Standing, "not known"),
         }
-        self.checks.pass(Check::Standing, if by_ak.is_some() || by_ek.is_some() { "enrolled" } else { "not known" });
         let Entropy { nonce, credential } = entropy;
         let (ek, ak, task, history) = match by_ak {
             Some(known) => {

@@ -19,6 +19,7 @@ mod judge;
 mod known;
 mod pool;
 mod quote;
+mod roca;
 
 pub use ak::credential::{CREDENTIAL_LEN, CredentialEntropy, MadeCredential, PendingActivation};
 pub use ak::{AcceptableAk, BoundAk};

@@ -74,6 +74,11 @@ impl Manufacturer {
         }
     }
 
+    /// With CA certificates of a test's own making, DER; `issuer` signs the EK certificates.
+    pub fn with_issuer(root: &[u8], intermediate: &[u8], issuer: Issuer<'static, KeyPair>) -> Self {
+        Self { root: Arc::from(root), intermediate: Arc::from(intermediate), issuer: Arc::new(issuer) }
+    }
+
     /// The root certificate, DER.
     pub fn root(&self) -> Vec<u8> {
         self.root.to_vec()
@@ -101,7 +106,7 @@ impl Manufacturer {
         params.serial_number = Some(SerialNumber::from_slice(&serial.to_be_bytes()));
         params.not_before = date_time_ymd(valid_years.0, 1, 1);
         params.not_after = date_time_ymd(valid_years.1, 1, 1);
-        params.is_ca = is_ca.clone();
+        params.is_ca = *is_ca;
         let usual = if is_rsa { KeyUsagePurpose::KeyEncipherment } else { KeyUsagePurpose::KeyAgreement };
         params.key_usages = key_usages.clone().unwrap_or_else(|| vec![usual]);
         params.extended_key_usages =

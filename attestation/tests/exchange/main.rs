@@ -5,6 +5,8 @@ mod binding;
 mod endorsement;
 mod enrol;
 mod every_check;
+mod path;
+mod pool;
 mod renew;
 mod wire;
 mod world;

@@ -49,7 +49,8 @@ fn the_payload_says_nothing_about_the_ek_of_a_known_ak() {
 
 #[test]
 fn trust_that_was_withdrawn_refuses_the_renewal() {
-    let withdrawals: [(fn(&mut World), Check); 6] = [
+    type Withdrawal = (fn(&mut World), Check);
+    let withdrawals: [Withdrawal; 6] = [
         (|world| world.policy.pools.clear(), Check::Pool),
         (
             |world| {

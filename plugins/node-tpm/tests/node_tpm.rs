@@ -26,6 +26,14 @@ const TEMPLATE: EkTemplate = EkTemplate::H3P384;
 #[derive(Default)]
 struct Memory(Mutex<Vec<KnownTpm>>);
 
+impl Memory {
+    fn remember(&self, node: &AttestedNode) {
+        let mut known = self.0.lock().unwrap();
+        known.retain(|known| Some(&*known.enrolled) != node.judged_against());
+        known.push(KnownTpm { enrolled: Arc::new(node.enrolled_tpm().clone()), standing: Standing::Enrolled });
+    }
+}
+
 impl EnrolledTpms for Memory {
     fn by_ak_name(&self, ak_name: &Name) -> Option<KnownTpm> {
         self.0.lock().unwrap().iter().find(|known| known.enrolled.ak_name().as_ref() == Some(ak_name)).cloned()
@@ -123,11 +131,7 @@ impl Server {
                 Err(refusal) => return Ok(Err(refusal)),
                 Ok(NodeStep::Challenge(challenge)) => message = agent.respond(&challenge).await?,
                 Ok(NodeStep::Admit(Admission::Tpm(node))) => {
-                    let mut known = self.memory.0.lock().unwrap();
-                    known.retain(|known| Some(&*known.enrolled) != node.judged_against());
-                    let enrolled = Arc::new(node.enrolled_tpm().clone());
-                    known.push(KnownTpm { enrolled, standing: Standing::Enrolled });
-                    drop(known);
+                    self.memory.remember(&node);
                     agent.admitted().await?;
                     return Ok(Ok(node));
                 }

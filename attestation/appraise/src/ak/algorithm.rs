@@ -4,6 +4,7 @@ use plastron_attestation_tcg::algorithm::{ALG_ECDSA, ALG_RSASSA};
 use plastron_attestation_tcg::{EccCurve, HashAlgorithm, PublicKey, TpmtPublic};
 
 use crate::AppraiseError;
+use crate::roca::is_roca;
 
 /// How an AK signs. RSAPSS is not accepted: TPMs differ in the length of its salt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +36,8 @@ impl AkScheme {
     }
 }
 
-/// Checks, in order: nameAlg at least SHA-256; a scheme with a hash; RSASSA with RSA of 2048 to 4096 bits, e = 65537 and SHA-256 to
-/// SHA-512, or ECDSA with the hash of its curve.
+/// Checks, in order: nameAlg at least SHA-256; a scheme with a hash; RSASSA with RSA of 2048 to 4096 bits, e = 65537, no ROCA
+/// modulus and SHA-256 to SHA-512, or ECDSA with the hash of its curve.
 pub(crate) fn check(public: &TpmtPublic<'_>) -> Result<AkScheme, AppraiseError> {
     let refused = |what, got: String| AppraiseError::AkAlgorithm { what, got };
     if public.name_alg == HashAlgorithm::Sha1 {
@@ -59,6 +60,9 @@ pub(crate) fn check(public: &TpmtPublic<'_>) -> Result<AkScheme, AppraiseError> 
             let leads = modulus.first().is_some_and(|byte| byte & 0x80 != 0);
             if !(256..=512).contains(&modulus.len()) || !leads {
                 return Err(refused("RSA modulus", format!("{} bytes", modulus.len())));
+            }
+            if is_roca(modulus) {
+                return Err(refused("RSA modulus", "of the ROCA family (CVE-2017-15361)".to_owned()));
             }
             Ok(AkScheme::RsaSsa(hash))
         }

@@ -58,10 +58,11 @@ impl TrustedEk {
             return Err(AppraiseError::NoPool);
         }
         let ek = Candidate::read(evidence)?;
+        let mut budget = path::Budget::new();
         let mut failures = Vec::new();
         for pool in pools {
             let mut attempt = Checklist::new();
-            match ek.trusted_by(pool, deny, now, &mut attempt) {
+            match ek.trusted_by(pool, deny, now, &mut budget, &mut attempt) {
                 Ok(trusted) => {
                     checks.append(attempt);
                     return Ok(trusted);
@@ -92,7 +93,7 @@ impl TrustedEk {
         now: u64,
         checks: &mut Checklist,
     ) -> Result<Self, AppraiseError> {
-        Candidate::read(evidence)?.trusted_by(pool, deny, now, checks)
+        Candidate::read(evidence)?.trusted_by(pool, deny, now, &mut path::Budget::new(), checks)
     }
 
     /// The node's identity.
@@ -138,7 +139,14 @@ struct Candidate<'a> {
     public: TpmtPublic<'a>,
     fingerprint: EkFingerprint,
     certificate: Option<&'a [u8]>,
-    intermediates: Vec<&'a [u8]>,
+    intermediates: &'a [Vec<u8>],
+}
+
+/// What a certificate proved, with the certificates that proved it.
+struct Certified {
+    identity: TpmIdentity,
+    certificate: Vec<u8>,
+    intermediates: Vec<Vec<u8>>,
 }
 
 impl<'a> Candidate<'a> {
@@ -149,15 +157,7 @@ impl<'a> Candidate<'a> {
             return Err(AppraiseError::TooManyIntermediates { got, limit });
         }
         let public = TpmtPublic::parse(public)?;
-        Ok(Self {
-            fingerprint: EkFingerprint::of(&public)?,
-            public,
-            certificate: certificate.map(|bytes| certificate_in_container("EK", bytes)).transpose()?,
-            intermediates: intermediates
-                .iter()
-                .map(|bytes| certificate_in_container("intermediate", bytes))
-                .collect::<Result<_, _>>()?,
-        })
+        Ok(Self { fingerprint: EkFingerprint::of(&public)?, public, certificate, intermediates })
     }
 
     fn trusted_by(
@@ -165,6 +165,7 @@ impl<'a> Candidate<'a> {
         pool: &Pool,
         deny: &DenyList,
         now: u64,
+        budget: &mut path::Budget,
         checks: &mut Checklist,
     ) -> Result<TrustedEk, AppraiseError> {
         deny.check_key(self.fingerprint)?;
@@ -174,21 +175,32 @@ impl<'a> Candidate<'a> {
         checks.pass(Check::EkTemplate, pool.template.name());
         strength::check(&self.public.key)?;
         checks.pass(Check::EkStrength, "");
-        let identity = match &pool.trust {
-            EkTrust::Chain(_) => Some(self.check_chain(pool, deny, now, checks)?),
+        let certified = match &pool.trust {
+            EkTrust::Chain(_) => Some(self.check_chain(pool, deny, now, budget, checks)?),
             EkTrust::Pin(pins) => {
                 checks.pass(Check::EkPin, pin::check(self.fingerprint, pins, &pool.name, now)?);
                 checks.not_checked(Check::EkPath, "ek: pinned, uncertified");
                 None
             }
             EkTrust::ChainAndPin(_, pins) => {
-                let identity = self.check_chain(pool, deny, now, checks)?;
+                let certified = self.check_chain(pool, deny, now, budget, checks)?;
                 checks.pass(Check::EkPin, pin::check(self.fingerprint, pins, &pool.name, now)?);
-                Some(identity)
+                Some(certified)
             }
-            EkTrust::ChainOrPin(_, pins) => self.check_chain_or_pin(pool, pins, deny, now, checks)?,
+            EkTrust::ChainOrPin(_, pins) => self.check_chain_or_pin(pool, pins, deny, now, budget, checks)?,
         };
-        checks.pass(Check::DenyList, "");
+        match &certified {
+            None if !deny.models.is_empty() => {
+                checks.not_checked(Check::DenyList, "the TPM's model is not known: nobody certified it");
+            }
+            _ => checks.pass(Check::DenyList, ""),
+        }
+        let (identity, certificate, intermediates) = match certified {
+            Some(Certified { identity, certificate, intermediates }) => {
+                (Some(identity), Some(certificate), intermediates)
+            }
+            None => (None, None, Vec::new()),
+        };
         checks.pass(Check::Pool, format!("{:?}", pool.name));
         let name = self.public.name();
         Ok(TrustedEk {
@@ -196,8 +208,8 @@ impl<'a> Candidate<'a> {
             qualified_name: QualifiedName::endorsement_hierarchy().child(self.public.name_alg, &name),
             name,
             public: self.public.as_bytes().to_vec(),
-            certificate: self.certificate.map(<[u8]>::to_vec),
-            intermediates: self.intermediates.iter().map(|der| der.to_vec()).collect(),
+            certificate,
+            intermediates,
             pool: pool.name.clone(),
             identity,
         })
@@ -209,13 +221,14 @@ impl<'a> Candidate<'a> {
         pins: &[crate::EkPin],
         deny: &DenyList,
         now: u64,
+        budget: &mut path::Budget,
         checks: &mut Checklist,
-    ) -> Result<Option<TpmIdentity>, AppraiseError> {
+    ) -> Result<Option<Certified>, AppraiseError> {
         let mut attempt = Checklist::new();
-        match self.check_chain(pool, deny, now, &mut attempt) {
-            Ok(identity) => {
+        match self.check_chain(pool, deny, now, budget, &mut attempt) {
+            Ok(certified) => {
                 checks.append(attempt);
-                Ok(Some(identity))
+                Ok(Some(certified))
             }
             // What the operator denied, a pin does not make good.
             Err(denied) if denied.check() == Check::DenyList => Err(denied),
@@ -237,14 +250,17 @@ impl<'a> Candidate<'a> {
         pool: &Pool,
         deny: &DenyList,
         now: u64,
+        budget: &mut path::Budget,
         checks: &mut Checklist,
-    ) -> Result<TpmIdentity, AppraiseError> {
+    ) -> Result<Certified, AppraiseError> {
         let (EkTrust::Chain(anchors) | EkTrust::ChainAndPin(anchors, _) | EkTrust::ChainOrPin(anchors, _)) =
             &pool.trust
         else {
             return Err(AppraiseError::EkCertificateMissing { pool: pool.name.clone() });
         };
-        let der = self.certificate.ok_or_else(|| AppraiseError::EkCertificateMissing { pool: pool.name.clone() })?;
+        let container =
+            self.certificate.ok_or_else(|| AppraiseError::EkCertificateMissing { pool: pool.name.clone() })?;
+        let der = certificate_in_container("EK", container)?;
         let certificate = Certificate::parse("EK", der)?;
         let identity = leaf::check(&certificate, &self.public, checks)?;
         deny.check_certificate(certificate.issuer(), certificate.serial())?;
@@ -258,13 +274,19 @@ impl<'a> Candidate<'a> {
         }
         let roots = anchors.roots()?;
         let mut intermediates = anchors.intermediates()?;
-        for der in &self.intermediates {
+        let own = self.intermediates.iter().map(|bytes| certificate_in_container("intermediate", bytes));
+        let own = own.collect::<Result<Vec<_>, _>>()?;
+        for der in &own {
             intermediates.push(Certificate::parse("intermediate", der)?);
         }
-        let path = path::check(&certificate, &roots, &intermediates, now)?;
+        let path = path::check(&certificate, &roots, &intermediates, now, budget)?;
         checks.pass(Check::EkPath, path.join(" < "));
         checks.not_checked(Check::EkRevocation, "revocation: not checked");
-        Ok(identity)
+        Ok(Certified {
+            identity,
+            certificate: der.to_vec(),
+            intermediates: own.into_iter().map(<[u8]>::to_vec).collect(),
+        })
     }
 }
 

@@ -17,8 +17,20 @@ use crate::{AppraiseError, ek::readable_name};
 /// Most intermediates between leaf and root: on-die CAs have four.
 pub const MAX_INTERMEDIATES: usize = 6;
 
-/// Most signatures verified for one path, so that certificates with the same name can't make the search expensive.
+/// Most signatures verified in one judgement, all pools together: certificates that share a name must not make it expensive. An
+/// honest path takes seven, and another pool's roots take none, because their names differ.
 const MAX_SIGNATURES: usize = 32;
+
+/// The signatures that a judgement may still verify.
+pub(crate) struct Budget {
+    signatures: usize,
+}
+
+impl Budget {
+    pub(crate) fn new() -> Self {
+        Self { signatures: MAX_SIGNATURES }
+    }
+}
 
 const UNDERSTOOD: [ObjectIdentifier; 8] = [
     ID_CE_BASIC_CONSTRAINTS,
@@ -35,7 +47,7 @@ struct Search<'s, 'a> {
     roots: &'s [Certificate<'a>],
     intermediates: &'s [Certificate<'a>],
     now: u64,
-    signatures_left: usize,
+    budget: &'s mut Budget,
     /// Why the last candidate was not the issuer: a certificate on the way failed its own check.
     failure: Option<AppraiseError>,
 }
@@ -46,13 +58,14 @@ pub(crate) fn check<'a>(
     roots: &[Certificate<'a>],
     intermediates: &[Certificate<'a>],
     now: u64,
+    budget: &mut Budget,
 ) -> Result<Vec<String>, AppraiseError> {
-    let mut search = Search { roots, intermediates, now, signatures_left: MAX_SIGNATURES, failure: None };
+    let mut search = Search { roots, intermediates, now, budget, failure: None };
     match search.climb(leaf, 0) {
         Some(path) => Ok(path),
         None => Err(search.failure.unwrap_or_else(|| AppraiseError::EkPath {
             issuer: readable_name(leaf.issuer()),
-            reason: "no certificate of that name among the roots and intermediates".to_owned(),
+            reason: "there is none".to_owned(),
         })),
     }
 }
@@ -80,16 +93,20 @@ impl<'a> Search<'_, 'a> {
                 return Some(path);
             }
         }
+        if self.failure.is_none() {
+            let reason = "no certificate of that name among the roots and intermediates".to_owned();
+            self.failure = Some(self.no_path(child, reason));
+        }
         None
     }
 
     /// Whether `issuer` signed `child` and may have; the reason why not is kept.
     fn issued(&mut self, child: &Certificate<'a>, issuer: &Certificate<'a>, below: usize) -> bool {
-        let Some(left) = self.signatures_left.checked_sub(1) else {
+        let Some(left) = self.budget.signatures.checked_sub(1) else {
             self.failure = Some(self.no_path(child, format!("more than {MAX_SIGNATURES} candidates")));
             return false;
         };
-        self.signatures_left = left;
+        self.budget.signatures = left;
         let judged = certificate_signature::verify(child, issuer)
             .map_err(|reason| self.no_path(child, reason.to_owned()))
             .and_then(|()| self.may_issue(issuer, below));

@@ -3,12 +3,7 @@
 use plastron_attestation_tcg::{EccCurve, PublicKey, sec1_point};
 
 use crate::AppraiseError;
-
-/// The primes whose residues give a ROCA modulus away (Nemec et al., 2017): its residue is a power of 65537 modulo each.
-const ROCA_PRIMES: [u32; 38] = [
-    3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109,
-    113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
-];
+use crate::roca::is_roca;
 
 /// Sizes of RSA moduli that are judged at all: more would cost time before anything is proven.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -34,25 +29,6 @@ fn check_rsa(modulus: &[u8]) -> Result<(), AppraiseError> {
         return Err(AppraiseError::Roca);
     }
     Ok(())
-}
-
-/// Whether the residue of a modulus is a power of 65537 modulo every prime. A modulus of another origin is so by chance once in
-/// 2^27.
-pub(crate) fn is_roca(modulus: &[u8]) -> bool {
-    ROCA_PRIMES.iter().all(|prime| {
-        let residue = modulus.iter().fold(0, |rest, byte| (rest << 8 | u32::from(*byte)) % prime);
-        let generator = 65537 % prime;
-        let mut power = 1;
-        loop {
-            if power == residue {
-                return true;
-            }
-            power = power * generator % prime;
-            if power <= 1 {
-                return false;
-            }
-        }
-    })
 }
 
 fn check_point(curve: EccCurve, x: &[u8], y: &[u8]) -> Result<(), AppraiseError> {

@@ -11,14 +11,21 @@ use crate::quote::values::PcrValues;
 /// PCRs that firmware extends.
 const FIRMWARE_PCRS: std::ops::RangeInclusive<u8> = 0..=7;
 
-pub(crate) fn check(allocated: &[HashAlgorithm], pcrs: &PcrValues) -> Result<(), AppraiseError> {
+/// The number of firmware PCRs that were compared between banks: none where one bank is allocated or none of these was quoted.
+pub(crate) fn check(allocated: &[HashAlgorithm], pcrs: &PcrValues) -> Result<usize, AppraiseError> {
+    let mut compared = 0;
     for index in FIRMWARE_PCRS {
-        let value = |bank: &HashAlgorithm| pcrs.get(&(*bank, index));
-        let untouched = |bank: &HashAlgorithm| value(bank).is_some_and(|value| value.iter().all(|byte| *byte == 0));
-        let Some(bank) = allocated.iter().find(|bank| untouched(bank)) else { continue };
-        if let Some(other) = allocated.iter().find(|other| value(other).is_some() && !untouched(other)) {
-            return Err(AppraiseError::BankNotExtended { bank: *bank, other: *other, index });
+        let quoted = || allocated.iter().filter_map(|bank| Some((*bank, pcrs.get(&(*bank, index))?)));
+        let untouched = |value: &[u8]| value.iter().all(|byte| *byte == 0);
+        if quoted().count() < 2 {
+            continue;
         }
+        let bank = quoted().find(|(_, value)| untouched(value));
+        let other = quoted().find(|(_, value)| !untouched(value));
+        if let (Some((bank, _)), Some((other, _))) = (bank, other) {
+            return Err(AppraiseError::BankNotExtended { bank, other, index });
+        }
+        compared += 1;
     }
-    Ok(())
+    Ok(compared)
 }

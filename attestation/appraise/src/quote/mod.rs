@@ -4,9 +4,7 @@ mod selection;
 mod signature;
 pub(crate) mod values;
 
-use plastron_attestation_tcg::{
-    Attested, HashAlgorithm, Name, PcrBank, ST_ATTEST_QUOTE, TPM_GENERATED_VALUE, TpmsAttest,
-};
+use plastron_attestation_tcg::{Attested, HashAlgorithm, Name, PcrBank, TPM_GENERATED_VALUE, TpmsAttest};
 use subtle::ConstantTimeEq;
 
 use crate::{AppraiseError, Binding, BoundAk, Check, Checklist, TpmState};
@@ -44,7 +42,6 @@ impl VerifiedQuote {
         let Attested::Quote { pcr_select, pcr_digest } = &attest.attested else {
             return Err(AppraiseError::QuoteType { got: attest.attest_type });
         };
-        debug_assert_eq!(attest.attest_type, ST_ATTEST_QUOTE);
         checks.pass(Check::QuoteType, "");
         let extra_data = binding.extra_data();
         if !bool::from(extra_data.ct_eq(attest.extra_data)) {
