@@ -1,4 +1,4 @@
-//! The services as a client sees them.
+//! Every method that is served has a row in the authorisation table, and every row is a method.
 
 use plastron_proto::FILE_DESCRIPTOR_SET;
 use plastron_server_core::authorization::Method;
