@@ -124,9 +124,10 @@ fn good_leaves() {
         ("RSA", ca.leaf_with(&KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap(), |_| {})),
     ] {
         for purpose in [Purpose::ClientAuth, Purpose::ServerAuth, Purpose::Any] {
-            let verified = verify(&[leaf.clone()], &bundle, purpose).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let verified =
+                verify(std::slice::from_ref(&leaf), &bundle, purpose).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(verified.id().as_str(), WEB);
-            assert_eq!(verified.svid().chain(), [leaf.clone()]);
+            assert_eq!(verified.svid().chain(), std::slice::from_ref(&leaf));
         }
     }
 }
