@@ -71,7 +71,8 @@ impl Authorizer {
             return Ok(Grant::Downstream(id.clone()));
         }
         if columns.agent {
-            return self.agent(svid).await.map(Grant::Agent);
+            let agent = self.agent(svid).await.inspect_err(|denied| log_denial(denied));
+            return agent.map(Grant::Agent);
         }
         Err(denied())
     }
@@ -119,6 +120,19 @@ impl Authorizer {
 
     fn now(&self) -> i64 {
         crate::clock::unix_seconds(self.clock.now())
+    }
+}
+
+/// In SPIRE's words: alerts match them.
+fn log_denial(denied: &Denied) {
+    let Denied::Agent { id, reason } = denied else { return };
+    let caller_id = id.as_str();
+    match reason {
+        AgentDenial::Expired { .. } => tracing::warn!(caller_id, "Agent SVID is expired"),
+        AgentDenial::NotAttested => tracing::warn!(caller_id, "Agent is not attested"),
+        AgentDenial::NotActive => tracing::warn!(caller_id, "Agent SVID is not active"),
+        AgentDenial::Banned => tracing::warn!(caller_id, "Agent is banned"),
+        AgentDenial::MustReattest => tracing::warn!(caller_id, "Agent must attest again"),
     }
 }
 

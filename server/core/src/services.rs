@@ -23,8 +23,10 @@ use crate::registration::Registration;
 use crate::server_svid::{ServerSvidError, ServerSvidSource};
 use crate::tokens::JoinTokens;
 
-/// How often the CA and the server's own SVID are looked at (SPIRE's rotator: 10 s).
+/// How often the CA and the server's own SVID are looked at (SPIRE's rotator: 10 s), unless their lives are short.
 const ROTATION_TICK: Duration = Duration::from_secs(10);
+/// The last sixth of a CA's life, and the second half of an SVID's, is seen this often at least.
+const LOOKS_PER_WINDOW: u32 = 5;
 /// How often expired entries and tokens are removed (SPIRE: 5 min).
 const PRUNING_PERIOD: Duration = Duration::from_secs(300);
 
@@ -66,6 +68,7 @@ pub struct Services {
     /// Readiness.
     pub health: Health,
     clock: Arc<dyn Clock>,
+    rotation_tick: Duration,
 }
 
 impl Services {
@@ -79,6 +82,8 @@ impl Services {
     ) -> Result<Arc<Self>, StartError> {
         let ServicesConfig { ca, admin_ids, agent_ttl, default_x509_svid_ttl } = config;
         let trust_domain = ca.trust_domain.clone();
+        let shortest_window = (ca.ttl / 6).min(default_x509_svid_ttl / 2);
+        let rotation_tick = (shortest_window / LOOKS_PER_WINDOW).clamp(Duration::from_millis(100), ROTATION_TICK);
         let (ledger_of, clock_of) = (|| Arc::clone(&ledger), || Arc::clone(&clock));
         let ca = Arc::new(CertificateAuthority::open(ca, keys, ledger_of(), clock_of()).await?);
         let server_svid = ServerSvidSource::start(Arc::clone(&ca), clock_of(), default_x509_svid_ttl).await?;
@@ -96,6 +101,7 @@ impl Services {
             ca,
             ledger,
             clock,
+            rotation_tick,
         }))
     }
 
@@ -107,7 +113,7 @@ impl Services {
 
     /// Replaces CA and server SVID when they are due and removes what has expired, until cancelled.
     pub async fn maintain(self: Arc<Self>, cancelled: CancellationToken) {
-        let mut rotation = interval(ROTATION_TICK);
+        let mut rotation = interval(self.rotation_tick);
         rotation.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pruning = tokio::time::interval_at(Instant::now() + PRUNING_PERIOD, PRUNING_PERIOD);
         pruning.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -126,7 +132,7 @@ impl Services {
 
     /// Replaces the CA and the server's SVID if they are due.
     pub async fn rotate(&self) {
-        match self.ca.replace_if_due().await {
+        match self.ca.rotate_if_due().await {
             Ok(true) => tracing::info!("Successfully rotated X.509 CA"),
             Ok(false) => {}
             Err(error) => tracing::error!(error = chain(&error), "The X.509 CA could not be rotated"),

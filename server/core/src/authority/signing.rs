@@ -12,6 +12,9 @@ use x509_cert::ext::pkix::SubjectKeyIdentifier;
 use super::proof::{AuthorityError, MatchedKey, PublishedAuthority};
 use crate::store::SlotName;
 
+/// Seconds.
+const DAY: u64 = 24 * 3600;
+
 /// An authority that is published and whose key is the one in the journal. Nothing else signs SVIDs.
 #[derive(Clone, Debug)]
 pub struct SigningAuthority {
@@ -66,12 +69,23 @@ impl SigningAuthority {
         self.published.entry().not_after
     }
 
-    /// Whether it is time for the next authority: less than a sixth of its life is left, or of seven days (SPIRE's rule).
+    /// Whether it is time to prepare the next authority: less than half of its life is left, or of thirty days (SPIRE's rule).
+    pub fn is_past_half(&self, now: UnixTime) -> bool {
+        self.remaining(now) < (self.lifetime() / 2).min(30 * DAY)
+    }
+
+    /// Whether it is time for the next authority to sign: less than a sixth of its life is left, or of seven days (SPIRE's rule).
     pub fn is_near_end(&self, now: UnixTime) -> bool {
-        const SEVEN_DAYS: u64 = 7 * 24 * 3600;
+        self.remaining(now) < (self.lifetime() / 6).min(7 * DAY)
+    }
+
+    fn lifetime(&self) -> u64 {
         let entry = self.published.entry();
-        let lifetime = entry.not_after.saturating_sub(entry.not_before);
-        entry.not_after.saturating_sub(now.as_secs()) < (lifetime / 6).min(SEVEN_DAYS)
+        entry.not_after.saturating_sub(entry.not_before)
+    }
+
+    fn remaining(&self, now: UnixTime) -> u64 {
+        self.not_after().saturating_sub(now.as_secs())
     }
 
     /// Has the key store sign something and verifies the signature: proof that the key is there and is the right one.

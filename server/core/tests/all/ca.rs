@@ -105,11 +105,11 @@ async fn a_failed_rotation_leaves_the_old_authority() {
     let server = disk.start_on(FaultyStore::over(disk.store().await, Step::Prepare, 1)).await.unwrap();
     let old = server.services.ca.authority();
     server.clock.advance(CA_TTL - CA_TTL / 6 + 1);
-    assert!(matches!(server.services.ca.replace_if_due().await, Err(CaError::Store { .. })));
+    assert!(matches!(server.services.ca.rotate_if_due().await, Err(CaError::Store { .. })));
     let svid = server.attest(&server.token(None).await, &csr(&[])).await.unwrap().svid;
     server.verified(&svid);
     assert_eq!(server.services.ca.authority().key_id(), old.key_id());
-    assert!(server.services.ca.replace_if_due().await.unwrap());
+    assert!(server.services.ca.rotate_if_due().await.unwrap());
     assert_ne!(server.services.ca.authority().key_id(), old.key_id());
 }
 
@@ -118,7 +118,7 @@ async fn an_authority_near_its_end_is_replaced_in_the_other_slot() {
     let disk = Disk::new();
     let server = disk.start().await.unwrap();
     let svid = server.attest(&server.token(None).await, &csr(&[])).await.unwrap().svid;
-    assert!(!server.services.ca.replace_if_due().await.unwrap());
+    assert!(!server.services.ca.rotate_if_due().await.unwrap());
     server.clock.advance(CA_TTL - CA_TTL / 6 + 1);
     server.services.rotate().await;
     assert_eq!(server.services.ca.authority().slot(), SlotName::X509CaB);
@@ -128,6 +128,26 @@ async fn an_authority_near_its_end_is_replaced_in_the_other_slot() {
     let bundle = server.services.bundles.current();
     assert_eq!((bundle.x509_authorities.len(), bundle.sequence_number), (2, 2));
     assert!(svid.not_after < server.clock_now(), "agents renewed long before");
+}
+
+/// Everyone has the next authority in the bundle long before it signs, and a restart in between changes nothing.
+#[tokio::test]
+async fn the_next_authority_is_prepared_at_half_life_and_waits() {
+    let disk = Disk::new();
+    let server = disk.start().await.unwrap();
+    let old = server.services.ca.authority().authority_id().to_owned();
+    server.clock.advance(CA_TTL / 2 + 1);
+    assert!(!server.services.ca.rotate_if_due().await.unwrap());
+    assert!(!server.services.ca.rotate_if_due().await.unwrap(), "one is enough");
+    let server = disk.start().await.unwrap();
+    assert_eq!(server.services.bundles.current().x509_authorities.len(), 2);
+    assert_eq!(server.services.ca.authority().authority_id(), old);
+    let prepared = server.services.ledger.state().journal(SlotName::X509CaB).unwrap();
+    assert_eq!(prepared.status, SlotStatus::Prepared);
+    server.clock.advance(CA_TTL / 3);
+    assert!(server.services.ca.rotate_if_due().await.unwrap());
+    assert_eq!(server.services.ca.authority().key_id(), &prepared.key_id);
+    assert_eq!(server.services.bundles.current().x509_authorities.len(), 2);
 }
 
 /// A server that was down for longer than its CA lives starts without a manual step.

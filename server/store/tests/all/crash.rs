@@ -22,7 +22,10 @@ async fn crash_writer() {
     let store = plastron_server_store::SqliteStore::open(path.as_ref()).await.unwrap();
     for n in 0_u64.. {
         let name = format!("{}-{n}", std::process::id());
-        store.create_entries(vec![entry(&name)]).await.unwrap();
+        if let Err(error) = store.create_entries(vec![entry(&name)]).await {
+            writeln!(std::io::stdout(), "refused {error}").unwrap();
+            return;
+        }
         let mut stdout = std::io::stdout().lock();
         writeln!(stdout, "wrote {name}").unwrap();
         stdout.flush().unwrap();
@@ -55,6 +58,29 @@ async fn nothing_acknowledged_is_lost_by_kill() {
         assert!(snapshot.entries.iter().any(|entry| entry.id == *name), "{name} is lost");
     }
     assert_eq!(snapshot.revision, snapshot.entries.len() as u64, "one row of the log for each entry");
+}
+
+/// Threat 55: no room for the file to grow, as on a full disk.
+#[tokio::test]
+async fn a_full_disk_is_named_and_loses_nothing() {
+    let place = Place::new();
+    place.open().await.close().await;
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 400; exec \"$0\" crash::crash_writer --exact --nocapture"])
+        .arg(std::env::current_exe().unwrap())
+        .env(CHILD, place.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let refused = text.lines().find_map(|line| line.strip_prefix("refused ")).unwrap();
+    assert!(refused.starts_with("the store could not "), "{refused}");
+    assert!(refused.contains("the disk that holds the database"), "{refused}");
+    let store = place.open().await;
+    let acknowledged: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("wrote ")).collect();
+    let snapshot = store.load().await.unwrap();
+    assert!(!acknowledged.is_empty());
+    assert!(acknowledged.iter().all(|name| snapshot.entries.iter().any(|entry| entry.id == *name)));
+    store.create_entries(vec![entry("with-room-again")]).await.unwrap();
 }
 
 /// An admission that is dropped at any of its awaits is there as a whole or not at all, and the next one works.

@@ -1,0 +1,77 @@
+//! Why there is no CA, or no signature of it.
+
+use plastron_hsm::KeyStoreError;
+use plastron_spiffe::TrustDomain;
+use plastron_spiffe::x509::IssueError;
+
+use crate::authority::AuthorityError;
+use crate::store::StoreError;
+
+/// Why there is no CA.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// The store belongs to another trust domain.
+    #[error(
+        "the store holds the bundle of trust domain {stored}, and the configuration says {configured}; \
+         give this server a store of its own or set trust_domain back"
+    )]
+    OtherTrustDomain {
+        /// In the store.
+        stored: TrustDomain,
+        /// In the configuration.
+        configured: TrustDomain,
+    },
+    /// An authority can't be used.
+    #[error("the X.509 CA can't sign")]
+    Authority(#[from] AuthorityError),
+    /// A step could not be recorded, so what follows it is not done.
+    #[error("can't {step}")]
+    Store {
+        /// The step.
+        step: &'static str,
+        /// What the store said.
+        source: StoreError,
+    },
+    /// No certificate can be made of the configuration.
+    #[error("the CA certificate can't be made")]
+    Template(#[source] IssueError),
+    /// The operating system gives no random numbers.
+    #[error("no random numbers: {reason}")]
+    Random {
+        /// What it said.
+        reason: String,
+    },
+    /// The authority has expired and could not be replaced.
+    #[error("the CA certificate expired: not valid after {not_after}, now {now}")]
+    Expired {
+        /// Unix seconds.
+        not_after: u64,
+        /// Unix seconds.
+        now: u64,
+    },
+}
+
+/// Why a leaf was not signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The CA certificate ends too soon to sign anything.
+    #[error("the CA certificate is not valid after {not_after}, now {now}")]
+    AuthorityExpired {
+        /// Unix seconds.
+        not_after: u64,
+        /// Unix seconds.
+        now: u64,
+    },
+    /// No certificate can be made of these values.
+    #[error("the certificate can't be made")]
+    Template(#[source] IssueError),
+    /// The key store did not sign.
+    #[error("the CA key did not sign")]
+    KeyStore(#[source] KeyStoreError),
+    /// The operating system gives no random numbers.
+    #[error("no random numbers: {reason}")]
+    Random {
+        /// What it said.
+        reason: String,
+    },
+}

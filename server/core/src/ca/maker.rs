@@ -1,0 +1,118 @@
+//! Takes an authority through its steps: key, certificate, publication, activation.
+
+use std::sync::Arc;
+
+use plastron_hsm::KeyStore;
+use plastron_spiffe::x509::CaTemplate;
+
+use super::{CaConfig, CaError, CaSubject, random_serial, seconds};
+use crate::authority::{AuthorityError, MatchedKey, PublishedAuthority, SigningAuthority};
+use crate::clock::Clock;
+use crate::ledger::Ledger;
+use crate::limits::BACKDATE;
+use crate::store::{JournalEntry, SlotName, SlotStatus, StoreError};
+
+/// Takes an authority through its first steps.
+pub(super) struct AuthorityMaker<'a> {
+    pub(super) config: &'a CaConfig,
+    pub(super) keys: &'a dyn KeyStore,
+    pub(super) ledger: &'a Arc<Ledger>,
+    pub(super) clock: &'a dyn Clock,
+}
+
+impl AuthorityMaker<'_> {
+    /// What the journal has in this status, if its key is still there and its certificate published. A slot that lost either is
+    /// passed over; one whose key is another than the journal's is not.
+    pub(super) async fn resume(&self, status: SlotStatus) -> Result<Option<SigningAuthority>, CaError> {
+        for slot in SlotName::ALL {
+            let Some(entry) = self.ledger.state().journal(slot).filter(|entry| entry.status == status) else {
+                continue;
+            };
+            match self.qualify(&entry).await {
+                Ok(authority) => return Ok(Some(authority)),
+                Err(reason @ (AuthorityError::KeyMissing { .. } | AuthorityError::Unpublished { .. })) => {
+                    tracing::warn!(%slot, %reason, "X509 CA can't go on with this slot");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a key and a certificate and publishes it. It signs nothing yet.
+    pub(super) async fn prepare(&self) -> Result<SigningAuthority, CaError> {
+        let slot = self.next_slot();
+        let entry = self.certify(slot).await?;
+        let trust_domain = self.config.trust_domain.clone();
+        self.ledger
+            .write("publish a CA certificate", move |store| async move {
+                store.prepare_authority(trust_domain, entry).await
+            })
+            .await
+            .map_err(|source: StoreError| CaError::Store { step: "publish the CA certificate", source })?;
+        let entry = self.ledger.state().journal(slot).ok_or(AuthorityError::Unpublished { slot })?;
+        let authority = self.qualify(&entry).await?;
+        authority.probe(self.keys).await?;
+        tracing::info!(%slot, local_authority_id = authority.authority_id(), "X509 CA prepared.");
+        Ok(authority)
+    }
+
+    /// The slot that no active authority stands in.
+    fn next_slot(&self) -> SlotName {
+        let is_active = |slot: &SlotName| {
+            self.ledger.state().journal(*slot).is_some_and(|entry| entry.status == SlotStatus::Active)
+        };
+        SlotName::ALL.into_iter().find(is_active).map_or(SlotName::X509CaA, SlotName::other)
+    }
+
+    async fn certify(&self, slot: SlotName) -> Result<JournalEntry, CaError> {
+        let in_slot = |source| AuthorityError::KeyStore { slot, source };
+        let record = self.keys.generate(slot.as_str(), self.config.key_type).await.map_err(in_slot)?;
+        let now = self.clock.now().as_secs();
+        let not_before = now.saturating_sub(BACKDATE.as_secs());
+        let not_after = now.saturating_add(self.config.ttl.as_secs());
+        let serial = random_serial().map_err(|reason| CaError::Random { reason })?;
+        let CaSubject { country, organization, common_name } = &self.config.subject;
+        let tbs = CaTemplate {
+            spiffe_id: &self.config.trust_domain.id(),
+            public_key: &record.public_key,
+            country,
+            organization,
+            common_name,
+            serial: &serial,
+            not_before: seconds(not_before),
+            not_after: seconds(not_after),
+        }
+        .to_tbs(crate::authority::certificate_algorithm(record.key_type))
+        .map_err(CaError::Template)?;
+        let scheme = record.key_type.default_scheme();
+        let signature = self.keys.sign(&record.id, scheme, &tbs.digest()).await.map_err(in_slot)?;
+        Ok(JournalEntry {
+            slot,
+            spki_sha256: crate::authority::spki_sha256(&record.public_key),
+            key_id: record.id,
+            certificate: tbs.assemble(&signature).map_err(CaError::Template)?,
+            not_before,
+            not_after,
+            status: SlotStatus::Prepared,
+        })
+    }
+
+    async fn qualify(&self, entry: &Arc<JournalEntry>) -> Result<SigningAuthority, AuthorityError> {
+        let unpublished = AuthorityError::Unpublished { slot: entry.slot };
+        let bundle = self.ledger.state().bundle().ok_or(unpublished)?;
+        let published = PublishedAuthority::find(entry, &bundle)?;
+        SigningAuthority::new(published, MatchedKey::find(entry, self.keys).await?)
+    }
+
+    /// Makes a prepared authority the one that signs.
+    pub(super) async fn activate(&self, authority: &SigningAuthority) -> Result<(), CaError> {
+        let slot = authority.slot();
+        self.ledger
+            .write("activate a CA slot", move |store| async move { store.activate_authority(slot).await })
+            .await
+            .map_err(|source: StoreError| CaError::Store { step: "activate the CA slot", source })?;
+        tracing::info!(%slot, local_authority_id = authority.authority_id(), "X509 CA activated");
+        Ok(())
+    }
+}
