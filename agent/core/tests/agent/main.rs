@@ -98,7 +98,8 @@ impl Running {
 
     /// Why it ended by itself.
     async fn ended(mut self) -> AgentError {
-        self.task.take().unwrap().await.unwrap()
+        let month = Duration::from_secs(30 * 86_400);
+        tokio::time::timeout(month, self.task.take().unwrap()).await.unwrap().unwrap()
     }
 }
 

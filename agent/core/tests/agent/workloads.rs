@@ -21,6 +21,7 @@ async fn a_workload_gets_every_entry_whose_selectors_it_has() {
     node.server.add_entry("a", "/db", &["unix:uid:1000", "unix:gid:1000"]);
     node.server.add_entry("c", "/root", &["unix:uid:0"]);
     node.server.add_entry("d", "/other", &["unix:uid:1000", "unix:gid:7"]);
+    node.server.add_entry("e", "/another", &["unix:uid:1000", "unix:user:other"]);
     let agent = node.start();
 
     let mut workload = agent.subscribe(&["unix:uid:1000", "unix:gid:1000", "unix:user:web"]);
@@ -195,6 +196,8 @@ async fn svids_without_prefetch_are_signed_when_asked_for() {
     let mut workload = agent.subscribe(&["unix:uid:1"]);
     assert_eq!(ids(&identities(&mut workload).await), ["spiffe://example.org/one"], "a stored SVID is for no workload");
     assert_eq!(node.server.state().issued, 1);
+    node.server.state().entries.remove("one");
+    no_identity(&mut workload).await;
 }
 
 #[tokio::test(start_paused = true)]
