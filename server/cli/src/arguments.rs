@@ -1,33 +1,11 @@
-//! SPIRE's spelling of flags: one dash or two, `-flag value`, `-flag=value`, Go's booleans and durations.
+//! Values of flags as SPIRE spells them: Go's booleans and durations, filters, SPIFFE IDs and selectors.
 
-use std::ffi::OsString;
 use std::time::Duration;
 
 use plastron_proto::types::{Selector, Spiffeid, federates_with_match, selector_match};
 use plastron_spiffe::SpiffeId;
 
 use crate::CliError;
-
-/// Gives every flag the two dashes that the parser wants: `-spiffeID` becomes `--spiffeID`. A lone `-`, a negative number and a
-/// one-letter flag stay as they are, and so does everything after `--`.
-pub fn normalise(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let mut flags = true;
-    arguments
-        .into_iter()
-        .map(|argument| {
-            flags &= argument != "--";
-            match argument.to_str() {
-                Some(text) if flags && is_single_dash_flag(text) => OsString::from(format!("-{text}")),
-                _ => argument,
-            }
-        })
-        .collect()
-}
-
-fn is_single_dash_flag(text: &str) -> bool {
-    let name = text.split('=').next().unwrap_or_default();
-    name.len() > 2 && name.starts_with('-') && name.as_bytes().get(1).is_some_and(u8::is_ascii_alphabetic)
-}
 
 /// The spellings that Go's flag package takes for a boolean.
 pub(crate) fn go_bool(text: &str) -> Result<bool, String> {
@@ -63,7 +41,10 @@ impl Tristate {
 }
 
 /// A Go duration of whole units: `90s`, `5m`, `1h30m`, `250ms`.
-pub(crate) fn go_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What was expected, where it is none, or zero.
+pub fn go_duration(text: &str) -> Result<Duration, String> {
     let refuse = || "expected a duration such as 30s or 5m".to_owned();
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -130,41 +111,6 @@ pub(crate) fn selector(text: &str) -> Result<Selector, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn normalised(arguments: &[&str]) -> Vec<String> {
-        normalise(arguments.iter().map(OsString::from)).into_iter().filter_map(|a| a.into_string().ok()).collect()
-    }
-
-    #[test]
-    fn single_dash_flags_get_a_second_dash_and_nothing_else_changes() {
-        assert_eq!(
-            normalised(&[
-                "entry",
-                "create",
-                "-spiffeID",
-                "spiffe://td/a",
-                "-data",
-                "-",
-                "-ttl",
-                "-5",
-                "-x509SVIDTTL=60",
-                "--admin"
-            ]),
-            [
-                "entry",
-                "create",
-                "--spiffeID",
-                "spiffe://td/a",
-                "--data",
-                "-",
-                "--ttl",
-                "-5",
-                "--x509SVIDTTL=60",
-                "--admin"
-            ]
-        );
-        assert_eq!(normalised(&["-h", "-o=json", "--", "-selector"]), ["-h", "-o=json", "--", "-selector"]);
-    }
 
     #[test]
     fn durations_are_go_durations() {

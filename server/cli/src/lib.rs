@@ -1,7 +1,7 @@
 //! The server's command line: a client of the admin API on the server's Unix socket.
 //!
 //! Nouns, verbs, flags, labels and JSON are SPIRE's, because people's fingers and scripts know them; so are single-dash flags
-//! (`arguments`). What is ours: exit codes that tell failures apart (`CliError::exit_code`), a deadline on every call, and control
+//! (`plastron_daemon::go_flags`, in the program). What is ours: exit codes that tell failures apart (`CliError::exit_code`), a deadline on every call, and control
 //! characters that a node or a workload wrote are escaped before a person reads them.
 //! It decides nothing: whoever may open the socket is the server's `local` caller.
 
@@ -17,7 +17,7 @@ mod output;
 mod token;
 
 pub use agent::AgentCommand;
-pub use arguments::normalise;
+pub use arguments::go_duration;
 pub use bundle::BundleCommand;
 pub use client::{ConnectionArgs, Environment};
 pub use debug::DebugCommand;
@@ -74,4 +74,20 @@ pub async fn run(command: Command, io: &mut Io<'_>) -> Result<(), CliError> {
         Command::Debug { command } => command.run(io).await,
         Command::Healthcheck(args) => args.run(io).await,
     }
+}
+
+/// A failure on one line, with its causes, for standard error.
+pub fn describe(error: &CliError) -> String {
+    let mut text = error.to_string();
+    // A status stands in the text already, and so does what is no SPIFFE ID.
+    if matches!(error, CliError::Rpc(_) | CliError::SpiffeId { .. }) {
+        return text;
+    }
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
 }

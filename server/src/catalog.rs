@@ -1,0 +1,135 @@
+//! The back ends of this server: the only place that names them.
+//!
+//! | type | names |
+//! |---|---|
+//! | DataStore | `sql` (SQLite) |
+//! | KeyManager | `memory`, `disk`, `pkcs11` |
+//! | NodeAttestor | `join_token`, `tpm` |
+//!
+//! Reading the configuration opens nothing but the files of `tpm`'s pools, and those only in [`Catalog::check`] and
+//! [`Catalog::node_attestors`].
+
+mod keys;
+mod store;
+mod tpm;
+
+use std::sync::Arc;
+
+use plastron_daemon::config::{LoadError, Strictness};
+use plastron_daemon::plugins::{self, Plugin};
+use plastron_hcl1::{Notice, Subtree};
+use plastron_hsm::{KeyStore, KeyStoreError};
+use plastron_plugins::node::{EnrolledTpms, NodeAttestor};
+use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
+use plastron_plugins_node_tpm::TpmNodeAttestor;
+use plastron_server_core::store::StoreError;
+use plastron_server_store::SqliteStore;
+
+use keys::KeyManager;
+use store::DataStore;
+use tpm::Pools;
+pub(crate) use tpm::PoolsError;
+
+/// What the configuration chose.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    data_store: DataStore,
+    key_manager: KeyManager,
+    join_token: bool,
+    tpm: Option<Pools>,
+}
+
+impl Catalog {
+    /// Reads the `plugins` block. Exactly one DataStore and one KeyManager; an unknown plugin is refused by name.
+    pub(crate) fn read(block: &Subtree, strictness: &Strictness<'_>) -> Result<(Self, Vec<Notice>), LoadError> {
+        let (configured, mut notices) = plugins::read(block, strictness)?;
+        let (mut data_store, mut key_manager) = (None, None);
+        let (mut join_token, mut tpm) = (false, None);
+        for plugin in &configured {
+            if plugin.command.is_some() {
+                return Err(refuse(
+                    plugin,
+                    "plugins in other processes (plugin_cmd) are not supported by this server yet",
+                ));
+            }
+            let more = match (plugin.kind.as_str(), plugin.name.as_str()) {
+                ("DataStore", "sql") => set(&mut data_store, plugin, DataStore::read(plugin, strictness)?)?,
+                ("KeyManager", name @ ("memory" | "disk" | "pkcs11")) => {
+                    set(&mut key_manager, plugin, KeyManager::read(name, plugin, strictness)?)?
+                }
+                ("NodeAttestor", "join_token") => {
+                    join_token = true;
+                    plugin.decode::<NoKeys>(strictness)?.1
+                }
+                ("NodeAttestor", "tpm") => set(&mut tpm, plugin, Pools::read(plugin, strictness)?)?,
+                (kind, name) => {
+                    return Err(refuse(plugin, format_args!("this server has no {kind} {name:?}; {}", have(kind))));
+                }
+            };
+            notices.extend(more);
+        }
+        let missing = |what: &str| LoadError::from(block.place().refuse(format_args!("a {what} must be configured")));
+        let catalog = Self {
+            data_store: data_store.ok_or_else(|| missing("DataStore"))?,
+            key_manager: key_manager.ok_or_else(|| missing("KeyManager"))?,
+            join_token,
+            tpm,
+        };
+        Ok((catalog, notices))
+    }
+
+    /// Whether what the plugins' configuration points to can be used, as far as that shows without opening a store or a token.
+    pub(crate) fn check(&self) -> Result<(), PoolsError> {
+        self.tpm.as_ref().map_or(Ok(()), |pools| pools.open().map(|_policy| ()))
+    }
+
+    /// Opens the database.
+    pub(crate) async fn store(&self) -> Result<SqliteStore, StoreError> {
+        SqliteStore::open(&self.data_store.path).await
+    }
+
+    /// Opens the key store. Blocks.
+    pub(crate) fn key_store(&self) -> Result<Arc<dyn KeyStore>, KeyStoreError> {
+        self.key_manager.open()
+    }
+
+    /// The node attestors; `known` is where enrolled TPMs are looked up. Reads the certificates of pools.
+    pub(crate) fn node_attestors(
+        &self,
+        known: &Arc<dyn EnrolledTpms>,
+    ) -> Result<Vec<Arc<dyn NodeAttestor>>, PoolsError> {
+        let mut attestors: Vec<Arc<dyn NodeAttestor>> = Vec::new();
+        if self.join_token {
+            attestors.push(Arc::new(JoinTokenNodeAttestor));
+        }
+        if let Some(pools) = &self.tpm {
+            let (pools, deny) = pools.open()?;
+            attestors.push(Arc::new(TpmNodeAttestor::new(pools, deny, Arc::clone(known))));
+        }
+        Ok(attestors)
+    }
+}
+
+/// The configuration of a plugin that has none.
+#[derive(serde::Deserialize)]
+struct NoKeys {}
+
+fn set<T>(slot: &mut Option<T>, plugin: &Plugin, (value, notices): (T, Vec<Notice>)) -> Result<Vec<Notice>, LoadError> {
+    match slot.replace(value) {
+        None => Ok(notices),
+        Some(_) => Err(refuse(plugin, format_args!("a {} is configured already; there can be one", plugin.kind))),
+    }
+}
+
+fn refuse(plugin: &Plugin, problem: impl std::fmt::Display) -> LoadError {
+    plugin.place.refuse(problem).into()
+}
+
+fn have(kind: &str) -> &'static str {
+    match kind {
+        "DataStore" => "it has sql",
+        "KeyManager" => "it has memory, disk and pkcs11",
+        "NodeAttestor" => "it has join_token and tpm",
+        _ => "it has plugins of the types DataStore, KeyManager and NodeAttestor",
+    }
+}

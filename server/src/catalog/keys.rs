@@ -1,0 +1,105 @@
+//! `KeyManager "memory"|"disk"|"pkcs11"`
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use plastron_daemon::config::{LoadError, Strictness};
+use plastron_daemon::plugins::Plugin;
+use plastron_hcl1::{Located, Notice};
+use plastron_hsm::{KeyStore, KeyStoreError};
+use plastron_hsm_pkcs11::{PinSource, Pkcs11Config, Pkcs11Store, TokenSelector};
+use plastron_hsm_soft::SoftStore;
+use serde::Deserialize;
+
+use super::NoKeys;
+
+/// Servers that share a token need names of their own; one server needs none.
+const DEFAULT_INSTANCE: &str = "plastron";
+
+#[derive(Debug)]
+pub(super) enum KeyManager {
+    Memory,
+    Disk(PathBuf),
+    Pkcs11(Pkcs11Config),
+}
+
+#[derive(Deserialize)]
+struct RawDisk {
+    directory: Option<PathBuf>,
+    keys_path: Option<Located<PathBuf>>,
+}
+
+#[derive(Deserialize)]
+struct RawPkcs11 {
+    module: Option<PathBuf>,
+    token_label: Option<String>,
+    token_serial: Option<String>,
+    slot: Option<u64>,
+    pin_file: Option<PathBuf>,
+    pin_env: Option<String>,
+    pin_credential: Option<String>,
+    instance: Option<String>,
+    sessions: Option<NonZeroUsize>,
+    deadline: Option<Located<String>>,
+}
+
+impl KeyManager {
+    pub(super) fn read(
+        name: &str,
+        plugin: &Plugin,
+        strictness: &Strictness<'_>,
+    ) -> Result<(Self, Vec<Notice>), LoadError> {
+        match name {
+            "disk" => disk(plugin, strictness),
+            "pkcs11" => pkcs11(plugin, strictness),
+            _memory => Ok((Self::Memory, plugin.decode::<NoKeys>(strictness)?.1)),
+        }
+    }
+
+    pub(super) fn open(&self) -> Result<Arc<dyn KeyStore>, KeyStoreError> {
+        Ok(match self {
+            Self::Memory => Arc::new(SoftStore::in_memory("memory")),
+            Self::Disk(directory) => Arc::new(SoftStore::on_disk(directory)?),
+            Self::Pkcs11(config) => Arc::new(Pkcs11Store::open(config)?),
+        })
+    }
+}
+
+fn disk(plugin: &Plugin, strictness: &Strictness<'_>) -> Result<(KeyManager, Vec<Notice>), LoadError> {
+    let (RawDisk { directory, keys_path }, notices) = plugin.decode(strictness)?;
+    if let Some(keys_path) = keys_path {
+        let problem = "SPIRE's key file is not read: set directory to a folder for this server's own keys";
+        return Err(keys_path.refuse(problem).into());
+    }
+    let missing = || LoadError::from(plugin.place.refuse("directory must be configured"));
+    Ok((KeyManager::Disk(directory.ok_or_else(missing)?), notices))
+}
+
+fn pkcs11(plugin: &Plugin, strictness: &Strictness<'_>) -> Result<(KeyManager, Vec<Notice>), LoadError> {
+    let (raw, notices) = plugin.decode::<RawPkcs11>(strictness)?;
+    let refuse = |problem: &str| LoadError::from(plugin.place.refuse(problem));
+    let module = raw.module.ok_or_else(|| refuse("module must be configured"))?;
+    if !module.is_absolute() {
+        return Err(refuse("module must be an absolute path"));
+    }
+    let token = match (raw.token_label, raw.token_serial, raw.slot) {
+        (Some(label), None, None) => TokenSelector::Label(label),
+        (None, Some(serial), None) => TokenSelector::Serial(serial),
+        (None, None, Some(slot)) => TokenSelector::Slot(slot),
+        _ => return Err(refuse("exactly one of token_label, token_serial and slot must be configured")),
+    };
+    let pin = match (raw.pin_file, raw.pin_env, raw.pin_credential) {
+        (Some(path), None, None) => PinSource::File(path),
+        (None, Some(name), None) => PinSource::Environment(name),
+        (None, None, Some(name)) => PinSource::Credential(name),
+        _ => return Err(refuse("exactly one of pin_file, pin_env and pin_credential must be configured")),
+    };
+    let deadline = match raw.deadline {
+        None => Pkcs11Config::DEFAULT_DEADLINE,
+        Some(text) => plastron_server_cli::go_duration(&text.value).map_err(|problem| text.refuse(problem))?,
+    };
+    let instance = raw.instance.unwrap_or_else(|| DEFAULT_INSTANCE.to_owned());
+    let config = Pkcs11Config { module, token, pin, instance, sessions: raw.sessions, deadline };
+    Ok((KeyManager::Pkcs11(config), notices))
+}

@@ -1,0 +1,70 @@
+//! The file as it is written. Field names are the keys; a key that is no field is unknown.
+
+use std::path::PathBuf;
+
+use plastron_daemon::health::RawHealthChecks;
+use plastron_hcl1::{Located, Subtree};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+pub(super) struct RawFile {
+    pub(super) server: Option<RawServer>,
+    pub(super) plugins: Option<Subtree>,
+    pub(super) telemetry: Option<Subtree>,
+    pub(super) health_checks: Option<RawHealthChecks>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawServer {
+    pub(super) admin_ids: Vec<Located<String>>,
+    pub(super) agent_ttl: Option<Located<String>>,
+    /// Attestations and changes are audited whatever this says.
+    pub(super) audit_log_enabled: Option<bool>,
+    pub(super) bind_address: Option<String>,
+    pub(super) bind_port: Option<u16>,
+    pub(super) ca_key_type: Option<Located<String>>,
+    pub(super) ca_subject: Option<RawCaSubject>,
+    pub(super) ca_ttl: Option<Located<String>>,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) default_x509_svid_ttl: Option<Located<String>>,
+    /// What this server does anyway.
+    pub(super) disable_jwt_svids: Option<bool>,
+    pub(super) log_file: Option<PathBuf>,
+    pub(super) log_format: Option<Located<String>>,
+    pub(super) log_level: Option<Located<String>>,
+    pub(super) log_source_location: Option<bool>,
+    pub(super) ratelimit: Option<RawRateLimit>,
+    pub(super) socket_path: Option<PathBuf>,
+    pub(super) trust_domain: Option<Located<String>>,
+
+    pub(super) default_jwt_svid_ttl: Option<Subtree>,
+    pub(super) experimental: Option<Subtree>,
+    pub(super) federation: Option<Subtree>,
+    pub(super) jwt_issuer: Option<Subtree>,
+    pub(super) jwt_key_type: Option<Subtree>,
+    pub(super) max_attested_node_info_staleness: Option<Subtree>,
+    pub(super) profiling_enabled: Option<Subtree>,
+    pub(super) profiling_freq: Option<Subtree>,
+    pub(super) profiling_names: Option<Subtree>,
+    pub(super) profiling_port: Option<Subtree>,
+    pub(super) proxy_protocol_trusted_cidrs: Option<Subtree>,
+    pub(super) prune_attested_nodes_batch_size: Option<Subtree>,
+    pub(super) prune_attested_nodes_expired_for: Option<Subtree>,
+    pub(super) prune_tofu_nodes: Option<Subtree>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawCaSubject {
+    pub(super) country: Vec<String>,
+    pub(super) organization: Vec<String>,
+    pub(super) common_name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawRateLimit {
+    pub(super) attestation: Option<bool>,
+    pub(super) signing: Option<bool>,
+}

@@ -1,0 +1,162 @@
+use std::fmt::Write as _;
+
+use plastron_daemon::config::explain;
+
+use super::*;
+
+const PLUGINS: &str = r#"
+plugins {
+    DataStore "sql" { plugin_data { database_type = "sqlite3" connection_string = "./.data/datastore.sqlite3" } }
+    NodeAttestor "join_token" { plugin_data { } }
+    KeyManager "memory" { plugin_data = {} }
+}
+"#;
+
+fn load_text(text: &str, change: impl FnOnce(&mut Flags)) -> Result<Settings, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("server.conf");
+    std::fs::write(&path, text).unwrap();
+    let mut flags = Flags { config: path.clone(), ..Flags::default() };
+    change(&mut flags);
+    load(&flags).map_err(|error| explain(&error).replace(&format!("{}", path.display()), "server.conf"))
+}
+
+fn with(server: &str, plugins: &str) -> String {
+    format!("server {{\n    trust_domain = \"example.org\"\n    data_dir = \"./.data\"\n{server}\n}}\n{plugins}")
+}
+
+#[test]
+fn spires_quick_start_runs_with_spires_defaults() {
+    let settings =
+        load_text(&with("bind_address = \"127.0.0.1\"\nbind_port = \"8081\"\nlog_level = \"DEBUG\"", PLUGINS), |_| {});
+    let settings = settings.unwrap();
+    assert_eq!((settings.bind_address.as_str(), settings.bind_port), ("127.0.0.1", 8081));
+    assert_eq!(settings.socket_path, Path::new("/tmp/spire-server/private/api.sock"));
+    assert_eq!(settings.services.ca.ttl, Duration::from_secs(86_400));
+    assert_eq!(settings.services.ca.key_type, KeyType::EcP256);
+    assert_eq!(settings.services.agent_ttl, Duration::from_secs(3600));
+    assert_eq!(settings.rate_limits, RateLimits::default());
+    assert_eq!(settings.log.level, plastron_daemon::logging::Level::Debug);
+    assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
+}
+
+#[test]
+fn flags_win_over_the_file_and_agents_follow_the_default_ttl() {
+    let text = with("bind_port = 1\ndefault_x509_svid_ttl = \"30m\"\nratelimit { attestation = false }", PLUGINS);
+    let settings = load_text(&text, |flags| {
+        flags.server_port = Some(2);
+        flags.trust_domain = Some("other.org".into());
+        flags.socket_path = Some("api.sock".into());
+    });
+    let settings = settings.unwrap();
+    assert_eq!((settings.bind_port, settings.services.ca.trust_domain.as_str()), (2, "other.org"));
+    assert_eq!(settings.services.agent_ttl, Duration::from_secs(1800));
+    assert!(settings.socket_path.is_absolute());
+    assert_eq!(settings.rate_limits, RateLimits { attestation: false, signing: true });
+    let refused = load_text(&text, |flags| flags.log_level = Some("loud".into())).unwrap_err();
+    assert!(refused.starts_with("flag -logLevel: \"loud\""), "{refused}");
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place() {
+    let tpm = |data: &str| {
+        format!(
+            "plugins {{\nDataStore \"sql\" {{ plugin_data {{ database_type = \"sqlite3\" connection_string = \"d\" }} }}\nKeyManager \"memory\" {{ plugin_data {{}} }}\nNodeAttestor \"tpm\" {{ plugin_data {{ {data} }} }}\n}}"
+        )
+    };
+    let plugins = |block: &str| PLUGINS.replacen("plugins {", &format!("plugins {{\n{block}"), 1);
+    let cases = [
+        ("server { trust_domain = \"td\" }".to_owned(), "the plugins section must be configured"),
+        (PLUGINS.to_owned(), "the server section must be configured"),
+        (format!("server {{ trust_domain = \"td\" }}\n{PLUGINS}"), "data_dir must be configured"),
+        (with("bogus = 1", PLUGINS), "server.conf:4:1: unknown key server.bogus"),
+        (with("trust_domain = \"UPPER\"", PLUGINS), "server.conf:4:16: server.trust_domain: "),
+        (with("ca_ttl = \"soon\"", PLUGINS), "server.conf:4:10: server.ca_ttl: expected a duration"),
+        (with("ca_key_type = \"dsa\"", PLUGINS), "server.conf:4:15: server.ca_key_type: key type \"dsa\" is unknown"),
+        (with("admin_ids = [\"nobody\"]", PLUGINS), "server.conf:4:14: server.admin_ids"),
+        (with("federation { }", PLUGINS), "this server has no federation yet"),
+        (
+            with("experimental { require_pq_kem = true }", PLUGINS),
+            "server.experimental.require_pq_kem: this server does not have it",
+        ),
+        (
+            with("", &format!("telemetry {{ Prometheus {{ port = 1 }} }}\n{PLUGINS}")),
+            "this server has no telemetry yet",
+        ),
+        (
+            with("", &plugins("UpstreamAuthority \"disk\" { plugin_data {} }")),
+            "this server has no UpstreamAuthority \"disk\"",
+        ),
+        (
+            with("", &plugins("NodeAttestor \"x509pop\" { plugin_data {} }")),
+            "no NodeAttestor \"x509pop\"; it has join_token and tpm",
+        ),
+        (with("", &plugins("NodeAttestor \"aws\" { plugin_cmd = \"/bin/true\" }")), "plugin_cmd) are not supported"),
+        (
+            with("", &plugins("KeyManager \"disk\" { plugin_data { directory = \"k\" } }")),
+            "KeyManager is configured already",
+        ),
+        (with("", &PLUGINS.replace("sqlite3\"", "mysql\"")), "no database type \"mysql\"; it has sqlite3"),
+        (
+            with(
+                "",
+                &PLUGINS
+                    .replace("\"memory\" { plugin_data = {} }", "\"disk\" { plugin_data { keys_path = \"k.json\" } }"),
+            ),
+            "SPIRE's key file is not read",
+        ),
+        (
+            with(
+                "",
+                &PLUGINS.replace(
+                    "\"memory\" { plugin_data = {} }",
+                    "\"pkcs11\" { plugin_data { module = \"/m\" token_label = \"a\" slot = 1 } }",
+                ),
+            ),
+            "exactly one of token_label",
+        ),
+        (with("", &tpm("")), "a pool must be configured"),
+        (with("", &tpm("pool \"p\" { }")), "ek_ca_paths or ek_pins must be configured"),
+        (with("", &tpm("pool \"p\" { ek_pins = [\"ab\"] }")), "is no EK fingerprint"),
+        (with("", &tpm("pool \"p\" { ek_ca_paths = [\"a\"] require = \"pin\" }")), "makes no use of ek_ca_paths"),
+        (with("", &tpm("pool \"p\" { ek_ca_paths = [\"a\"] bogus = 1 }")), "unknown key"),
+        (with("", &tpm("pool \"p\" { ek_ca_paths = [\"a\"] ek_template = \"rsa1024\" }")), "is no EK template"),
+        (with("", "plugins { KeyManager \"memory\" { plugin_data {} } }"), "a DataStore must be configured"),
+    ];
+    let mut wrong = String::new();
+    for (text, expected) in cases {
+        match load_text(&text, |_| {}) {
+            Ok(_) => writeln!(wrong, "accepted, although: {expected}").unwrap(),
+            Err(error) if !error.contains(expected) => writeln!(wrong, "expected {expected:?} in {error:?}").unwrap(),
+            Err(_) => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_pool_with_pins_and_golden_values_is_taken_whole() {
+    let pin = "ab".repeat(32);
+    let data = format!(
+        "pool \"racks\" {{ ek_pins = [\"{pin}\"] ek_template = \"p384\" banks = [\"sha256\", \"sha384\"] \
+         golden_pcrs \"sha256\" {{ \"7\" = [\"{pin}\"] }} }} denied_ek \"{pin}\" {{ reason = \"stolen\" }}"
+    );
+    let plugins =
+        PLUGINS.replace("\"join_token\" { plugin_data { } }", &format!("\"tpm\" {{ plugin_data {{ {data} }} }}"));
+    load_text(&with("", &plugins), |_| {}).unwrap().catalog.check().unwrap();
+
+    let missing = PLUGINS.replace(
+        "\"join_token\" { plugin_data { } }",
+        "\"tpm\" { plugin_data { pool \"p\" { ek_ca_paths = [\"/no/such.pem\"] } } }",
+    );
+    let refused = load_text(&with("", &missing), |_| {}).unwrap().catalog.check().unwrap_err();
+    assert!(explain(&refused).contains("/no/such.pem"), "{refused}");
+}
+
+#[test]
+fn keys_without_effect_are_warned_of() {
+    let text = with("jwt_issuer = \"x\"\nexperimental { cache_reload_interval = \"1s\" }\nca_ttl = \"2h\"", PLUGINS);
+    let warnings = load_text(&text, |_| {}).unwrap().warnings;
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    assert!(warnings[0].contains("server.jwt_issuer: has no effect"), "{warnings:?}");
+}
