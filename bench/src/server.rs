@@ -1,0 +1,182 @@
+//! A real `plastron-server` as a process, with its admin API.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use plastron_proto::spire::api::server::bundle::v1::GetBundleRequest;
+use plastron_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
+use plastron_spiffe::{Bundle, TrustDomain, X509Authority};
+use plastron_swtpm_tests::{HarnessError, Process, SoftHsm, program};
+use plastron_transport::unix_channel;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+use crate::error::BenchError;
+
+pub(crate) const TRUST_DOMAIN: &str = "bench.example";
+/// Key generation in a token takes a while on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where the server's CA key lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CaKey {
+    /// In a file, signed with in the server's own process.
+    Soft,
+    /// In a PKCS#11 token.
+    SoftHsm,
+}
+
+impl CaKey {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Soft => "soft P-256",
+            Self::SoftHsm => "SoftHSM P-256",
+        }
+    }
+}
+
+/// A server that runs, in a directory of its own.
+pub(crate) struct Server {
+    process: Process,
+    token: Option<SoftHsm>,
+    directory: TempDir,
+    port: u16,
+}
+
+impl Server {
+    /// Starts one and waits until it answers. `attestors`: NodeAttestor blocks.
+    pub(crate) async fn start(key: CaKey, attestors: &str) -> Result<Self, BenchError> {
+        let directory = tempfile::tempdir().map_err(BenchError::io("make a temporary directory"))?;
+        let token = match key {
+            CaKey::Soft => None,
+            CaKey::SoftHsm => Some(SoftHsm::start()?),
+        };
+        let port = free_port()?;
+        let config = directory.path().join("server.conf");
+        let text = configuration(directory.path(), port, token.as_ref(), attestors)?;
+        std::fs::write(&config, text).map_err(BenchError::io(format!("write {}", config.display())))?;
+        let mut command = Command::new(program("plastron-server")?);
+        command.arg("run").arg("-config").arg(&config);
+        if let Some(token) = &token {
+            command.env("SOFTHSM2_CONF", token.conf());
+        }
+        let process = Process::spawn("plastron-server", &command)?;
+        let mut server = Self { process, token, directory, port };
+        server.wait_until_ready().await?;
+        Ok(server)
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), BenchError> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while self.bundle().await.is_err() {
+            if Instant::now() > deadline || !self.process.is_running() {
+                let what = "plastron-server to answer".to_owned();
+                let (seconds, log) = (START_TIMEOUT.as_secs(), self.process.log());
+                return Err(HarnessError::Timeout { what, seconds, log }.into());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("{}:{}", Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn token(&self) -> Option<&SoftHsm> {
+        self.token.as_ref()
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.directory.path().join("server/datastore.sqlite3")
+    }
+
+    /// The admin API.
+    pub(crate) fn admin(&self) -> Channel {
+        unix_channel(self.directory.path().join("admin/api.sock"))
+    }
+
+    /// The trust domain's bundle.
+    pub(crate) async fn bundle(&self) -> Result<Bundle, BenchError> {
+        let answer = BundleClient::new(self.admin()).get_bundle(GetBundleRequest::default()).await;
+        let mut bundle = Bundle::empty(trust_domain()?);
+        for authority in answer.map_err(BenchError::call("GetBundle"))?.into_inner().x509_authorities {
+            bundle.x509_authorities.push(X509Authority::parse(authority.asn1).map_err(BenchError::wrong)?);
+        }
+        if bundle.x509_authorities.is_empty() {
+            return Err(BenchError::wrong("the server has no authority yet"));
+        }
+        Ok(bundle)
+    }
+
+    /// Stops it as an operator would.
+    pub(crate) fn stop(mut self) -> Result<(), BenchError> {
+        let status = self.process.terminate(STOP_TIMEOUT)?;
+        if status.success() { Ok(()) } else { Err(BenchError::wrong(format!("plastron-server ended with {status}"))) }
+    }
+}
+
+pub(crate) fn trust_domain() -> Result<TrustDomain, BenchError> {
+    TrustDomain::parse(TRUST_DOMAIN).map_err(BenchError::wrong)
+}
+
+/// SPIRE's limits per address would stop a generator that comes from one.
+fn configuration(directory: &Path, port: u16, token: Option<&SoftHsm>, attestors: &str) -> Result<String, BenchError> {
+    let directory = directory.display();
+    let keys = match token {
+        None => format!("KeyManager \"disk\" {{ plugin_data {{ keys_path = \"{directory}/server/keys.json\" }} }}"),
+        Some(token) => format!(
+            "KeyManager \"pkcs11\" {{ plugin_data {{\n    module = \"{}\"\n    token_label = \"{}\"\n    pin_file = \"{}\"\n  }} }}",
+            SoftHsm::module()?.display(),
+            token.label(),
+            token.pin_file().display(),
+        ),
+    };
+    Ok(format!(
+        r#"server {{
+  bind_address = "127.0.0.1"
+  bind_port = {port}
+  socket_path = "{directory}/admin/api.sock"
+  trust_domain = "{TRUST_DOMAIN}"
+  data_dir = "{directory}/server"
+  log_level = "ERROR"
+  ca_key_type = "ec-p256"
+  ratelimit {{
+    attestation = false
+    signing = false
+  }}
+}}
+plugins {{
+  DataStore "sql" {{
+    plugin_data {{
+      database_type = "sqlite3"
+      connection_string = "{directory}/server/datastore.sqlite3"
+    }}
+  }}
+  {keys}
+  {attestors}
+}}
+"#
+    ))
+}
+
+fn free_port() -> Result<u16, BenchError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(BenchError::io("find a free port"))?;
+    Ok(listener.local_addr().map_err(BenchError::io("find a free port"))?.port())
+}
