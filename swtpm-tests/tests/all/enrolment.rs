@@ -82,7 +82,7 @@ fn a_cleared_tpm_enrols_anew_as_the_same_node() {
     assert_eq!(second.enrolled_tpm().retired_ak_names, [retired.as_bytes()]);
 }
 
-/// Threat: a TPM of a maker that nobody trusts.
+/// A TPM of a maker that nobody trusts.
 #[test]
 fn another_manufacturers_tpm_is_refused() {
     let directory = tempfile::tempdir().unwrap();
@@ -149,6 +149,8 @@ fn the_other_ek_of_the_same_tpm_is_refused() {
 }
 
 /// A key in the same TPM that signs whatever it is given: it could sign a quote that no TPM made.
+///
+/// Threat 4
 #[test]
 fn an_unrestricted_ak_is_refused() {
     let tpm = Swtpm::start().unwrap();
@@ -185,6 +187,8 @@ fn an_unrestricted_ak_is_refused() {
 }
 
 /// The AK of another TPM: the credential is made for its Name, and this TPM does not open it for any other key.
+///
+/// Threat 7
 #[test]
 fn a_foreign_ak_is_not_activated() {
     let (tpm, other) = (Swtpm::start().unwrap(), Swtpm::start().unwrap());
@@ -210,6 +214,8 @@ fn a_foreign_ak_is_not_activated() {
 }
 
 /// A credential of one conversation opens no other: the secret that comes back is not the one that was sent.
+///
+/// Threat 8
 #[test]
 fn a_stale_credential_is_refused() {
     let tpm = Swtpm::start().unwrap();
@@ -238,6 +244,8 @@ fn a_stale_credential_is_refused() {
 }
 
 /// Quotes that are real, and about something else than was asked.
+///
+/// Threat 13
 #[test]
 fn a_quote_for_another_purpose_is_refused() {
     let tpm = Swtpm::start().unwrap();
@@ -298,6 +306,8 @@ fn a_quote_for_another_purpose_is_refused() {
 }
 
 /// The attacker owns the agent: it binds the quote to the server's challenge, and quotes other PCRs.
+///
+/// Threat 3
 #[test]
 fn a_quote_of_other_pcrs_is_refused() {
     use plastron_attestation::{PcrSelection, TpmDevice};
@@ -342,7 +352,7 @@ fn a_quote_of_other_pcrs_is_refused() {
     }
 }
 
-/// Threat: an honest node's conversation with one server is relayed to another, or for another key.
+/// An honest node's conversation with one server is relayed to another, or for another key.
 #[test]
 fn a_relayed_conversation_is_refused() {
     let tpm = Swtpm::start().unwrap();

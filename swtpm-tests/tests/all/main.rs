@@ -5,4 +5,6 @@
 mod enrolment;
 mod exchange;
 mod harness;
+mod tap;
+mod tpm_bus;
 mod tpm_device;

@@ -1,0 +1,117 @@
+//! A wire tap between a program and its TPM: it records what passes, and may damage what the TPM answers.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use plastron_swtpm_tests::Swtpm;
+
+/// Changes a reply to a command on its way. The TPM is free meanwhile: it may also be used.
+type Damage = Box<dyn FnMut(&[u8], Vec<u8>) -> Vec<u8> + Send>;
+
+/// A tapped TPM. Its threads end with the test's process.
+pub(crate) struct Tap {
+    port: u16,
+    passed: Arc<Mutex<Vec<u8>>>,
+    damage: Arc<Mutex<Option<Damage>>>,
+}
+
+impl Tap {
+    pub(crate) fn on(tpm: &Swtpm) -> Self {
+        let upstream: u16 = tpm.tcti().rsplit_once('=').unwrap().1.parse().unwrap();
+        let (commands, control) = listeners();
+        let tap = Self {
+            port: commands.local_addr().unwrap().port(),
+            passed: Arc::default(),
+            damage: Arc::new(Mutex::new(None)),
+        };
+        let (passed, damage) = (Arc::clone(&tap.passed), Arc::clone(&tap.damage));
+        thread::spawn(move || {
+            for client in commands.incoming() {
+                let (client, passed, damage) = (client.unwrap(), Arc::clone(&passed), Arc::clone(&damage));
+                thread::spawn(move || serve(client, upstream, &passed, &damage));
+            }
+        });
+        thread::spawn(move || {
+            for client in control.incoming() {
+                let (client, server) = (client.unwrap(), connect(upstream + 1));
+                let (from_client, from_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                thread::spawn(move || copy(from_client, server));
+                thread::spawn(move || copy(from_server, client));
+            }
+        });
+        tap
+    }
+
+    /// The address that leads through the tap.
+    pub(crate) fn tcti(&self) -> String {
+        format!("swtpm:host=127.0.0.1,port={}", self.port)
+    }
+
+    /// True if these bytes passed in one piece, in either direction.
+    pub(crate) fn has_seen(&self, bytes: &[u8]) -> bool {
+        self.passed.lock().unwrap().windows(bytes.len()).any(|window| window == bytes)
+    }
+
+    /// Damages every reply from now on, or none.
+    pub(crate) fn set_damage(&self, damage: Option<Damage>) {
+        *self.damage.lock().unwrap() = damage;
+    }
+}
+
+fn listeners() -> (TcpListener, TcpListener) {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    loop {
+        let first = bind(0).unwrap();
+        let above = first.local_addr().unwrap().port().checked_add(1);
+        if let Some(Ok(second)) = above.map(bind) {
+            return (first, second);
+        }
+    }
+}
+
+fn connect(port: u16) -> TcpStream {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap()
+}
+
+fn copy(mut from: TcpStream, mut to: TcpStream) {
+    // Either side may hang up at any time.
+    let _ = std::io::copy(&mut from, &mut to);
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+/// Command after command; after a damaged reply the connection is closed, so that nobody waits for bytes that never come.
+fn serve(mut client: TcpStream, upstream: u16, passed: &Mutex<Vec<u8>>, damage: &Mutex<Option<Damage>>) {
+    while let Some(command) = read_message(&mut client) {
+        passed.lock().unwrap().extend(&command);
+        // swtpm serves one connection at a time: it gets one per command, so that others have their turn.
+        let mut server = connect(upstream);
+        server.write_all(&command).unwrap();
+        let Some(reply) = read_message(&mut server) else { return };
+        drop(server);
+        passed.lock().unwrap().extend(&reply);
+        let mut damage = damage.lock().unwrap();
+        let (reply, is_damaged) = match damage.as_mut() {
+            Some(damage) => {
+                let damaged = damage(&command, reply.clone());
+                let differs = damaged != reply;
+                (damaged, differs)
+            }
+            None => (reply, false),
+        };
+        if client.write_all(&reply).is_err() || is_damaged {
+            return;
+        }
+    }
+}
+
+/// A TPM command or response: tag, size of the whole, and the rest.
+fn read_message(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut message = vec![0; 10];
+    stream.read_exact(&mut message).ok()?;
+    let size = u32::from_be_bytes(message[2..6].try_into().unwrap());
+    message.resize(usize::try_from(size).unwrap().max(10), 0);
+    stream.read_exact(&mut message[10..]).ok()?;
+    Some(message)
+}

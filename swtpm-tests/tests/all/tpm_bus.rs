@@ -1,0 +1,132 @@
+//! Between the processor and the TPM: what a listener learns there, and what damaged replies do.
+
+use std::sync::Arc;
+
+use plastron_attestation::{EkTemplate, PcrSelection, Response, TpmDevice, TpmDeviceError};
+use plastron_attestation_tcg::HashAlgorithm;
+use plastron_hsm_tpm::{Tpm, TpmConfig};
+use plastron_swtpm_tests::Swtpm;
+
+use crate::exchange::{Message, Node, Server, converse, open};
+use crate::tap::Tap;
+use crate::tpm_device::assert_nothing_left;
+
+fn open_through(tap: &Tap) -> Tpm {
+    Tpm::open(TpmConfig::new(tap.tcti())).unwrap()
+}
+
+/// The secret that proves the binding of EK and AK passes encrypted to the EK only.
+///
+/// Threat 44
+#[test]
+fn a_listener_on_the_bus_does_not_learn_the_secret() {
+    let tpm = Swtpm::start().unwrap();
+    for template in EkTemplate::ALL {
+        let tap = Tap::on(&tpm);
+        let mut server = Server::trusting(tpm.manufacturer(), template);
+        let mut node = Node::new(&tpm, template);
+        node.device = Box::new(open_through(&tap));
+        let mut response = None;
+        converse(&mut server, &mut node, |message, bytes| {
+            if message == Message::Response {
+                response = Some(Response::decode(&bytes).unwrap());
+            }
+            bytes
+        })
+        .unwrap();
+        let response = response.unwrap();
+        // The tap does see what is not secret.
+        assert!(tap.has_seen(&response.attest));
+        assert!(!tap.has_seen(&response.secret.unwrap()));
+        assert_nothing_left(&tpm);
+    }
+}
+
+/// Replies with flipped bits, cut short, grown, or with a size that is a lie: an error or an answer, never a crash or a wait, and the
+/// TPM is usable afterwards.
+///
+/// Threat 17
+#[test]
+fn damaged_replies_are_errors() {
+    let tpm = Swtpm::start().unwrap();
+    let tap = Tap::on(&tpm);
+    let mut clean = open(&tpm);
+    let ak = clean.create_attestation_key(EkTemplate::H3P384).unwrap();
+    let selection = PcrSelection(vec![(0x000b, 0xff), (0x000c, 0xff)]);
+    let expected = clean.endorsement_key(EkTemplate::H3P384).unwrap();
+    // A small deterministic generator: a failure can be repeated.
+    let mut state = 0x1234_5678_9abc_def1_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % u64::try_from(below.max(1)).unwrap()).unwrap()
+    };
+    let mut errors = 0;
+    for round in 0..120 {
+        let (skip, kind, place, bit) = (random(24), round % 4, random(4096), random(8));
+        let mut seen = 0;
+        let mut device = open_through(&tap);
+        tap.set_damage(Some(Box::new(move |_, mut reply| {
+            seen += 1;
+            if seen <= skip {
+                return reply;
+            }
+            let length = reply.len();
+            match kind {
+                0 => reply[place % length] ^= 1 << bit,
+                1 => reply.truncate(place % length),
+                2 => reply.extend(vec![0xff; place]),
+                _ => reply[2..6].copy_from_slice(&(u32::MAX - 7 * u32::from(bit > 3)).to_be_bytes()),
+            }
+            reply
+        })));
+        let ek = device.endorsement_key(EkTemplate::H3P384);
+        let quote = device.quote(EkTemplate::H3P384, &ak, &[7; 32], &selection);
+        let properties = device.properties();
+        errors += usize::from(ek.is_err()) + usize::from(quote.is_err()) + usize::from(properties.is_err());
+        tap.set_damage(None);
+        drop(device);
+    }
+    assert!(errors > 60, "only {errors} errors: the damage did not arrive");
+    assert_eq!(open(&tpm).endorsement_key(EkTemplate::H3P384).unwrap().public, expected.public);
+    assert_nothing_left(&tpm);
+}
+
+/// A PCR that is extended between two reads, or between the last of them and the quote: values and quote belong together all the
+/// same.
+#[test]
+fn values_are_those_of_the_quote_while_pcrs_change() {
+    const PCR_READ: [u8; 4] = [0, 0, 0x01, 0x7e];
+    let tpm = Arc::new(Swtpm::start().unwrap());
+    let tap = Tap::on(&tpm);
+    let mut device = open_through(&tap);
+    let ak = device.create_attestation_key(EkTemplate::L1Rsa2048).unwrap();
+    // Ten values take two reads.
+    let selection = PcrSelection(vec![(0x000b, 0x3ff)]);
+    for extends in 0..6 {
+        let (bystander, mut left) = (Arc::clone(&tpm), extends);
+        tap.set_damage(Some(Box::new(move |command, reply| {
+            if command[6..10] == PCR_READ && left > 0 {
+                left -= 1;
+                bystander.extend_pcr(0, "sha256", &[7; 32]).unwrap();
+            }
+            reply
+        })));
+        let quote = device.quote(EkTemplate::L1Rsa2048, &ak, &[], &selection).unwrap();
+        let values = quote.pcr_values.iter().map(Vec::as_slice);
+        assert!(quote.attest.ends_with(&HashAlgorithm::Sha256.digest(values)), "{extends}");
+    }
+    // One that never rests is an error in the end.
+    let bystander = Arc::clone(&tpm);
+    tap.set_damage(Some(Box::new(move |command, reply| {
+        if command[6..10] == PCR_READ {
+            bystander.extend_pcr(0, "sha256", &[7; 32]).unwrap();
+        }
+        reply
+    })));
+    let error = device.quote(EkTemplate::L1Rsa2048, &ak, &[], &selection).unwrap_err();
+    assert!(matches!(&error, TpmDeviceError::Command { command: "Quote", .. }), "{error}");
+    tap.set_damage(None);
+    assert_nothing_left(&tpm);
+}
