@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod enrolment;
+mod examples;
 mod exchange;
 mod harness;
 mod tap;
