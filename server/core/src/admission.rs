@@ -91,7 +91,7 @@ impl NodeAdmission {
         peer: Option<IpAddr>,
     ) -> Result<Attestation, AdmissionError> {
         self.start(attestation_type, csr, peer).inspect_err(|error| {
-            let reason = error.to_string();
+            let reason = audit::chain(error);
             let outcome = AttestationOutcome::Refused { reason: &reason };
             audit::attestation(AttestationVerdict { attestation_type, node: None, peer, checks: &[], outcome });
         })
@@ -183,7 +183,7 @@ impl NodeAdmission {
             .write("cut a node off", move |store| async move { store.cut_off(node, until, reason).await })
             .await;
         if let Err(error) = result {
-            tracing::error!(spiffe_id = %id, %error, "A node whose evidence was refused could not be cut off");
+            tracing::error!(spiffe_id = %id, error = audit::chain(&error), "A node whose evidence was refused could not be cut off");
         }
     }
 }
@@ -212,7 +212,7 @@ impl Attempt {
     async fn conclude(&self, admission: Admission) -> Result<AdmittedAgent, AdmissionError> {
         let trust_domain = self.admission.ca.trust_domain();
         let candidate = Candidate::new(&self.attestation_type, admission, trust_domain).inspect_err(|error| {
-            self.report(None, &[], Err(&error.to_string()));
+            self.report(None, &[], Err(&audit::chain(error)));
         })?;
         let result = self.admission.admit(&candidate, &self.csr).await;
         let mut checks = candidate.checks.clone();
@@ -229,7 +229,7 @@ impl Attempt {
                 if let Some(check) = error.check() {
                     checks.push(CheckRecord { check, outcome: CheckOutcome::Failed, detail: error.to_string() });
                 }
-                self.report(candidate.shown_id(), &checks, Err(&error.to_string()));
+                self.report(candidate.shown_id(), &checks, Err(&audit::chain(error)));
             }
         }
         result

@@ -71,6 +71,26 @@ pub fn change(actor: &str, action: &'static str, subject: &str, outcome: &str) {
     tracing::info!(target: TARGET, r#type = "audit", event = action, actor, %subject, %outcome, "{action}");
 }
 
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// `ok`, or why not.
+pub(crate) fn outcome<T, E: std::error::Error>(result: &Result<T, E>) -> String {
+    match result {
+        Ok(_done) => "ok".to_owned(),
+        Err(error) => chain(error),
+    }
+}
+
 /// `Check=outcome(detail)`, in order. Details are escaped once more: whoever wrote them may have forgotten.
 fn describe(checks: &[CheckRecord]) -> String {
     let mut text = String::new();

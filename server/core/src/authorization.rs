@@ -71,7 +71,7 @@ impl Authorizer {
             return Ok(Grant::Downstream(id.clone()));
         }
         if columns.agent {
-            let agent = self.agent(svid).await.inspect_err(|denied| log_denial(denied));
+            let agent = self.agent(svid).await.inspect_err(log_denial);
             return agent.map(Grant::Agent);
         }
         Err(denied())

@@ -58,7 +58,7 @@ impl Bundles {
                 store.append_authorities(trust_domain, x509, jwt).await
             })
             .await;
-        let outcome = result.as_ref().map_or_else(StoreError::to_string, |_bundle| "ok".to_owned());
+        let outcome = audit::outcome(&result);
         audit::change(permit.identity(), "bundle append", &subject, &outcome);
         Ok(result?)
     }

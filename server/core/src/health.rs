@@ -2,24 +2,41 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Mutex;
+
 use crate::ca::{CaError, CertificateAuthority};
+use crate::clock::Clock;
 use crate::ledger::Ledger;
+
+/// Seconds that a good answer is good for: whoever may ask must not keep an HSM busy.
+const GOOD_FOR: u64 = 5;
 
 /// Answers `/ready` and the gRPC health service.
 pub struct Health {
     ca: Arc<CertificateAuthority>,
     ledger: Arc<Ledger>,
+    clock: Arc<dyn Clock>,
+    /// When the last good answer was found, Unix seconds. Locked while one is sought, so there is one signature at a time.
+    good_at: Mutex<Option<u64>>,
 }
 
 impl Health {
-    pub(crate) fn new(ca: Arc<CertificateAuthority>, ledger: Arc<Ledger>) -> Self {
-        Self { ca, ledger }
+    pub(crate) fn new(ca: Arc<CertificateAuthority>, ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Self {
+        Self { ca, ledger, clock, good_at: Mutex::new(None) }
     }
 
     /// Has the CA key make a test signature and asks the store for what others wrote.
     pub async fn check(&self) -> Result<(), Unhealthy> {
+        let mut good_at = self.good_at.lock().await;
+        let now = self.clock.now().as_secs();
+        if good_at.is_some_and(|good_at| now.saturating_sub(good_at) < GOOD_FOR) {
+            return Ok(());
+        }
+        *good_at = None;
         self.ca.probe().await?;
-        Ok(self.ledger.catch_up().await?)
+        self.ledger.catch_up().await?;
+        *good_at = Some(now);
+        Ok(())
     }
 }
 

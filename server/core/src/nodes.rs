@@ -77,7 +77,7 @@ impl Nodes {
         let banned = id.clone();
         let result: Result<Arc<Node>, NodeError> =
             self.ledger.write("ban a node", move |store| async move { store.ban(banned).await }).await;
-        let outcome = result.as_ref().map_or_else(NodeError::to_string, |_node| "ok".to_owned());
+        let outcome = audit::outcome(&result);
         audit::change(permit.identity(), "agent ban", id.as_str(), &outcome);
         if result.is_ok() {
             tracing::info!(spiffe_id = %id, "Agent banned");
@@ -90,7 +90,7 @@ impl Nodes {
         let evicted = id.clone();
         let result: Result<(), NodeError> =
             self.ledger.write("evict a node", move |store| async move { store.evict(evicted).await }).await;
-        let outcome = result.as_ref().map_or_else(NodeError::to_string, |()| "ok".to_owned());
+        let outcome = audit::outcome(&result);
         audit::change(permit.identity(), "agent evict", id.as_str(), &outcome);
         if result.is_ok() {
             tracing::info!(spiffe_id = %id, "Agent deleted");

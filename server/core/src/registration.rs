@@ -83,9 +83,7 @@ impl Registration {
             self.ledger
                 .write("create entries", move |store| async move { store.create_entries(valid).await })
                 .await
-                .inspect_err(|error: &StoreError| {
-                    audit::change(permit.identity(), "entry create", "", &error.to_string());
-                })?
+                .inspect_err(|error| audit_failure(&permit, "entry create", error))?
         };
         let results = merge(results, stored);
         for result in &results {
@@ -120,7 +118,7 @@ impl Registration {
                 .ledger
                 .write("update entries", move |store| async move { store.update_entries(changed).await })
                 .await
-                .map_err(|error: StoreError| RegistrationError::Store(error))?;
+                .inspect_err(|error| audit_failure(&permit, "entry update", error))?;
             let mut moved = false;
             let open = results.iter_mut().filter(|result| result.is_none());
             for (result, stored) in open.zip(stored) {
@@ -155,10 +153,10 @@ impl Registration {
             .ledger
             .write("delete entries", move |store| async move { store.delete_entries(deleted).await })
             .await
-            .map_err(|error: StoreError| RegistrationError::Store(error))?;
+            .inspect_err(|error| audit_failure(&permit, "entry delete", error))?;
         let results: Vec<_> = results.into_iter().map(|result| result.map_err(EntryError::from)).collect();
         for (id, result) in ids.iter().zip(&results) {
-            let outcome = result.as_ref().map_or_else(EntryError::to_string, |()| "ok".to_owned());
+            let outcome = audit::outcome(result);
             audit::change(permit.identity(), "entry delete", id, &outcome);
         }
         Ok(results)
@@ -267,13 +265,18 @@ fn merge(
         .collect()
 }
 
+/// The whole call failed.
+fn audit_failure<R: Rpc>(permit: &Permit<R>, action: &'static str, error: &StoreError) {
+    audit::change(permit.identity(), action, "", &audit::chain(error));
+}
+
 fn audit_entry<R: Rpc>(permit: &Permit<R>, action: &'static str, result: &Result<Arc<RegistrationEntry>, EntryError>) {
     match result {
         Ok(entry) => {
             let subject = format!("{} {} parent {}", entry.id, entry.spiffe_id, entry.parent_id);
             audit::change(permit.identity(), action, &subject, "ok");
         }
-        Err(error) => audit::change(permit.identity(), action, "", &error.to_string()),
+        Err(error) => audit::change(permit.identity(), action, "", &audit::chain(error)),
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::NodeAdmission;
+use crate::audit::chain;
 use crate::authorization::{Authorizer, Permit, rpc};
 use crate::bundles::Bundles;
 use crate::ca::{CaConfig, CaError, CertificateAuthority};
@@ -96,7 +97,7 @@ impl Services {
             registration: Registration::new(ledger_of(), clock_of(), trust_domain.clone()),
             issuance: Issuance::new(Arc::clone(&ca), ledger_of(), clock_of(), default_x509_svid_ttl),
             bundles: Bundles::new(ledger_of(), trust_domain),
-            health: Health::new(Arc::clone(&ca), ledger_of()),
+            health: Health::new(Arc::clone(&ca), ledger_of(), clock_of()),
             server_svid,
             ca,
             ledger,
@@ -120,13 +121,23 @@ impl Services {
         loop {
             tokio::select! {
                 () = cancelled.cancelled() => return,
-                _ = rotation.tick() => self.rotate().await,
+                _ = rotation.tick() => {
+                    self.rotate().await;
+                    self.follow().await;
+                }
                 _ = pruning.tick() => {
                     if let Err(error) = prune(&self.ledger, self.clock.as_ref()).await {
-                        tracing::error!(%error, "Expired entries and join tokens could not be removed");
+                        tracing::error!(error = chain(&error), "Expired entries and join tokens could not be removed");
                     }
                 }
             }
+        }
+    }
+
+    /// Takes over what another process wrote to the store, and what was committed although it was reported as failed.
+    async fn follow(&self) {
+        if let Err(error) = self.ledger.catch_up().await {
+            tracing::error!(error = chain(&error), "The change log can't be followed");
         }
     }
 
@@ -143,18 +154,6 @@ impl Services {
             Err(error) => tracing::error!(error = chain(&error), "The server's own SVID could not be rotated"),
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// How much a server has.

@@ -2,7 +2,7 @@
 //!
 //! Everything that is answered often is answered from here. Locks are held for lookups in maps and never across an await.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use plastron_attestation_appraise::EkFingerprint;
@@ -143,13 +143,10 @@ impl State {
         ids: impl IntoIterator<Item = &'a str>,
         now: i64,
     ) -> HashMap<&'a str, Arc<RegistrationEntry>> {
+        let wanted: HashSet<&'a str> = ids.into_iter().collect();
         let current = self.read();
-        let authorized: HashMap<&str, &Arc<RegistrationEntry>> = current
-            .entries
-            .authorized_refs(agent, current.nodes.selectors(agent), now)
-            .map(|entry| (entry.id.as_str(), entry))
-            .collect();
-        ids.into_iter().filter_map(|id| Some((id, Arc::clone(authorized.get(id)?)))).collect()
+        let authorized = current.entries.authorized_refs(agent, current.nodes.selectors(agent), now);
+        authorized.filter_map(|entry| Some((*wanted.get(entry.id.as_str())?, Arc::clone(entry)))).collect()
     }
 
     /// Whether an entry makes the holder of this ID an administrator.

@@ -79,7 +79,7 @@ impl JoinTokens {
             .ledger
             .write("keep a join token", move |store| async move { store.create_join_token(record).await })
             .await;
-        let outcome = result.as_ref().map_or_else(TokenError::to_string, |()| "ok".to_owned());
+        let outcome = audit::outcome(&result);
         audit::change(permit.identity(), "join token create", &subject, &outcome);
         result?;
         Ok(JoinToken { value, expires_at })

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use plastron_hsm::KeyStore;
+use plastron_hsm::{KeyStore, StoreIdentity};
 use plastron_spiffe::x509::CaTemplate;
 
 use super::{CaConfig, CaError, CaSubject, random_serial, seconds};
+use crate::audit;
 use crate::authority::{AuthorityError, MatchedKey, PublishedAuthority, SigningAuthority};
 use crate::clock::Clock;
 use crate::ledger::Ledger;
@@ -113,6 +114,21 @@ impl AuthorityMaker<'_> {
             .await
             .map_err(|source: StoreError| CaError::Store { step: "activate the CA slot", source })?;
         tracing::info!(%slot, local_authority_id = authority.authority_id(), "X509 CA activated");
+        self.audit(authority);
         Ok(())
+    }
+
+    /// Names the key and the device that keeps it.
+    fn audit(&self, authority: &SigningAuthority) {
+        let StoreIdentity { kind, name, details, non_extractable } = self.keys.identity();
+        let details: Vec<_> = details.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let subject = format!(
+            "slot {} authority {} key {} in {kind} {name} [{}] non-extractable {non_extractable}",
+            authority.slot(),
+            authority.authority_id(),
+            authority.key_id(),
+            details.join(", ")
+        );
+        audit::change("server", "x509 authority activate", &subject, "ok");
     }
 }

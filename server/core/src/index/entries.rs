@@ -132,8 +132,12 @@ impl EntryIndex {
                 continue;
             }
             for ById(entry) in self.by_parent.get(parent).into_iter().flatten() {
-                if is_live(entry, now) {
-                    found.push(entry);
+                if !is_live(entry, now) {
+                    continue;
+                }
+                found.push(entry);
+                // Most entries are workloads, with nothing below them.
+                if self.by_parent.contains_key(&entry.spiffe_id) {
                     waiting.push(&entry.spiffe_id);
                 }
             }

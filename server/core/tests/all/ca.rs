@@ -162,6 +162,24 @@ async fn an_expired_authority_is_replaced_at_start() {
     server.services.health.check().await.unwrap();
 }
 
+/// Readiness is a real signature, and asking often does not keep the key store busy.
+#[tokio::test]
+async fn health_is_a_signature_now_and_then() {
+    let mut disk = Disk::new();
+    let keys = SlowKeys::over(Arc::clone(&disk.keys));
+    disk.keys = Arc::clone(&keys) as _;
+    let server = disk.start().await.unwrap();
+    let key = server.services.ca.authority().key_id().clone();
+    let before = keys.signatures(&key);
+    for _ in 0..20 {
+        server.services.health.check().await.unwrap();
+    }
+    assert_eq!(keys.signatures(&key) - before, 1);
+    server.clock.advance(5);
+    server.services.health.check().await.unwrap();
+    assert_eq!(keys.signatures(&key) - before, 2);
+}
+
 #[tokio::test]
 async fn the_servers_own_svid_rotates_at_half_life() {
     let server = Disk::new().start().await.unwrap();
