@@ -44,10 +44,14 @@ fn collect(path: &str, text: &str, tests: &mut BTreeMap<u32, Vec<String>>) {
     }
 }
 
-/// The numbers of `Threat 8` and `Threat 8, 13: why`.
+/// The numbers of `Threat 8`, of `Threat 8, 13: why`, and of `Threat 3: why. Threat 5: why`.
 pub(crate) fn numbers(comment: &str) -> Vec<u32> {
-    let Some((_, after)) = comment.split_once("Threat ") else { return Vec::new() };
-    let list = after.split(|c: char| !c.is_ascii_digit() && !matches!(c, ',' | ' ')).next().unwrap_or_default();
+    comment.split("Threat ").skip(1).flat_map(leading_numbers).collect()
+}
+
+/// `8, 13` of `8, 13: why`.
+fn leading_numbers(text: &str) -> Vec<u32> {
+    let list = text.split(|c: char| !c.is_ascii_digit() && !matches!(c, ',' | ' ')).next().unwrap_or_default();
     list.split(',').map_while(|number| number.trim().parse().ok()).collect()
 }
 
@@ -85,6 +89,14 @@ fn row(line: &str) -> Option<(u32, &str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_stand_behind_their_word() {
+        assert_eq!(numbers(" Threat 8"), [8]);
+        assert_eq!(numbers(" Threat 8, 13: replay of 2 quotes."), [8, 13]);
+        assert_eq!(numbers(" Threat 3: CVE-2022-0317. Threat 5: more."), [3, 5]);
+        assert!(numbers(" A threat 9, Threats 10").is_empty());
+    }
 
     #[test]
     fn rows_name_the_tests_that_say_so() {

@@ -237,7 +237,7 @@ fn a_foreign_public_key_is_refused() {
     .unwrap();
 }
 
-/// A wrong PIN is sent once: not by a second try of ours, and not by any call that follows.
+/// Threat 53: a wrong PIN is sent once: not by a second try of ours, and not by any call that follows.
 #[test]
 fn a_wrong_pin_is_tried_once() {
     in_own_process(|token| {
@@ -339,7 +339,7 @@ fn an_ambiguous_label_is_refused() {
     .unwrap();
 }
 
-/// The token's files go and come back while the server runs: calls fail meanwhile, then work again with the same key.
+/// Threat 53: the token's files go and come back while the server runs: calls fail meanwhile, then work again with the same key.
 #[test]
 fn a_token_that_went_away_comes_back() {
     in_own_process(|token| {

@@ -1,3 +1,5 @@
+//! Files of SPIRE and of ours, and what is refused with its place.
+
 use std::fmt::Write as _;
 
 use plastron_daemon::config::explain;
