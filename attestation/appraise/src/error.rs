@@ -27,7 +27,9 @@ pub enum AppraiseError {
 
     #[error("no pool is configured, so no EK is trusted")]
     NoPool,
-    #[error("pool {pool:?} does not exist any more")]
+    #[error(
+        "pool {pool:?}, which took the node, is not configured any more; name it again, or evict the node to let it enrol anew"
+    )]
     PoolGone { pool: String },
     #[error("no pool trusts EK {fingerprint}: {reasons}")]
     NoPoolTrusts { fingerprint: EkFingerprint, reasons: String },

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, SubjectPublicKeyInfo, date_time_ymd,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, SigningKey as _, SubjectPublicKeyInfo,
+    date_time_ymd,
 };
 
 /// Object identifiers of TPM manufacturer, model and version.
@@ -89,6 +90,15 @@ impl Manufacturer {
         self.intermediate.to_vec()
     }
 
+    /// Has the content of a certificate changed by a test, and signs what came of it: certificates that no CA would issue.
+    pub fn forge(&self, certificate: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let (mut tbs, algorithm) = split_certificate(certificate);
+        change(&mut tbs);
+        let signature = self.issuer.key().sign(&tbs).expect("a signature");
+        let signature = long_tlv(0x03, &[&[0], signature.as_slice()].concat());
+        long_tlv(0x30, &[tbs, algorithm, signature].concat())
+    }
+
     /// Certifies a key (SubjectPublicKeyInfo, DER).
     pub fn certify(&self, spki: &[u8], is_rsa: bool, certificate: &EkCertificate) -> Vec<u8> {
         let EkCertificate {
@@ -146,6 +156,30 @@ fn alternative_name(identity: &[Option<String>; 3]) -> Vec<u8> {
         .flatten()
         .collect();
     tlv(0x30, &tlv(0xa4, &tlv(0x30, &names)))
+}
+
+/// TBSCertificate and signature algorithm, as they stand.
+fn split_certificate(der: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let content = der.get(4..).expect("a certificate of over 255 bytes");
+    let length = u16::from_be_bytes([content[2], content[3]]);
+    let (tbs, rest) = content.split_at(usize::from(length) + 4);
+    (tbs.to_vec(), rest[..usize::from(rest[1]) + 2].to_vec())
+}
+
+/// With a length of two bytes where one is too short.
+fn long_tlv(tag: u8, value: &[u8]) -> Vec<u8> {
+    if value.len() < 128 {
+        return tlv(tag, value);
+    }
+    let mut tlv = match u8::try_from(value.len()) {
+        Ok(len) => vec![tag, 0x81, len],
+        Err(_) => {
+            let [high, low] = u16::try_from(value.len()).expect("under 64 KiB").to_be_bytes();
+            vec![tag, 0x82, high, low]
+        }
+    };
+    tlv.extend_from_slice(value);
+    tlv
 }
 
 fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {

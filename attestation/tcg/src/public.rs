@@ -147,12 +147,10 @@ fn read_rsa<'a>(reader: &mut Reader<'a>) -> Result<PublicKey<'a>, ReadError> {
 fn read_ecc<'a>(reader: &mut Reader<'a>) -> Result<PublicKey<'a>, ReadError> {
     let curve_id = reader.u16()?;
     let curve = EccCurve::from_id(curve_id).ok_or_else(|| reader.value("curveID", curve_id.into()))?;
+    // No key of a TPM has a key derivation scheme of its own (part 2, section 12.2.3.6).
     match reader.u16()? {
         ALG_NULL => {}
-        // Every key derivation scheme that TPMs know takes a hash.
-        _ => {
-            reader.u16()?;
-        }
+        kdf => return Err(reader.value("kdf", kdf.into())),
     }
     let (x, y) = (reader.tpm2b()?, reader.tpm2b()?);
     for coordinate in [x, y] {

@@ -5,7 +5,7 @@ use plastron_attestation_appraise::{
     Check, CheckOutcome, EkFingerprint, EkPin, EkTrust, ExpiredEk, Pool, TrustAnchors, certificate_in_container,
 };
 use plastron_attestation_fake_tpm::{EkCertificate, FakeTpm, Manufacturer};
-use rcgen::KeyUsagePurpose;
+use rcgen::{CustomExtension, KeyUsagePurpose};
 
 use crate::world::{Agent, Meddling, NOW, World, assert_refused, pool_config};
 
@@ -188,6 +188,64 @@ fn the_container_is_read_leniently_and_the_certificate_strictly() {
     for broken in [&der[..der.len() - 1], &[0; 64], &[0x30, 0x82], &[]] {
         assert!(certificate_in_container("EK", broken).is_err());
     }
+}
+
+fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
+    let at = bytes.windows(from.len()).position(|window| window == from).expect("the bytes to replace");
+    bytes[at..at + to.len()].copy_from_slice(to);
+}
+
+/// Manufacturers write the key of an RSA EK as id-RSAES-OAEP too; the node's ID is the same.
+#[test]
+fn the_certificates_spelling_of_an_rsa_key_does_not_matter() {
+    let mut world = World::with_pool(|config| config.ek_template = EkTemplate::L1Rsa2048);
+    let (mut tpm, other) = (
+        FakeTpm::new(&world.manufacturer, EkTemplate::L1Rsa2048),
+        FakeTpm::new(&world.manufacturer, EkTemplate::L1Rsa2048),
+    );
+    let good = tpm.certificate().unwrap().to_vec();
+    let oaep = world.manufacturer.forge(&good, |tbs| {
+        let oid = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
+        replace(tbs, &[oid.as_slice(), &[0x01]].concat(), &[oid.as_slice(), &[0x07]].concat());
+    });
+    assert_ne!(oaep, good);
+    tpm.set_certificate(Some(oaep));
+    let node = world.admit(&mut tpm, &mut Agent::default()).unwrap();
+    assert_eq!(node.ek_fingerprint(), EkFingerprint::of_bytes(&tpm.ek_public()).unwrap());
+    // The key of another TPM in the same spelling.
+    world.known.clear();
+    tpm.set_certificate(other.certificate().map(<[u8]>::to_vec));
+    assert_refused(&world.refusal(&mut tpm, Meddling::default()), Check::EkCertificateKey);
+}
+
+/// Threat 16: signed by the right CA, and yet no certificate.
+#[test]
+fn certificates_that_readers_would_read_differently_are_refused() {
+    // ecdsa-with-SHA256 outside, ecdsa-with-SHA384 inside.
+    let two_algorithms = |tbs: &mut Vec<u8>| {
+        let oid = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03];
+        replace(tbs, &[oid.as_slice(), &[0x02]].concat(), &[oid.as_slice(), &[0x03]].concat());
+    };
+    // X.509 v1, with extensions all the same.
+    let version_one = |tbs: &mut Vec<u8>| replace(tbs, &[0xa0, 3, 2, 1, 2], &[0xa0, 3, 2, 1, 0]);
+    let nothing = |_: &mut Vec<u8>| {};
+    type Forgery = (fn(&mut Vec<u8>), bool);
+    let forgeries: [Forgery; 3] = [(nothing, true), (two_algorithms, false), (version_one, false)];
+    let mut world = World::new();
+    let mut tpm = world.tpm();
+    let own = tpm.certificate().unwrap().to_vec();
+    for (forge, is_good) in forgeries {
+        tpm.set_certificate(Some(world.manufacturer.forge(&own, forge)));
+        match is_good {
+            true => drop(world.admit(&mut tpm, &mut Agent::default()).unwrap()),
+            false => assert_refused(&world.refusal(&mut tpm, Meddling::default()), Check::EkCertificate),
+        }
+    }
+    let extension = || CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 2], vec![5, 0]);
+    tpm.certify(&EkCertificate { extensions: vec![extension()], ..EkCertificate::default() });
+    world.admit(&mut tpm, &mut Agent::default()).unwrap();
+    tpm.certify(&EkCertificate { extensions: vec![extension(), extension()], ..EkCertificate::default() });
+    assert_refused(&world.refusal(&mut tpm, Meddling::default()), Check::EkCertificate);
 }
 
 /// Threat 16: no prefix and no flipped byte of a certificate does anything but be refused, and none panics.

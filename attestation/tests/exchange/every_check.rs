@@ -383,10 +383,21 @@ fn proofs_about_two_tpms_do_not_combine() {
     let judged = Appraisal::judge(&a.ek, &a.ak, &a.quote, &other_pool, deny, History::New, &mut Checklist::new());
     assert_eq!(judged.unwrap_err().check(), Check::Subject);
 
-    let appraisal = judge(&a, &a, &a).unwrap();
-    let Proofs { ek, ak, quote } = b;
-    let admitted = AttestedNode::admit(ek, ak, quote, appraisal, Claims::default(), time(NOW), Checklist::new());
-    assert_eq!(admitted.unwrap_err().0.check(), Check::Subject);
+    let (mut tpm, mut other) = (world.tpm(), world.tpm());
+    for swapped in 0..4 {
+        let (mut own, mut foreign) = (prove(&world, &mut tpm), prove(&world, &mut other));
+        let judged = if swapped == 3 { &foreign } else { &own };
+        let appraisal = judge(judged, judged, judged).unwrap();
+        match swapped {
+            0 => std::mem::swap(&mut own.ek, &mut foreign.ek),
+            1 => std::mem::swap(&mut own.ak, &mut foreign.ak),
+            2 => std::mem::swap(&mut own.quote, &mut foreign.quote),
+            _ => {}
+        }
+        let Proofs { ek, ak, quote } = own;
+        let admitted = AttestedNode::admit(ek, ak, quote, appraisal, Claims::default(), time(NOW), Checklist::new());
+        assert_eq!(admitted.unwrap_err().0.check(), Check::Subject);
+    }
     let appraisal = judge(&a, &a, &a).unwrap();
     let Proofs { ek, ak, quote } = a;
     assert!(AttestedNode::admit(ek, ak, quote, appraisal, Claims::default(), time(NOW), Checklist::new()).is_ok());

@@ -5,7 +5,7 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, EcdsaVerificationAlgorithm, RSA_PKCS1_2048_8192_SHA256,
     RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey,
 };
-use plastron_attestation_tcg::{HashAlgorithm, PublicKey, TpmtPublic, TpmtSignature, left_pad, sec1_point};
+use plastron_attestation_tcg::{EccCurve, HashAlgorithm, PublicKey, TpmtPublic, TpmtSignature, left_pad, sec1_point};
 
 use crate::ak::AkScheme;
 use crate::{AppraiseError, BoundAk};
@@ -21,7 +21,7 @@ pub(crate) fn check(ak: &BoundAk, signed: &[u8], signature: &[u8]) -> Result<(),
         return Err(failed("scheme or hash are not the AK's"));
     }
     let public = TpmtPublic::parse(ak.public())?;
-    let verified = match (ak.scheme(), &public.key, signature) {
+    match (ak.scheme(), &public.key, signature) {
         (AkScheme::RsaSsa(hash), PublicKey::Rsa { modulus, .. }, TpmtSignature::RsaSsa { signature, .. }) => {
             let algorithm = match hash {
                 HashAlgorithm::Sha256 => &RSA_PKCS1_2048_8192_SHA256,
@@ -29,30 +29,30 @@ pub(crate) fn check(ak: &BoundAk, signed: &[u8], signature: &[u8]) -> Result<(),
                 HashAlgorithm::Sha512 => &RSA_PKCS1_2048_8192_SHA512,
                 HashAlgorithm::Sha1 => return Err(failed("SHA-1")),
             };
-            PublicKeyComponents { n: *modulus, e: EXPONENT.as_slice() }.verify(algorithm, signed, signature).is_ok()
+            let key = PublicKeyComponents { n: *modulus, e: EXPONENT.as_slice() };
+            key.verify(algorithm, signed, signature).map_err(|_| failed("it does not verify"))
         }
-        (AkScheme::EcdsaP256, PublicKey::Ecc { .. }, TpmtSignature::Ecdsa { r, s, .. }) => {
-            ecdsa(&ECDSA_P256_SHA256_FIXED, &public.key, signed, r, s).ok_or_else(|| failed("r or s out of range"))?
+        (AkScheme::EcdsaP256, PublicKey::Ecc { curve, x, y }, TpmtSignature::Ecdsa { r, s, .. }) => {
+            check_ecdsa(&ECDSA_P256_SHA256_FIXED, *curve, [x, y], [r, s], signed).map_err(failed)
         }
-        (AkScheme::EcdsaP384, PublicKey::Ecc { .. }, TpmtSignature::Ecdsa { r, s, .. }) => {
-            ecdsa(&ECDSA_P384_SHA384_FIXED, &public.key, signed, r, s).ok_or_else(|| failed("r or s out of range"))?
+        (AkScheme::EcdsaP384, PublicKey::Ecc { curve, x, y }, TpmtSignature::Ecdsa { r, s, .. }) => {
+            check_ecdsa(&ECDSA_P384_SHA384_FIXED, *curve, [x, y], [r, s], signed).map_err(failed)
         }
-        _ => return Err(failed("it is not of the AK's type")),
-    };
-    if verified { Ok(()) } else { Err(failed("it does not verify")) }
+        _ => Err(failed("it is not of the AK's type")),
+    }
 }
 
 /// TPMs drop leading zeros of r and s: they are put back.
-fn ecdsa(
+fn check_ecdsa(
     algorithm: &'static EcdsaVerificationAlgorithm,
-    key: &PublicKey<'_>,
+    curve: EccCurve,
+    [x, y]: [&[u8]; 2],
+    [r, s]: [&[u8]; 2],
     signed: &[u8],
-    r: &[u8],
-    s: &[u8],
-) -> Option<bool> {
-    let PublicKey::Ecc { curve, x, y } = key else { return None };
-    let mut fixed = left_pad(r, curve.field_len())?;
-    fixed.extend(left_pad(s, curve.field_len())?);
-    let point = sec1_point(*curve, x, y)?;
-    Some(UnparsedPublicKey::new(algorithm, point).verify(signed, &fixed).is_ok())
+) -> Result<(), &'static str> {
+    let len = curve.field_len();
+    let (r, s) = left_pad(r, len).zip(left_pad(s, len)).ok_or("r or s is empty or too long")?;
+    let point = sec1_point(curve, x, y).ok_or("the AK is no point")?;
+    let signature = [r, s].concat();
+    UnparsedPublicKey::new(algorithm, point).verify(signed, &signature).map_err(|_| "it does not verify")
 }
