@@ -181,7 +181,7 @@ impl Config {
             data_dir: flags.data_dir.clone().or(data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
             server_address: Chosen::of("serverAddress", flags.server_address.as_ref(), server_address)
                 .ok_or(missing("server_address", ""))?
-                .parse(host)?,
+                .parse(|text| host(text))?,
             server_port: server_port.parse(|port| if *port == 0 { Err("a port is not 0") } else { Ok(*port) })?,
             trust_domain: Chosen::of("trustDomain", flags.trust_domain.as_ref(), trust_domain)
                 .ok_or(missing("trust_domain", ""))?
@@ -252,7 +252,7 @@ fn join_token(
 }
 
 /// A host name or an address, without a port and without brackets.
-fn host(text: &String) -> Result<String, &'static str> {
+fn host(text: &str) -> Result<String, &'static str> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     if bare.parse::<IpAddr>().is_ok() || (!bare.is_empty() && bare.bytes().all(name)) {
