@@ -159,7 +159,7 @@ impl CertificateAuthority {
 
     /// Signs a leaf. Its end is cut to the authority's.
     pub async fn sign(&self, leaf: Leaf<'_>) -> Result<IssuedSvid, SignError> {
-        let authority = self.active.load();
+        let authority = self.active.load_full();
         let now = self.clock.now();
         let not_after = now.as_secs().saturating_add(leaf.ttl.as_secs()).min(authority.not_after());
         if not_after < now.as_secs().saturating_add(MIN_SVID_TTL.as_secs()) {
@@ -177,7 +177,6 @@ impl CertificateAuthority {
         }
         .to_tbs(authority.issuer())
         .map_err(SignError::Template)?;
-        let authority = Arc::clone(&authority);
         let signature =
             self.keys.sign(authority.key_id(), authority.scheme(), &tbs.digest()).await.map_err(SignError::KeyStore)?;
         let certificate = tbs.assemble(&signature).map_err(SignError::Template)?;

@@ -72,7 +72,7 @@ impl Ledger {
             if first.sequence == state.revision() + 1 {
                 state.apply(&changes);
             } else {
-                state.apply(&store.changes_after(state.revision()).await?);
+                follow(store.as_ref(), &state).await?;
             }
             revision.send_replace(state.revision().max(last.sequence));
             Ok(value)
@@ -86,11 +86,21 @@ impl Ledger {
     /// Applies what others wrote to the store since.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
         let _guard = self.writing.lock().await;
-        let changes = self.store.changes_after(self.state.revision()).await?;
-        if !changes.is_empty() {
-            self.state.apply(&changes);
+        let before = self.state.revision();
+        follow(self.store.as_ref(), &self.state).await?;
+        if self.state.revision() != before {
             self.revision.send_replace(self.state.revision());
         }
         Ok(())
     }
+}
+
+/// Brings the state up to the store's: by the changes since, or as a whole where the log no longer has them.
+async fn follow(store: &dyn Store, state: &State) -> Result<(), StoreError> {
+    match store.changes_after(state.revision()).await {
+        Ok(changes) => state.apply(&changes),
+        Err(StoreError::LogTruncated { .. }) => state.replace(store.load().await?),
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }

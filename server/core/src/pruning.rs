@@ -1,4 +1,4 @@
-//! What is removed by time alone: entries and join tokens that have expired.
+//! What is removed by time alone: entries and join tokens that have expired, and old rows of the change log.
 
 use std::sync::Arc;
 
@@ -8,6 +8,8 @@ use crate::ledger::Ledger;
 use crate::limits::MAX_ENTRIES_PER_CALL;
 use crate::store::{EntryConflict, StoreError};
 
+/// Seconds for which the change log is kept. Who follows it is seconds behind; who was away for longer reads everything anew.
+const CHANGE_LOG_KEPT: i64 = 24 * 3600;
 /// Who the audit log says removed them.
 const ACTOR: &str = "server: pruning";
 
@@ -35,6 +37,10 @@ pub(crate) async fn prune(ledger: &Arc<Ledger>, clock: &dyn Clock) -> Result<(),
         .await?;
     if tokens > 0 {
         audit::change(ACTOR, "join token prune", &format!("{tokens} tokens"), "ok");
+    }
+    let rows = ledger.store().prune_change_log(now.saturating_sub(CHANGE_LOG_KEPT)).await?;
+    if rows > 0 {
+        tracing::debug!(rows, "Pruned the change log");
     }
     Ok(())
 }

@@ -26,19 +26,29 @@ struct Current {
     journal: BTreeMap<SlotName, Arc<JournalEntry>>,
 }
 
+impl Current {
+    fn new(snapshot: Snapshot) -> Self {
+        let Snapshot { revision, entries, nodes, bundle, journal } = snapshot;
+        Self {
+            revision,
+            entries: EntryIndex::build(entries),
+            nodes: NodeIndex::build(nodes),
+            bundle: bundle.map(Arc::new),
+            journal: journal.into_iter().map(|entry| (entry.slot, Arc::new(entry))).collect(),
+        }
+    }
+}
+
 impl State {
     /// Indexes a snapshot.
     pub fn new(snapshot: Snapshot) -> Self {
-        let Snapshot { revision, entries, nodes, bundle, journal } = snapshot;
-        Self {
-            current: RwLock::new(Current {
-                revision,
-                entries: EntryIndex::build(entries),
-                nodes: NodeIndex::build(nodes),
-                bundle: bundle.map(Arc::new),
-                journal: journal.into_iter().map(|entry| (entry.slot, Arc::new(entry))).collect(),
-            }),
-        }
+        Self { current: RwLock::new(Current::new(snapshot)) }
+    }
+
+    /// Puts a later snapshot in the place of everything.
+    pub(crate) fn replace(&self, snapshot: Snapshot) {
+        let current = Current::new(snapshot);
+        *self.write() = current;
     }
 
     /// Applies committed changes, in order. Changes that the state already has are passed over.

@@ -110,6 +110,10 @@ impl Store for SqliteStore {
         Ok(changes)
     }
 
+    async fn prune_change_log(&self, before: i64) -> Result<u64, StoreError> {
+        self.prune_log(before).await
+    }
+
     fn statistics(&self) -> StoreStatistics {
         StoreStatistics { reads: self.reads.load(Ordering::Relaxed), commits: self.commits.load(Ordering::Relaxed) }
     }

@@ -139,7 +139,7 @@ impl SqliteStore {
         self.count_read();
         let rows = sqlx::query("SELECT sequence, kind, subject FROM change_log WHERE sequence > ? ORDER BY sequence")
             .bind(to_i64(revision))
-            .fetch_all(connection)
+            .fetch_all(&mut *connection)
             .await
             .map_err(|error| self.failed(PURPOSE, &error))?;
         let mut log = Vec::with_capacity(rows.len());
@@ -153,7 +153,26 @@ impl SqliteStore {
             let sequence = u64::try_from(sequence).map_err(|error| damaged(&error.to_string()))?;
             log.push((sequence, known, subject));
         }
+        let head = self.last_sequence(connection).await?;
+        let oldest = log.first().map_or(head.saturating_add(1), |(sequence, ..)| *sequence);
+        if revision < head && oldest != revision.saturating_add(1) {
+            return Err(StoreError::LogTruncated { store: self.name.clone(), after: revision, oldest });
+        }
         Ok(log)
+    }
+}
+
+impl SqliteStore {
+    /// Drops old rows of the change log; no change of state, so no row of its own.
+    pub(crate) async fn prune_log(&self, before: i64) -> Result<u64, StoreError> {
+        const PURPOSE: Purpose = Purpose("prune the change log");
+        let done = sqlx::query("DELETE FROM change_log WHERE committed_at < ?")
+            .bind(before)
+            .execute(&self.writer)
+            .await
+            .map_err(|error| self.failed(PURPOSE, &error))?;
+        self.count_commit();
+        Ok(done.rows_affected())
     }
 }
 

@@ -36,6 +36,16 @@ pub enum StoreError {
         /// What to do next.
         remedy: String,
     },
+    /// The change log was pruned past the revision that someone wants to follow it from: everything has to be read again.
+    #[error("the change log of {store} begins at {oldest}, so it can't be followed from {after}")]
+    LogTruncated {
+        /// File or address.
+        store: String,
+        /// The revision wanted.
+        after: u64,
+        /// Sequence number of the oldest change that is left, or would come next.
+        oldest: u64,
+    },
     /// A statement failed.
     #[error("the store could not {purpose}: {reason}; {remedy}")]
     Statement {

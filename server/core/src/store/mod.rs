@@ -23,8 +23,12 @@ pub trait Store: EntryStore + NodeStore + TokenStore + AuthorityStore {
     /// Everything that the services keep in memory, as of one moment.
     async fn load(&self) -> Result<Snapshot, StoreError>;
 
-    /// The changes after a revision, in order, with the present value of whatever they touched.
+    /// The changes after a revision, in order, with the present value of whatever they touched. `LogTruncated` where the log no
+    /// longer goes back that far.
     async fn changes_after(&self, revision: u64) -> Result<Vec<Change>, StoreError>;
+
+    /// Drops the rows of the change log that were committed before this moment (Unix seconds), and says how many. State stays.
+    async fn prune_change_log(&self, before: i64) -> Result<u64, StoreError>;
 
     /// How much the store was asked to do since it was opened.
     fn statistics(&self) -> StoreStatistics;

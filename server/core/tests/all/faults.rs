@@ -257,6 +257,10 @@ impl Store for FaultyStore {
         self.inner.changes_after(revision).await
     }
 
+    async fn prune_change_log(&self, before: i64) -> Result<u64, StoreError> {
+        self.inner.prune_change_log(before).await
+    }
+
     fn statistics(&self) -> StoreStatistics {
         self.inner.statistics()
     }

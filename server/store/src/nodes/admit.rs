@@ -25,9 +25,12 @@ pub(super) async fn admit(store: &SqliteStore, record: AdmissionRecord) -> Resul
                 reason: error,
                 remedy: "make a new join token".to_owned(),
             })?;
-            // A node that was evicted leaves its alias entry; a token is used once, so it can't be this one's.
-            entries::insert(&mut write, std::slice::from_ref(&entry)).await?;
-            write.note(Event::Entry(entry));
+            // A node that was evicted leaves its alias entry, and an operator may make the same token again.
+            let identity = entries::identity_hash(&entry);
+            if store.entry_with_identity(write.connection(), &identity).await?.is_none() {
+                entries::insert(&mut write, std::slice::from_ref(&entry)).await?;
+                write.note(Event::Entry(entry));
+            }
         }
     }
     let known = store.node_with_id(write.connection(), &record.id).await?;

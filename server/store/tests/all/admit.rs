@@ -113,6 +113,23 @@ async fn another_attestor_does_not_take_a_node_over() {
     assert!(matches!(refused, AdmitError::OtherAttestor { .. }), "{refused}");
 }
 
+/// An operator makes a token of the same name again after its node was evicted.
+#[tokio::test]
+async fn an_alias_entry_that_is_there_already_stays() {
+    use plastron_server_core::store::{JoinTokenRecord, TokenStore as _};
+    let store = Place::new();
+    let store = store.open().await;
+    let record = JoinTokenRecord { hash: TokenHash::of("t"), expires_at: NOW + 60, alias: Some(id("/alias")) };
+    let mut joining = attested("/spire/agent/join_token/t", 1, &tpm(1, 1, 1), None);
+    (joining.tpm, joining.token, joining.can_reattest) = (None, Some(record.hash), false);
+    for _time in 0..2 {
+        store.create_join_token(record.clone()).await.unwrap();
+        store.admit(joining.clone()).await.unwrap();
+        store.evict(joining.id.clone()).await.unwrap();
+    }
+    assert_eq!(store.load().await.unwrap().entries.len(), 1);
+}
+
 /// A refused admission leaves the token: nothing was committed.
 #[tokio::test]
 async fn a_refusal_spends_nothing() {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use plastron_hsm::KeyId;
+use plastron_server_core::ledger::Ledger;
 use plastron_server_core::state::State;
 use plastron_server_core::store::{
     AuthorityStore as _, Change, EntryConflict, EntryStore as _, Event, JoinTokenRecord, JournalEntry, NodeStore as _,
-    SlotName, SlotStatus, Store as _, TokenError, TokenHash, TokenStore as _,
+    SlotName, SlotStatus, Store as _, StoreError, TokenError, TokenHash, TokenStore as _,
 };
 use plastron_spiffe::TrustDomain;
 
@@ -122,4 +123,23 @@ async fn a_batch_is_one_commit() {
     assert!(again.changes.is_empty());
     assert!(again.value.iter().all(|result| matches!(result, Err(EntryConflict::Exists(_)))));
     assert_eq!(store.statistics().commits - before.commits, 1, "nothing changed, nothing committed");
+}
+
+/// Whoever was away for longer than the log is kept learns that, and reads everything anew.
+#[tokio::test]
+async fn a_pruned_log_is_not_followed_across_the_gap() {
+    let place = Place::new();
+    let store = place.open().await;
+    let behind = Ledger::open(Arc::new(place.open().await)).await.unwrap();
+    store.create_entries(vec![entry("a"), entry("b")]).await.unwrap();
+    assert_eq!(store.prune_change_log(i64::MAX).await.unwrap(), 2);
+    let truncated = store.changes_after(0).await.err().unwrap();
+    assert!(matches!(truncated, StoreError::LogTruncated { after: 0, oldest: 3, .. }), "{truncated}");
+    assert!(store.changes_after(2).await.unwrap().is_empty(), "whoever is up to date stays so");
+    behind.catch_up().await.unwrap();
+    assert_eq!(behind.state().revision(), 2);
+    assert!(behind.state().entry("b").is_some());
+    let next = store.create_entries(vec![entry("c")]).await.unwrap();
+    assert_eq!(next.changes.first().unwrap().sequence, 3, "the order goes on");
+    assert_eq!(store.changes_after(2).await.unwrap().len(), 1);
 }
