@@ -1,9 +1,4 @@
-//! Load generator and benchmarks: what this machine does, as ratios wherever two things are compared.
-//!
-//! The rules that make it fair: what is compared runs in turns in one run, and the median of the pairs counts; cost is CPU time of the
-//! process that does the work (`/proc/PID/stat`), since on a small machine the generator eats the other core; samples of what was
-//! issued are verified, by `openssl` too, and any error ends the run. Servers and agents are the real programs as processes; their
-//! clients are ours, and speak SPIRE's API. TPMs are in memory, because a real one would be what is measured.
+#![doc = include_str!("../README.md")]
 
 mod appraise;
 mod attest;

@@ -140,7 +140,7 @@ pub(crate) fn trust_domain() -> Result<TrustDomain, BenchError> {
 fn configuration(directory: &Path, port: u16, token: Option<&SoftHsm>, attestors: &str) -> Result<String, BenchError> {
     let directory = directory.display();
     let keys = match token {
-        None => format!("KeyManager \"disk\" {{ plugin_data {{ keys_path = \"{directory}/server/keys.json\" }} }}"),
+        None => format!("KeyManager \"disk\" {{ plugin_data {{ directory = \"{directory}/keys\" }} }}"),
         Some(token) => format!(
             "KeyManager \"pkcs11\" {{ plugin_data {{\n    module = \"{}\"\n    token_label = \"{}\"\n    pin_file = \"{}\"\n  }} }}",
             SoftHsm::module()?.display(),

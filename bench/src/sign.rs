@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use plastron_hsm::{KeyInventory, KeyStore, KeyType};
+use plastron_hsm::{KeyInventory, KeyType};
 use plastron_hsm_pkcs11::{PinSource, Pkcs11Config, Pkcs11Store, TokenSelector};
 use plastron_hsm_soft::SoftStore;
 use plastron_swtpm_tests::SoftHsm;

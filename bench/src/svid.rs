@@ -72,7 +72,7 @@ async fn measure(server: &Server, effort: Effort) -> Result<(), BenchError> {
 }
 
 /// Whose keys the server's are in a token.
-const INSTANCE: &str = "plastron-server";
+const INSTANCE: &str = "plastron";
 
 /// An agent with entries, and requests for their SVIDs.
 struct Load {

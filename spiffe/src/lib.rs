@@ -1,8 +1,4 @@
-//! SPIFFE IDs, selectors, registration entries, X.509-SVIDs and bundles: parse, build, validate.
-//!
-//! Implements SPIFFE-ID.md, X509-SVID.md and SPIFFE_Trust_Domain_and_Bundle.md of the SPIFFE standards, and SPIRE's rules for
-//! registration entries. Pure: no I/O, no clock, no randomness, no log; keys that sign are elsewhere (`plastron-hsm`).
-//! Bundles of two trust domains are never merged, and a leaf is verified against the bundle of the domain that it names.
+#![doc = include_str!("../README.md")]
 
 pub mod bundle;
 mod dns_name;

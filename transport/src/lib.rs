@@ -1,13 +1,4 @@
-//! How programs reach each other: TLS that authenticates SPIFFE IDs, and Unix sockets that know the process at the other end.
-//!
-//! - TLS (`ServerTls`, `ClientTls`): both sides verify an X.509-SVID against the bundle of the trust domain that it names
-//!   (X509-SVID.md, section 5); names in DNS play no part. Parameters stand in one file, `tls_profile`.
-//! - Unix sockets (`UnixSocket`): bound safely, independent of the umask; each connection carries `PeerCredentials` that are safe
-//!   against the reuse of a PID; any `:authority` is accepted, because C-core, Java and old Go clients send the socket's path.
-//!
-//! Every loop that accepts is bounded in connections, handshakes and time. What this crate deliberately does not do: it decides
-//! nothing. A peer without certificate connects, and the authorisation table says what it may call; an expired or foreign certificate
-//! does not connect. Revocation is by short lifetime and the server's list of nodes, not by CRL.
+#![doc = include_str!("../README.md")]
 
 mod authority;
 mod limits;
