@@ -34,24 +34,7 @@ pub(crate) fn address<T>(request: &Request<T>) -> Option<IpAddr> {
     request.extensions().get().map(|peer: &TlsPeer| peer.address.ip())
 }
 
-/// The permit for `R`, or why not.
+/// The permit for `R`, or why not. A refusal is logged by the audit layer, and an agent's by the authorisation itself.
 pub(crate) async fn permit<R: Rpc, T>(services: &Arc<Services>, request: &Request<T>) -> Result<Permit<R>, Failure> {
-    let caller = caller(request.extensions());
-    services.authorizer.authorize::<R>(&caller).await.map_err(|denied| {
-        let caller_id = caller.describe();
-        tracing::warn!(caller_id, method = R::METHOD.path(), reason = %denied, "{}", headline(&denied));
-        Failure::Denied(denied)
-    })
-}
-
-/// Texts that alerts match.
-fn headline(denied: &plastron_server_core::authorization::Denied) -> &'static str {
-    use plastron_server_core::authorization::{AgentDenial, Denied};
-    match denied {
-        Denied::Agent { reason: AgentDenial::NotAttested, .. } => "Agent is not attested",
-        Denied::Agent { reason: AgentDenial::Expired { .. }, .. } => "Agent SVID is expired",
-        Denied::Agent { reason: AgentDenial::NotActive, .. } => "Agent SVID is not active",
-        Denied::Agent { reason: AgentDenial::Banned, .. } => "Agent is banned",
-        Denied::Agent { .. } | Denied::Method { .. } | Denied::Undecided { .. } => "Request denied",
-    }
+    Ok(services.authorizer.authorize::<R>(&caller(request.extensions())).await?)
 }

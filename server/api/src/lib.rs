@@ -39,7 +39,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 use crate::audit::AuditLayer;
 use crate::context::Context;
-use crate::limits::MAX_REQUEST_LEN;
+use crate::limits::{MAX_REQUEST_LEN, REQUEST_TIMEOUT};
 
 pub use crate::context::RateLimits;
 
@@ -76,7 +76,7 @@ impl Api {
     ) -> Result<(), ServeError> {
         let mut routes = Routes::builder();
         self.add_shared(&mut routes);
-        let server = tls_server().layer(AuditLayer).add_routes(routes.routes());
+        let server = tls_server().timeout(REQUEST_TIMEOUT).layer(AuditLayer).add_routes(routes.routes());
         Ok(server.serve_with_incoming_shutdown(tls_incoming(listener, tls), cancelled.cancelled_owned()).await?)
     }
 
@@ -85,7 +85,7 @@ impl Api {
         let mut routes = Routes::builder();
         self.add_shared(&mut routes);
         self.add_local(&mut routes);
-        let server = unix_server().layer(AuditLayer).add_routes(routes.routes());
+        let server = unix_server().timeout(REQUEST_TIMEOUT).layer(AuditLayer).add_routes(routes.routes());
         Ok(server.serve_with_incoming_shutdown(socket.incoming()?, cancelled.cancelled_owned()).await?)
     }
 

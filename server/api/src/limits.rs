@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// Longest message that is taken: gRPC's own default, which SPIRE's agents and servers keep to.
 pub(crate) const MAX_REQUEST_LEN: usize = 4 * 1024 * 1024;
+/// How long a call may take until its answer begins: a minute in the queue of its address, and a slow HSM. A peer that never ends its
+/// request gives its stream back after that.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest page that is sent, so that with its last entry it stays below what a Go client takes (4 MiB).
 pub(crate) const MAX_PAGE_LEN: usize = 3 * 1024 * 1024;
 /// Entries on a page of SyncAuthorizedEntries, as in SPIRE.

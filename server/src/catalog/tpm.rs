@@ -76,7 +76,7 @@ pub(crate) enum PoolsError {
     Certificates { path: PathBuf },
     /// A pool.
     #[error("{place}")]
-    Pool { place: Place, source: PoolError },
+    Pool { place: Box<Place>, source: Box<PoolError> },
 }
 
 #[derive(Deserialize)]
@@ -151,7 +151,7 @@ impl Pools {
 
 impl Configured {
     fn open(&self) -> Result<Pool, PoolsError> {
-        let refused = |source| PoolsError::Pool { place: self.place.clone(), source };
+        let refused = |source| PoolsError::Pool { place: Box::new(self.place.clone()), source: Box::new(source) };
         let anchors = || -> Result<TrustAnchors, PoolsError> {
             TrustAnchors::new(read_all(&self.roots)?, read_all(&self.intermediates)?).map_err(refused)
         };

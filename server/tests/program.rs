@@ -1,0 +1,240 @@
+//! The program as a process: its command line against itself, its files, its signals, and what survives it.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_plastron-server");
+
+struct Server {
+    dir: tempfile::TempDir,
+    process: Option<Child>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Server {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().display();
+        let config = format!(
+            r#"
+            server {{
+                trust_domain = "example.org"
+                data_dir = "{at}/data"
+                bind_address = "127.0.0.1"
+                bind_port = 0
+                socket_path = "{at}/private/api.sock"
+            }}
+            plugins {{
+                DataStore "sql" {{ plugin_data {{ database_type = "sqlite3" connection_string = "{at}/data/store.sqlite3" }} }}
+                KeyManager "disk" {{ plugin_data {{ directory = "{at}/data/keys" }} }}
+                NodeAttestor "join_token" {{ plugin_data {{}} }}
+            }}
+            "#
+        );
+        fs::write(dir.path().join("server.conf"), config).unwrap();
+        let mut server = Self { dir, process: None };
+        server.run();
+        server
+    }
+
+    /// Starts the program and waits until both listeners are open.
+    fn run(&mut self) {
+        let mut process = Command::new("sh")
+            .args(["-c", "umask 0; exec \"$0\" run -config \"$1\"", PROGRAM])
+            .arg(self.path("server.conf"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut listeners = 0;
+        while listeners < 2 {
+            let line = lines.next().unwrap_or_else(|| Ok("the server ended".into())).unwrap();
+            assert_ne!(line, "the server ended", "{}", fs::read_to_string(self.path("log")).unwrap());
+            listeners += usize::from(line.contains("msg=\"Starting Server APIs\""));
+            writeln!(log, "{line}").unwrap();
+        }
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| writeln!(log, "{line}").unwrap()));
+        self.process = Some(process);
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Output {
+        Command::new(PROGRAM)
+            .args(arguments)
+            .env("SPIRE_SERVER_PRIVATE_SOCKET", self.path("private/api.sock"))
+            .output()
+            .unwrap()
+    }
+
+    /// Standard output of a command that succeeds.
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Exit code and standard error of a command that fails.
+    fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.command(arguments);
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn signal(&mut self, name: &str) -> std::process::ExitStatus {
+        let mut process = self.process.take().unwrap();
+        let sent = Command::new("kill").args([name, &process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        process.wait().unwrap()
+    }
+}
+
+const PARENT: &str = "spiffe://example.org/spire/agent/join_token/x";
+
+fn create<'a>(path: &'a str, selector: &'a str) -> [&'a str; 8] {
+    ["entry", "create", "-parentID", PARENT, "-spiffeID", path, "-selector", selector]
+}
+
+#[test]
+fn spires_commands_speak_spires_words() {
+    let server = Server::start();
+    assert_eq!(server.ok(&["healthcheck"]), "Server is healthy.\n");
+    let token = server.ok(&["token", "generate", "-spiffeID", "spiffe://example.org/node"]);
+    assert!(token.starts_with("Token: ") && token.lines().count() == 1, "{token}");
+    let token: serde_json::Value = serde_json::from_str(&server.ok(&["token", "generate", "-output", "json"])).unwrap();
+    assert!(token["value"].is_string() && token["expires_at"].is_string());
+
+    let created = server.ok(&create("spiffe://example.org/db", "unix:uid:0"));
+    assert!(created.starts_with("Entry ID                : "), "{created}");
+    let id = created.lines().next().unwrap().rsplit(' ').next().unwrap();
+    let (code, error) = server.fails(&create("spiffe://example.org/db", "unix:uid:0"));
+    let refused = "Failed to create the following entry (code: AlreadyExists, msg: \"similar entry already exists\"):";
+    assert!(code == 1 && error.starts_with(refused), "{error}");
+
+    assert_eq!(server.ok(&["entry", "count"]), "1 registration entry\n");
+    let shown = server.ok(&["entry", "show", "-selector", "unix:uid:0"]);
+    assert!(shown.starts_with("Found 1 entry\nEntry ID                : "), "{shown}");
+    let shown: serde_json::Value = serde_json::from_str(&server.ok(&["entry", "show", "-output", "json"])).unwrap();
+    assert_eq!(shown["entries"][0]["spiffe_id"]["path"], "/db");
+    let update = ["entry", "update", "-entryID", id, "-parentID", PARENT, "-spiffeID", "spiffe://example.org/db2"];
+    let updated = server.ok(&[&update[..], &["-selector", "unix:uid:1", "-x509SVIDTTL=60", "-admin"]].concat());
+    assert!(updated.contains("Revision                : 1\nX509-SVID TTL           : 60\n"), "{updated}");
+    assert!(updated.contains("Admin                   : true\n"), "{updated}");
+    let deleted = format!("Deleted entry with ID: {id}\n\n\nDeleted 1 entries successfully\n");
+    assert_eq!(server.ok(&["entry", "delete", "-entryID", id]), deleted);
+    let (code, error) = server.fails(&["entry", "delete", "-entryID", id]);
+    assert!(code == 3 && error.contains("(code: NotFound, msg: \"entry not found\")"), "{error}");
+
+    assert_eq!(server.ok(&["agent", "list"]), "No attested agents found\n");
+    assert_eq!(server.ok(&["agent", "count", "-banned", "true"]), "0 attested agents\n");
+    for verb in ["show", "ban", "evict"] {
+        let (code, error) = server.fails(&["agent", verb, "-spiffeID", PARENT]);
+        assert_eq!((code, error.as_str()), (3, "Error: rpc error: code = NotFound desc = agent not found\n"), "{verb}");
+        assert_eq!(server.fails(&["agent", verb]), (2, "Error: a SPIFFE ID is required\n".to_owned()));
+    }
+    assert!(server.ok(&["bundle", "show"]).starts_with("-----BEGIN CERTIFICATE-----\n"));
+    let bundle: serde_json::Value = serde_json::from_str(&server.ok(&["bundle", "show", "-format", "spiffe"])).unwrap();
+    assert_eq!(bundle["keys"][0]["use"], "x509-svid");
+    let bundle: serde_json::Value = serde_json::from_str(&server.ok(&["bundle", "show", "-output", "json"])).unwrap();
+    assert_eq!(bundle["x509_authorities"][0]["tainted"], false);
+    assert_eq!(server.fails(&["healthcheck", "-socketPath", "/no/such.sock"]).0, 1);
+    assert_eq!(server.fails(&["entry", "shew"]).0, 2);
+}
+
+#[test]
+fn hundreds_of_entries_come_from_standard_input() {
+    let server = Server::start();
+    let entries: Vec<_> = (0..1_200)
+        .map(|n| {
+            serde_json::json!({
+                "selectors": [{"type": "unix", "value": format!("uid:{n}")}],
+                "spiffe_id": format!("spiffe://example.org/w/{n}"),
+                "parent_id": PARENT,
+            })
+        })
+        .collect();
+    let mut client = Command::new(PROGRAM)
+        .args(["entry", "create", "-data", "-", "-socketPath"])
+        .arg(server.path("private/api.sock"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = client.stdin.take().unwrap();
+    input.write_all(serde_json::json!({ "entries": entries }).to_string().as_bytes()).unwrap();
+    drop(input);
+    assert!(client.wait_with_output().unwrap().status.success());
+    assert_eq!(server.ok(&["entry", "count"]), "1200 registration entries\n");
+    assert!(server.ok(&["entry", "show"]).starts_with("Found 1200 entries\n"), "more than one page");
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill_and_a_stop_is_orderly() {
+    let mut server = Server::start();
+    server.ok(&create("spiffe://example.org/db", "unix:uid:0"));
+    let bundle = server.ok(&["bundle", "show"]);
+    server.signal("-KILL");
+    assert_eq!(server.fails(&["healthcheck"]).0, 1);
+    server.run();
+    assert_eq!(server.ok(&["entry", "count"]), "1 registration entry\n");
+    assert_eq!(server.ok(&["bundle", "show"]), bundle, "the CA goes on with its key");
+    assert!(server.signal("-TERM").success());
+    assert!(!server.path("private/api.sock").exists(), "the socket is taken away");
+    assert!(fs::read_to_string(server.path("log")).unwrap().contains("Starting Server APIs"));
+}
+
+/// Threat 39
+#[test]
+fn a_umask_of_zero_opens_nothing_to_others() {
+    let server = Server::start();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&server.path("private")), 0o750);
+    assert_eq!(mode(&server.path("private/api.sock")), 0o770);
+    let mut open = vec![server.path("data")];
+    while let Some(path) = open.pop() {
+        assert_eq!(mode(&path) & 0o027, 0, "{} has mode {:o}", path.display(), mode(&path));
+        if path.is_dir() {
+            open.extend(fs::read_dir(path).unwrap().map(|item| item.unwrap().path()));
+        }
+    }
+}
+
+/// Threat 34
+#[test]
+fn a_join_token_is_neither_in_the_log_nor_in_the_store() {
+    let mut server = Server::start();
+    let token = server.ok(&["token", "generate"]);
+    let token = token.lines().next().unwrap().strip_prefix("Token: ").unwrap().to_owned();
+    assert!(server.signal("-TERM").success());
+    for name in ["log", "data/store.sqlite3"] {
+        let bytes = fs::read(server.path(name)).unwrap();
+        assert!(!bytes.windows(token.len()).any(|window| window == token.as_bytes()), "{name} holds the token");
+    }
+}
+
+#[test]
+fn validate_says_where_it_is_wrong() {
+    let server = Server::start();
+    let config = server.path("server.conf");
+    let config = config.to_str().unwrap();
+    assert_eq!(server.ok(&["validate", "-config", config]), "SPIRE server configuration file is valid.\n");
+    let text = fs::read_to_string(config).unwrap().replace("bind_port = 0", "bind_prot = 0");
+    fs::write(config, text).unwrap();
+    let (code, error) = server.fails(&["validate", "-config", config]);
+    let expected = format!("SPIRE server configuration file is invalid: {config}:6:17: unknown key server.bind_prot\n");
+    assert_eq!((code, error), (1, expected));
+}
