@@ -1,19 +1,22 @@
 //! What an attestation costs the server: CPU with its TLS connection, and commits of the database.
 
+use std::time::Duration;
+
 use plastron_attestation::{AkBlob, Attester, AttesterAction, AttesterContext, AttesterEvent, Claims, EkTemplate};
 use plastron_attestation_fake_tpm::{AkAlgorithm, FakeTpm, Manufacturer};
 use plastron_spiffe::{Bundle, X509Authority};
+use plastron_transport::ClientTls;
 use rcgen::PublicKeyData;
 
-use crate::client::{self, KeyWithCsr, attest_with_token, connect};
+use crate::client::{self, KeyWithCsr};
 use crate::commits::Commits;
 use crate::cpu;
 use crate::error::BenchError;
 use crate::figures::{heading, line};
 use crate::server::{CaKey, Server, trust_domain};
 
-/// Attestations of each kind: enough for the 10 ms steps of CPU time, and few enough that the database's log is not begun anew.
-const ATTESTATIONS: u32 = 100;
+/// Attestations of each kind: enough for the 10 ms steps of CPU time.
+const ATTESTATIONS: usize = 200;
 
 pub(crate) async fn run() -> Result<(), BenchError> {
     heading("Node attestations (CPU of the server, TLS connections included)");
@@ -33,52 +36,63 @@ pub(crate) async fn run() -> Result<(), BenchError> {
         intermediate.display(),
     );
     let server = Server::start(CaKey::Soft, &attestors).await?;
-    // The first of each kind makes what the others find.
-    attest_with_token(&server).await?;
-
-    let mut cost = Cost::begin(&server)?;
+    let tls = client::anonymous(&server).await?;
+    let mut tokens = Vec::with_capacity(ATTESTATIONS);
     for _ in 0..ATTESTATIONS {
-        attest_with_token(&server).await?;
+        tokens.push(client::join_token(server.admin()).await?);
     }
-    // One more commit made the token.
-    cost.end(&server, "join token", 1)?;
+    let mut cost = Cost::begin(&server)?;
+    for token in tokens {
+        client::attest_with_token(&server, &tls, token).await?;
+        cost.one_more()?;
+    }
+    cost.end("join token")?;
 
     let mut nodes: Vec<_> = (0..ATTESTATIONS).map(|_| Node::new(&manufacturer)).collect();
-    cost = Cost::begin(&server)?;
-    for node in &mut nodes {
-        node.attest(&server).await?;
+    for name in ["TPM enrolment (P-384 EK, P-256 AK)", "TPM renewal (P-256 AK)"] {
+        let mut cost = Cost::begin(&server)?;
+        for node in &mut nodes {
+            node.attest(&server, &tls).await?;
+            cost.one_more()?;
+        }
+        cost.end(name)?;
     }
-    cost.end(&server, "TPM enrolment (P-384 EK, P-256 AK)", 0)?;
-
-    cost = Cost::begin(&server)?;
-    for node in &mut nodes {
-        node.attest(&server).await?;
-    }
-    cost.end(&server, "TPM renewal (P-256 AK)", 0)?;
     server.stop()
 }
 
-/// Meters, read before.
-struct Cost {
-    cpu: std::time::Duration,
-    commits: Commits,
+/// Meters of one kind of attestation.
+struct Cost<'a> {
+    server: &'a Server,
+    cpu: Duration,
+    last: Commits,
+    commits: u32,
+    counted: u32,
 }
 
-impl Cost {
-    fn begin(server: &Server) -> Result<Self, BenchError> {
-        Ok(Self { cpu: cpu::of_process(server.pid())?, commits: Commits::of(&server.database())? })
+impl<'a> Cost<'a> {
+    fn begin(server: &'a Server) -> Result<Self, BenchError> {
+        let (cpu, last) = (cpu::of_process(server.pid())?, Commits::of(&server.database())?);
+        Ok(Self { server, cpu, last, commits: 0, counted: 0 })
     }
 
-    /// `others`: commits per attestation that are not the attestation's own.
-    fn end(&self, server: &Server, name: &str, others: u32) -> Result<(), BenchError> {
-        let spent = cpu::of_process(server.pid())?.saturating_sub(self.cpu);
-        let each = spent.as_secs_f64() * 1e6 / f64::from(ATTESTATIONS);
+    /// After each attestation. One during which the database began its log anew is not counted.
+    fn one_more(&mut self) -> Result<(), BenchError> {
+        let now = Commits::of(&self.server.database())?;
+        if let Some(commits) = now.since(self.last) {
+            self.commits += commits;
+            self.counted += 1;
+        }
+        self.last = now;
+        Ok(())
+    }
+
+    fn end(self, name: &str) -> Result<(), BenchError> {
+        let Self { server, cpu, last: _, commits, counted } = self;
+        let spent = cpu::of_process(server.pid())?.saturating_sub(cpu);
+        let each = spent.as_secs_f64() * 1e6 / f64::from(u32::try_from(ATTESTATIONS).unwrap_or(u32::MAX));
         line(&format!("{name}: CPU of each"), &format!("{each:.0} µs"));
-        let commits = match Commits::of(&server.database())?.since(self.commits) {
-            Some(count) => format!("{:.2}", f64::from(count) / f64::from(ATTESTATIONS) - f64::from(others)),
-            None => "not counted: the database began its log anew".to_owned(),
-        };
-        line(&format!("{name}: commits of each"), &commits);
+        let commits = f64::from(commits) / f64::from(counted);
+        line(&format!("{name}: commits of each"), &format!("{commits:.2} (of {counted} counted)"));
         Ok(())
     }
 }
@@ -98,7 +112,7 @@ impl Node {
         Self { tpm, ak: None }
     }
 
-    async fn attest(&mut self, server: &Server) -> Result<(), BenchError> {
+    async fn attest(&mut self, server: &Server, tls: &ClientTls) -> Result<(), BenchError> {
         let key = KeyWithCsr::new(None)?;
         let mut attester = Attester::new(AttesterContext {
             template: TEMPLATE,
@@ -111,7 +125,7 @@ impl Node {
         let payload = crate::appraise::send(&mut attester, &mut self.tpm, AttesterEvent::Begin)?;
         let respond =
             |challenge: &[u8]| crate::appraise::send(&mut attester, &mut self.tpm, AttesterEvent::Challenge(challenge));
-        client::attest(connect(server).await?, "tpm", payload, key, respond).await?;
+        client::attest(server, tls, "tpm", payload, key, respond).await?;
         if let AttesterAction::Keep(ak) = attester.step(AttesterEvent::Admitted).map_err(BenchError::wrong)? {
             self.ak = Some(ak);
         }

@@ -50,19 +50,19 @@ pub(crate) async fn join_token(admin: Channel) -> Result<String, BenchError> {
     Ok(answer.map_err(BenchError::call("CreateJoinToken"))?.into_inner().value)
 }
 
-/// A connection without certificate.
-pub(crate) async fn connect(server: &Server) -> Result<Channel, BenchError> {
-    let bundles = BundleSlot::new([server.bundle().await?]);
-    Ok(ClientTls::new(server_id()?, bundles, None).connect(&server.address()).await?)
+/// How nodes without certificate reach the server.
+pub(crate) async fn anonymous(server: &Server) -> Result<ClientTls, BenchError> {
+    Ok(ClientTls::new(server_id()?, BundleSlot::new([server.bundle().await?]), None))
 }
 
 fn server_id() -> Result<SpiffeId, BenchError> {
     trust_domain()?.with_path("/spire/server").map_err(BenchError::wrong)
 }
 
-/// Attests over a new stream; `respond` answers challenges.
+/// Attests over a new connection; `respond` answers challenges.
 pub(crate) async fn attest(
-    channel: Channel,
+    server: &Server,
+    tls: &ClientTls,
     attestor: &str,
     payload: Vec<u8>,
     key: KeyWithCsr,
@@ -77,6 +77,7 @@ pub(crate) async fn attest(
     let params = AgentX509svidParams { csr: key.csr };
     send(attest_agent_request::Step::Params(attest_agent_request::Params { data: Some(data), params: Some(params) }))
         .await?;
+    let channel = tls.connect(&server.address()).await?;
     let stream = AgentClient::new(channel).attest_agent(ReceiverStream::new(receiver)).await;
     let mut answers = stream.map_err(BenchError::call("AttestAgent"))?.into_inner();
     loop {
@@ -94,11 +95,10 @@ pub(crate) async fn attest(
     }
 }
 
-/// Attests with a new join token.
-pub(crate) async fn attest_with_token(server: &Server) -> Result<Agent, BenchError> {
-    let token = join_token(server.admin()).await?;
+/// Attests with a join token.
+pub(crate) async fn attest_with_token(server: &Server, tls: &ClientTls, token: String) -> Result<Agent, BenchError> {
     let no_challenge = |_: &[u8]| Err(BenchError::wrong("a join token has no challenge"));
-    attest(connect(server).await?, "join_token", token.into_bytes(), KeyWithCsr::new(None)?, no_challenge).await
+    attest(server, tls, "join_token", token.into_bytes(), KeyWithCsr::new(None)?, no_challenge).await
 }
 
 pub(crate) fn parse(svid: Option<X509svid>) -> Result<X509Svid, BenchError> {

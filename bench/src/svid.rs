@@ -14,7 +14,7 @@ use rcgen::PublicKeyData;
 use rustls_pki_types::UnixTime;
 use tonic::transport::Channel;
 
-use crate::client::{self, KeyWithCsr, attest_with_token};
+use crate::client::{self, KeyWithCsr};
 use crate::error::BenchError;
 use crate::figures::{Series, heading, line};
 use crate::server::{CaKey, Server};
@@ -84,7 +84,8 @@ struct Load {
 
 impl Load {
     async fn prepare(server: &Server) -> Result<Self, BenchError> {
-        let agent = attest_with_token(server).await?;
+        let token = client::join_token(server.admin()).await?;
+        let agent = client::attest_with_token(server, &client::anonymous(server).await?, token).await?;
         let mut entries = Vec::with_capacity(ENTRIES);
         for (entry_id, id) in agent.entries(server.admin(), ENTRIES).await? {
             let KeyWithCsr { key, csr } = KeyWithCsr::new(Some(&id))?;
