@@ -31,7 +31,8 @@ fn every_example_is_valid() {
         ("plastron-agent", "SPIRE agent configuration file is valid.\n"),
     ] {
         // The default path is the example's: a checkout runs without a flag.
-        let output = Command::new(program(name).unwrap()).args(["validate", "-strict"]).current_dir(&path).output().unwrap();
+        let output =
+            Command::new(program(name).unwrap()).args(["validate", "-strict"]).current_dir(&path).output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert_eq!((out.as_ref(), err.as_ref()), (told, ""), "{name}");
         assert!(output.status.success(), "{name}");
