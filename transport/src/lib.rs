@@ -2,6 +2,7 @@
 
 mod authority;
 mod limits;
+mod places;
 mod tls;
 mod tls_profile;
 mod unix;
@@ -12,7 +13,8 @@ pub use limits::{
 };
 pub use tls::{
     AddressError, BundleSlot, ClientTls, ConnectError, HANDSHAKE_TIMEOUT, IdentityError, IdentitySlot, MAX_HANDSHAKES,
-    MAX_TLS_CONNECTIONS, PeerRefused, ServerTls, TlsConnection, TlsIdentity, TlsPeer, connect_error, tls_incoming,
+    MAX_HANDSHAKES_OF_ADDRESS, MAX_TLS_CONNECTIONS, MAX_TLS_CONNECTIONS_OF_ADDRESS, PeerRefused, ServerTls,
+    TlsConnection, TlsIdentity, TlsPeer, connect_error, tls_incoming,
 };
 pub use unix::{
     BindError, MAX_CONNECTIONS_OF_USER, MAX_UNIX_CONNECTIONS, PeerCredentials, PeerError, SocketModes, UnixConnection,

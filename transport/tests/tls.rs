@@ -233,7 +233,7 @@ async fn a_peer_that_says_nothing_delays_no_one() {
     let ca = Ca::new("example.org");
     let server = Server::start(ca.identity(SERVER), vec![ca.bundle.clone()]).await;
     let mut silent = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..1000 {
         silent.push(tokio::net::TcpStream::connect(server.address).await.unwrap());
     }
     call(server.connect(&client(&ca.bundle, None)).await.unwrap()).await.unwrap();

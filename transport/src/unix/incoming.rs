@@ -1,9 +1,7 @@
 //! The accept loop of a Unix socket.
 
-use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use tonic::transport::server::Connected;
 use super::bind::SocketFile;
 use super::{PeerCredentials, UnixSocket};
 use crate::AuthorityPatch;
+use crate::places::{Place, Places};
 
 /// Most connections at a time on one socket: a node has some hundred workloads, each with one or two, and a connection holds two
 /// file descriptors.
@@ -32,7 +31,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct UnixConnection {
     stream: AuthorityPatch<UnixStream>,
     peer: PeerCredentials,
-    _place: Place,
+    _place: Place<u32>,
 }
 
 impl UnixSocket {
@@ -52,7 +51,7 @@ impl UnixSocket {
 }
 
 async fn accept_loop(listener: &UnixListener, ready: &mpsc::Sender<io::Result<UnixConnection>>, _file: &SocketFile) {
-    let places = Arc::new(Places::default());
+    let places = Places::new(MAX_UNIX_CONNECTIONS, MAX_CONNECTIONS_OF_USER);
     loop {
         let accepted = listener.accept().await.and_then(|(stream, _)| Ok((PeerCredentials::of(&stream)?, stream)));
         let (peer, stream) = match accepted {
@@ -64,47 +63,14 @@ async fn accept_loop(listener: &UnixListener, ready: &mpsc::Sender<io::Result<Un
             }
         };
         let Some(place) = places.take(peer.uid) else {
-            tracing::warn!(uid = peer.uid, "connection refused: too many on this Unix socket");
+            if places.is_news() {
+                tracing::warn!(uid = peer.uid, "connections refused: too many on this Unix socket");
+            }
             continue;
         };
         let connection = UnixConnection { stream: AuthorityPatch::new(stream), peer, _place: place };
         if ready.send(Ok(connection)).await.is_err() {
             return;
-        }
-    }
-}
-
-/// Counts connections, in all and by user.
-#[derive(Debug, Default)]
-struct Places(Mutex<HashMap<u32, usize>>);
-
-impl Places {
-    fn take(self: &Arc<Self>, uid: u32) -> Option<Place> {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = taken.values().sum();
-        let of_user = taken.entry(uid).or_default();
-        if all >= MAX_UNIX_CONNECTIONS || *of_user >= MAX_CONNECTIONS_OF_USER {
-            return None;
-        }
-        *of_user += 1;
-        Some(Place { places: Arc::clone(self), uid })
-    }
-}
-
-#[derive(Debug)]
-struct Place {
-    places: Arc<Places>,
-    uid: u32,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(of_user) = taken.get_mut(&self.uid) {
-            *of_user = of_user.saturating_sub(1);
-            if *of_user == 0 {
-                taken.remove(&self.uid);
-            }
         }
     }
 }
@@ -146,26 +112,5 @@ impl AsyncWrite for UnixConnection {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_user_takes_all_places_and_freed_ones_come_back() {
-        let places = Arc::new(Places::default());
-        let mut held = Vec::new();
-        let users = MAX_UNIX_CONNECTIONS / MAX_CONNECTIONS_OF_USER;
-        for uid in 0..u32::try_from(users).unwrap() {
-            held.extend((0..MAX_CONNECTIONS_OF_USER).map(|_| places.take(uid).unwrap()));
-            assert!(places.take(uid).is_none(), "user {uid} has all that one user may have");
-        }
-        assert!(places.take(99).is_none(), "there are no more for anyone");
-        held.pop();
-        held.push(places.take(99).unwrap());
-        held.clear();
-        assert!(places.0.lock().unwrap().is_empty());
     }
 }

@@ -79,15 +79,15 @@ impl Liveness for PidFd {
 impl PeerCredentials {
     /// Of the process that connected. Call it once, right after accepting.
     pub(super) fn of(socket: &impl AsFd) -> std::io::Result<Self> {
-        let credentials = rustix::net::sockopt::socket_peercred(socket)?;
-        let (uid, gid) = (credentials.uid.as_raw(), credentials.gid.as_raw());
-        let pid = credentials.pid;
-        Ok(Self { uid, gid, process: handle(socket, pid, uid, gid) })
+        let credentials = getsockopt(socket, sockopt::PeerCredentials)?;
+        let (uid, gid) = (credentials.uid(), credentials.gid());
+        Ok(Self { uid, gid, process: handle(socket, credentials.pid(), uid, gid) })
     }
 }
 
-fn handle(socket: &impl AsFd, pid: Pid, uid: u32, gid: u32) -> Result<WorkloadProcess, PeerError> {
-    let raw = pid.as_raw_nonzero().get();
+fn handle(socket: &impl AsFd, raw: i32, uid: u32, gid: u32) -> Result<WorkloadProcess, PeerError> {
+    // Zero stands for a process that has no PID here.
+    let pid = Pid::from_raw(raw).ok_or(PeerError::NoPid)?;
     let pidfd = match getsockopt(socket, sockopt::PeerPidfd) {
         Ok(pidfd) => pidfd,
         Err(nix::errno::Errno::ENOPROTOOPT) => by_pid(pid, uid, gid)?,
@@ -167,6 +167,12 @@ mod tests {
         assert!(!pidfd.is_same_process());
         let gone = PeerError::Gone { pid: pid_of(&child).as_raw_nonzero().get() };
         assert_eq!(by_pid(pid_of(&child), uid, gid).unwrap_err(), gone);
+    }
+
+    #[test]
+    fn a_process_without_pid_here_has_no_handle() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        assert_eq!(handle(&one, 0, 0, 0).err(), Some(PeerError::NoPid));
     }
 
     /// Threat 38: on Linux before 6.5, a PID that now belongs to another user.

@@ -1,0 +1,92 @@
+//! A bounded number of places, in all and for each holder, so that no one takes them all from the others.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Counts who holds how many.
+#[derive(Debug)]
+pub(crate) struct Places<K: Eq + Hash> {
+    total: usize,
+    each: usize,
+    taken: Mutex<Taken<K>>,
+    full: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Taken<K> {
+    all: usize,
+    by_holder: HashMap<K, usize>,
+}
+
+impl<K: Copy + Eq + Hash> Places<K> {
+    /// At most `total` places, at most `each` of them for one holder.
+    pub(crate) fn new(total: usize, each: usize) -> Arc<Self> {
+        let taken = Mutex::new(Taken { all: 0, by_holder: HashMap::new() });
+        Arc::new(Self { total, each, taken, full: AtomicBool::new(false) })
+    }
+
+    /// A place until it is dropped, if there is one for this holder.
+    pub(crate) fn take(self: &Arc<Self>, holder: K) -> Option<Place<K>> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = taken.by_holder.get(&holder).copied().unwrap_or_default();
+        if taken.all >= self.total || own >= self.each {
+            return None;
+        }
+        taken.all += 1;
+        taken.by_holder.insert(holder, own + 1);
+        self.full.store(false, Ordering::Relaxed);
+        Some(Place { places: Arc::clone(self), holder })
+    }
+
+    /// True once each time that places run out, so that a flood does not flood the log.
+    pub(crate) fn is_news(&self) -> bool {
+        !self.full.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// One place.
+#[derive(Debug)]
+pub(crate) struct Place<K: Copy + Eq + Hash> {
+    places: Arc<Places<K>>,
+    holder: K,
+}
+
+impl<K: Copy + Eq + Hash> Drop for Place<K> {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.all = taken.all.saturating_sub(1);
+        match taken.by_holder.get(&self.holder) {
+            Some(1) | None => drop(taken.by_holder.remove(&self.holder)),
+            Some(own) => {
+                let left = own - 1;
+                taken.by_holder.insert(self.holder, left);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_one_takes_all_places_and_freed_ones_come_back() {
+        let places = Places::new(6, 3);
+        let mut held = Vec::new();
+        for holder in [1, 2] {
+            held.extend((0..3).map(|_| places.take(holder).unwrap()));
+            assert!(places.take(holder).is_none(), "{holder} has all that one may have");
+        }
+        assert!(places.take(9).is_none(), "there are no more for anyone");
+        assert!(places.is_news());
+        assert!(!places.is_news());
+        held.pop();
+        held.push(places.take(9).unwrap());
+        assert!(places.is_news(), "there were places in between");
+        held.clear();
+        let taken = places.taken.lock().unwrap();
+        assert_eq!((taken.all, taken.by_holder.len()), (0, 0));
+    }
+}
