@@ -12,6 +12,7 @@ mod process;
 mod program;
 mod softhsm;
 mod swtpm;
+mod testbed;
 mod tool;
 
 pub use error::HarnessError;
@@ -20,4 +21,5 @@ pub use process::Process;
 pub use program::{program, scratch_dir};
 pub use softhsm::{SoftHsm, in_own_process};
 pub use swtpm::{EkKind, Swtpm};
+pub use testbed::{Attestor, ServerOptions, TRUST_DOMAIN, TestAgent, TestServer};
 pub use tool::tool;

@@ -7,5 +7,6 @@ mod examples;
 mod exchange;
 mod harness;
 mod tap;
+mod thread;
 mod tpm_bus;
 mod tpm_device;

@@ -1,0 +1,351 @@
+//! The real programs, configured and running: a server, and agents that attest to it.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::tool::run;
+use crate::{EkKind, HarnessError, Manufacturer, Process, SoftHsm, Swtpm, program};
+
+/// The trust domain of every testbed.
+pub const TRUST_DOMAIN: &str = "testbed.example";
+
+/// How long a program may take until it serves. It takes well under a second; a loaded machine may need more.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a program may take to drain.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often another port is tried when somebody else took the first.
+const PORT_ATTEMPTS: u32 = 5;
+
+/// What distinguishes one server from another. The defaults serve most scenarios.
+pub struct ServerOptions {
+    /// The CA key's token; `None` keeps keys in the server's memory.
+    pub token: Option<SoftHsm>,
+    /// The manufacturer whose TPMs are trusted, and which of their EKs; `None` configures no `tpm` attestor.
+    pub tpms: Option<(Manufacturer, EkKind)>,
+    /// Further lines of the `server` block.
+    pub server_lines: String,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self { token: None, tpms: None, server_lines: "default_x509_svid_ttl = \"1h\"".to_owned() }
+    }
+}
+
+/// A running `plastron-server` with SQLite, on a loopback port of its own. Join tokens are always accepted.
+pub struct TestServer {
+    // Before the directory, so that the process ends before its files go.
+    process: Process,
+    directory: TempDir,
+    token: Option<SoftHsm>,
+    port: u16,
+}
+
+impl TestServer {
+    /// Starts a server and waits until it serves.
+    pub fn start(options: ServerOptions) -> Result<Self, HarnessError> {
+        let directory = own_directory("server-")?;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let port = free_port()?;
+            write(&directory.path().join("server.conf"), &server_config(directory.path(), port, &options)?)?;
+            match spawn_server(directory.path(), options.token.as_ref()) {
+                Ok(process) => {
+                    let server = Self { process, directory, token: options.token, port };
+                    server.write_bundle()?;
+                    return Ok(server);
+                }
+                Err(error) if attempts >= PORT_ATTEMPTS || !error.to_string().contains("in use") => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The port that agents connect to, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The admin API's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("server.sock")
+    }
+
+    /// The trust bundle as the server showed it when it first ran, PEM.
+    pub fn bundle_file(&self) -> PathBuf {
+        self.directory.path().join("bundle.pem")
+    }
+
+    /// The SQLite file.
+    pub fn database(&self) -> PathBuf {
+        self.directory.path().join("datastore.sqlite3")
+    }
+
+    /// The token of its CA key.
+    pub fn token(&self) -> Option<&SoftHsm> {
+        self.token.as_ref()
+    }
+
+    /// Its process: log, signals.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Runs `plastron-server` with these arguments on its admin socket (`["entry", "show"]`).
+    pub fn cli(&self, arguments: &[&str]) -> Result<Output, HarnessError> {
+        run(Command::new(program("plastron-server")?).args(arguments).arg("-socketPath").arg(self.socket()))
+    }
+
+    /// A new join token.
+    pub fn join_token(&self) -> Result<String, HarnessError> {
+        let output = self.cli(&["token", "generate"])?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let token = text.lines().find_map(|line| line.strip_prefix("Token: "));
+        token.map(str::to_owned).ok_or(HarnessError::Malformed { path: text, expected: "the output of token generate" })
+    }
+
+    /// SIGKILL: what a crash or a power cut does.
+    pub fn kill(&mut self) -> Result<(), HarnessError> {
+        self.process.kill()
+    }
+
+    /// SIGTERM, and waits until it has drained.
+    pub fn terminate(&mut self) -> Result<ExitStatus, HarnessError> {
+        self.process.terminate(STOP_TIMEOUT)
+    }
+
+    /// Starts it again with the same files on the same port, after `kill` or `terminate`, and waits until it serves.
+    pub fn start_again(&mut self) -> Result<(), HarnessError> {
+        self.process = spawn_server(self.directory.path(), self.token.as_ref())?;
+        Ok(())
+    }
+
+    fn write_bundle(&self) -> Result<(), HarnessError> {
+        let bundle = self.cli(&["bundle", "show"])?.stdout;
+        let path = self.bundle_file();
+        fs::write(&path, bundle).map_err(HarnessError::io(format!("write {}", path.display())))
+    }
+}
+
+/// How an agent attests.
+pub enum Attestor<'a> {
+    /// With this TPM and that EK.
+    Tpm(&'a Swtpm, EkKind),
+    /// With this join token.
+    JoinToken(String),
+}
+
+/// A running `plastron-agent`.
+pub struct TestAgent {
+    process: Process,
+    directory: TempDir,
+    join_token: Option<String>,
+}
+
+impl TestAgent {
+    /// Starts an agent and waits until it is attested and serves workloads.
+    pub fn start(server: &TestServer, attestor: &Attestor<'_>) -> Result<Self, HarnessError> {
+        let mut agent = Self::start_without_waiting(server, attestor)?;
+        agent.wait_until_ready()?;
+        Ok(agent)
+    }
+
+    /// Starts an agent whose attestation may fail.
+    pub fn start_without_waiting(server: &TestServer, attestor: &Attestor<'_>) -> Result<Self, HarnessError> {
+        let directory = own_directory("agent-")?;
+        let config = agent_config(directory.path(), server, attestor);
+        write(&directory.path().join("agent.conf"), &config)?;
+        let join_token = match attestor {
+            Attestor::JoinToken(token) => Some(token.clone()),
+            Attestor::Tpm(..) => None,
+        };
+        let process = spawn_agent(directory.path(), join_token.as_deref())?;
+        Ok(Self { process, directory, join_token })
+    }
+
+    /// Waits until it is attested and serves workloads.
+    pub fn wait_until_ready(&mut self) -> Result<(), HarnessError> {
+        let socket = self.socket();
+        wait_until_healthy("plastron-agent", &socket, &mut self.process)
+    }
+
+    /// The Workload API's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("agent.sock")
+    }
+
+    /// Its own files.
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Its process: log, signals.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Runs `plastron-agent` with these arguments on its Workload API socket (`["api", "fetch", "x509"]`).
+    pub fn cli(&self, arguments: &[&str]) -> Result<Output, HarnessError> {
+        run(Command::new(program("plastron-agent")?).args(arguments).arg("-socketPath").arg(self.socket()))
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<(), HarnessError> {
+        self.process.kill()
+    }
+
+    /// SIGTERM, and waits until it has drained.
+    pub fn terminate(&mut self) -> Result<ExitStatus, HarnessError> {
+        self.process.terminate(STOP_TIMEOUT)
+    }
+
+    /// Starts it again with the same files, after `kill` or `terminate`, and waits until it serves.
+    pub fn start_again(&mut self) -> Result<(), HarnessError> {
+        self.process = spawn_agent(self.directory.path(), self.join_token.as_deref())?;
+        self.wait_until_ready()
+    }
+}
+
+fn own_directory(prefix: &str) -> Result<TempDir, HarnessError> {
+    // Short and in /tmp: a Unix socket's path has at most 107 bytes.
+    tempfile::Builder::new().prefix(prefix).tempdir().map_err(HarnessError::io("create a temporary directory"))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), HarnessError> {
+    fs::write(path, text).map_err(HarnessError::io(format!("write {}", path.display())))
+}
+
+fn free_port() -> Result<u16, HarnessError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(HarnessError::io("find a free port"))?;
+    Ok(listener.local_addr().map_err(HarnessError::io("find a free port"))?.port())
+}
+
+fn spawn_server(directory: &Path, token: Option<&SoftHsm>) -> Result<Process, HarnessError> {
+    let mut command = Command::new(program("plastron-server")?);
+    command.args(["run", "-config"]).arg(directory.join("server.conf"));
+    if let Some(token) = token {
+        command.env("SOFTHSM2_CONF", token.conf());
+    }
+    let mut process = Process::spawn("plastron-server", &command)?;
+    wait_until_healthy("plastron-server", &directory.join("server.sock"), &mut process)?;
+    Ok(process)
+}
+
+fn spawn_agent(directory: &Path, join_token: Option<&str>) -> Result<Process, HarnessError> {
+    let mut command = Command::new(program("plastron-agent")?);
+    command.args(["run", "-config"]).arg(directory.join("agent.conf")).env("TSS2_LOG", "all+NONE");
+    if let Some(token) = join_token {
+        command.args(["-joinToken", token]);
+    }
+    Process::spawn("plastron-agent", &command)
+}
+
+/// Asks `healthcheck` until it says yes, the program ends, or time is up.
+fn wait_until_healthy(name: &str, socket: &Path, process: &mut Process) -> Result<(), HarnessError> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        let mut check = Command::new(program(name)?);
+        let asked = run(check.arg("healthcheck").arg("-socketPath").arg(socket));
+        if asked.is_ok() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline || !process.is_running() {
+            // What it printed last arrives after its end.
+            let _ = process.wait(Duration::from_millis(200));
+            let what = format!("a healthy {name}");
+            return Err(HarnessError::Timeout { what, seconds: START_TIMEOUT.as_secs(), log: process.log() });
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn template(kind: EkKind) -> &'static str {
+    match kind {
+        EkKind::Rsa2048 => "rsa2048",
+        EkKind::P384 => "p384",
+    }
+}
+
+fn server_config(directory: &Path, port: u16, options: &ServerOptions) -> Result<String, HarnessError> {
+    let directory = directory.display();
+    let keys = match &options.token {
+        None => "KeyManager \"memory\" { plugin_data {} }".to_owned(),
+        Some(token) => format!(
+            "KeyManager \"pkcs11\" {{\n plugin_data {{\n module = \"{}\"\n token_label = \"{}\"\n pin_file = \"{}\"\n }}\n }}",
+            SoftHsm::module()?.display(),
+            token.label(),
+            token.pin_file().display()
+        ),
+    };
+    let tpms = match &options.tpms {
+        None => String::new(),
+        Some((manufacturer, kind)) => format!(
+            "NodeAttestor \"tpm\" {{\n plugin_data {{\n pool \"metal\" {{\n ek_ca_paths = [\"{}\"]\n ek_intermediate_paths = [\"{}\"]\n ek_template = \"{}\"\n }}\n }}\n }}",
+            manufacturer.root_pem_file().display(),
+            manufacturer.intermediate_pem_file().display(),
+            template(*kind)
+        ),
+    };
+    let lines = &options.server_lines;
+    Ok(format!(
+        "server {{
+  trust_domain = \"{TRUST_DOMAIN}\"
+  data_dir = \"{directory}\"
+  bind_address = \"127.0.0.1\"
+  bind_port = {port}
+  socket_path = \"{directory}/server.sock\"
+  log_level = \"DEBUG\"
+  {lines}
+}}
+plugins {{
+  DataStore \"sql\" {{
+    plugin_data {{
+      database_type = \"sqlite3\"
+      connection_string = \"{directory}/datastore.sqlite3\"
+    }}
+  }}
+  {keys}
+  NodeAttestor \"join_token\" {{ plugin_data {{}} }}
+  {tpms}
+}}
+"
+    ))
+}
+
+fn agent_config(directory: &Path, server: &TestServer, attestor: &Attestor<'_>) -> String {
+    let (directory, port, bundle) = (directory.display(), server.port(), server.bundle_file());
+    let bundle = bundle.display();
+    let attestor = match attestor {
+        Attestor::JoinToken(_) => "NodeAttestor \"join_token\" { plugin_data {} }".to_owned(),
+        Attestor::Tpm(tpm, kind) => format!(
+            "NodeAttestor \"tpm\" {{\n plugin_data {{\n tcti = \"{}\"\n ek_template = \"{}\"\n }}\n }}",
+            tpm.tcti(),
+            template(*kind)
+        ),
+    };
+    format!(
+        "agent {{
+  trust_domain = \"{TRUST_DOMAIN}\"
+  data_dir = \"{directory}/data\"
+  server_address = \"127.0.0.1\"
+  server_port = {port}
+  socket_path = \"{directory}/agent.sock\"
+  trust_bundle_path = \"{bundle}\"
+  log_level = \"DEBUG\"
+  experimental {{ sync_interval = \"1s\" }}
+}}
+plugins {{
+  {attestor}
+  KeyManager \"disk\" {{ plugin_data {{ directory = \"{directory}/keys\" }} }}
+  WorkloadAttestor \"unix\" {{ plugin_data {{}} }}
+}}
+"
+    )
+}
