@@ -137,6 +137,11 @@ impl AttestError {
         matches!(self, Self::Upstream(UpstreamError::PermissionDenied { .. } | UpstreamError::AgentDenied { .. }))
     }
 
+    /// Whether a first attestation need not be tried again: refused, or (a spent join token) of no use to the server.
+    pub(crate) fn is_final(&self) -> bool {
+        self.is_refusal() || matches!(self, Self::Upstream(UpstreamError::InvalidArgument { .. }))
+    }
+
     /// The server's reason, where it gave one.
     pub(crate) fn denial(&self) -> Option<AgentDenial> {
         match self {

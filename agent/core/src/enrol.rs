@@ -38,7 +38,7 @@ pub(crate) async fn enrol(parts: &Parts) -> Result<Caller, AgentError> {
     loop {
         match attest::attest(parts, &attest::trust(parts, bundle.as_ref()), None).await {
             Ok(caller) => return Ok(caller),
-            Err(error) if error.is_refusal() => return Err(AgentError::AttestationRefused(error)),
+            Err(error) if error.is_final() => return Err(AgentError::AttestationRefused(error)),
             Err(error) => {
                 let delay = backoff.next();
                 tracing::warn!(error = %Chain(&error), retry_in_ms = millis(delay), "Failed to attest");

@@ -80,7 +80,7 @@ impl BundleSource for OneBundle<'_> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssuedError {
     /// Not an acceptable X.509-SVID.
-    #[error("the server issued no acceptable X.509-SVID")]
+    #[error("no acceptable X.509-SVID")]
     Svid(#[from] SvidError),
     /// Not the ID of an agent of our trust domain.
     #[error("the server issued {got} where an agent's ID of trust domain {trust_domain} was expected")]

@@ -189,6 +189,14 @@ pub enum UpstreamError {
         /// The server's words.
         message: String,
     },
+    /// InvalidArgument: the same request will be refused again.
+    #[error("the server can't use what {rpc} sent: {message:?}")]
+    InvalidArgument {
+        /// The RPC.
+        rpc: &'static str,
+        /// The server's words.
+        message: String,
+    },
     /// No connection, or the server says Unavailable.
     #[error("the server at {server} can't be reached: {reason}")]
     Unavailable {

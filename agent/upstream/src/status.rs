@@ -52,6 +52,7 @@ pub(crate) fn error(server: &str, rpc: &'static str, status: &Status) -> Upstrea
             None => UpstreamError::PermissionDenied { message },
         },
         Code::Unavailable => UpstreamError::Unavailable { server: server.to_owned(), reason: message },
+        Code::InvalidArgument => UpstreamError::InvalidArgument { rpc, message },
         Code::ResourceExhausted => UpstreamError::ResourceExhausted { rpc, message },
         code => UpstreamError::Status { rpc, code: format!("{code:?}"), message },
     }

@@ -8,12 +8,25 @@ use crate::{Node, identities, no_identity, pass, silence};
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_first_attestation_ends_the_agent() {
+    for refusal in [Refusal::Denied, Refusal::SpentToken] {
+        let node = Node::new();
+        node.server.state().attest_refusal = Some(refusal);
+        let error = node.start().ended().await;
+        assert!(matches!(error, AgentError::AttestationRefused(_)), "{error}");
+        assert_eq!(node.server.state().attestations, 1);
+        assert_eq!(*node.admitted.lock().unwrap(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_waits_for_an_operator_asks_again() {
     let node = Node::new();
-    node.server.state().attest_refusal = Some(Refusal::Denied);
-    let error = node.start().ended().await;
-    assert!(matches!(error, AgentError::AttestationRefused(_)), "{error}");
-    assert_eq!(node.server.state().attestations, 1);
-    assert_eq!(*node.admitted.lock().unwrap(), 0);
+    node.server.state().attest_refusal = Some(Refusal::NotYet);
+    let agent = node.start();
+    pass(3600).await;
+    assert!(node.server.state().attestations > 50);
+    node.server.state().attest_refusal = None;
+    assert!(agent.identities.synchronised().await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -48,6 +48,8 @@ impl Clock for PausedClock {
 pub(crate) enum Refusal {
     Denied,
     Banned,
+    SpentToken,
+    NotYet,
 }
 
 pub(crate) struct State {
@@ -182,6 +184,17 @@ impl Upstream for FakeServer {
                 return Err(UpstreamError::AgentDenied {
                     reason: AgentDenial::Banned,
                     message: "failed to attest: agent is banned".to_owned(),
+                });
+            }
+            Some(Refusal::SpentToken) => {
+                let message = "failed to attest: join token does not exist or has already been used".to_owned();
+                return Err(UpstreamError::InvalidArgument { rpc: "AttestAgent", message });
+            }
+            Some(Refusal::NotYet) => {
+                return Err(UpstreamError::Status {
+                    rpc: "AttestAgent",
+                    code: "FailedPrecondition".to_owned(),
+                    message: "failed to attest: waits for an operator".to_owned(),
                 });
             }
             None => {}
