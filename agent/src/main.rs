@@ -74,7 +74,7 @@ fn client(command: plastron_agent_cli::Command) -> ExitCode {
     match runtime.block_on(plastron_agent_cli::run(command, context)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{}", explain(&error));
             ExitCode::from(error.exit_code())
         }
     }

@@ -24,7 +24,7 @@ const PORT_ATTEMPTS: u32 = 5;
 
 /// What distinguishes one server from another. The defaults serve most scenarios.
 pub struct ServerOptions {
-    /// The CA key's token; `None` keeps keys in the server's memory.
+    /// The CA key's token; `None` keeps keys in the server's directory, where they outlive a kill.
     pub token: Option<SoftHsm>,
     /// The manufacturer whose TPMs are trusted, and which of their EKs; `None` configures no `tpm` attestor.
     pub tpms: Option<(Manufacturer, EkKind)>,
@@ -142,7 +142,8 @@ pub enum Attestor<'a> {
     JoinToken(String),
 }
 
-/// A running `plastron-agent`.
+/// A running `plastron-agent`. It synchronises every second, and knows workloads by user, group and path, not by hash: hashing a
+/// test's large program for every call takes longer than the call.
 pub struct TestAgent {
     process: Process,
     directory: TempDir,
@@ -276,7 +277,7 @@ fn template(kind: EkKind) -> &'static str {
 fn server_config(directory: &Path, port: u16, options: &ServerOptions) -> Result<String, HarnessError> {
     let directory = directory.display();
     let keys = match &options.token {
-        None => "KeyManager \"memory\" { plugin_data {} }".to_owned(),
+        None => format!("KeyManager \"disk\" {{ plugin_data {{ directory = \"{directory}/keys\" }} }}"),
         Some(token) => format!(
             "KeyManager \"pkcs11\" {{\n plugin_data {{\n module = \"{}\"\n token_label = \"{}\"\n pin_file = \"{}\"\n }}\n }}",
             SoftHsm::module()?.display(),
@@ -344,7 +345,7 @@ fn agent_config(directory: &Path, server: &TestServer, attestor: &Attestor<'_>) 
 plugins {{
   {attestor}
   KeyManager \"disk\" {{ plugin_data {{ directory = \"{directory}/keys\" }} }}
-  WorkloadAttestor \"unix\" {{ plugin_data {{}} }}
+  WorkloadAttestor \"unix\" {{ plugin_data {{ discover_workload_path = true workload_size_limit = -1 }} }}
 }}
 "
     )

@@ -10,3 +10,4 @@ mod tap;
 mod thread;
 mod tpm_bus;
 mod tpm_device;
+mod workloads;

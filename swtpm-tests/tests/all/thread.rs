@@ -110,3 +110,19 @@ fn a_join_token_admits_one_node() {
     assert!(second.cli(&["healthcheck"]).is_err());
     assert!(agent_id(&server).contains("/spire/agent/join_token/"));
 }
+
+/// The technician's view and the server's are one: the fingerprint at the rack is the node's ID.
+#[test]
+fn the_fingerprint_at_the_rack_names_the_node() {
+    let tpm = Swtpm::start().unwrap();
+    let tpms = Some((Manufacturer::shared().unwrap(), EkKind::Rsa2048));
+    let server = TestServer::start(ServerOptions { tpms, ..ServerOptions::default() }).unwrap();
+    let mut command = Command::new(plastron_swtpm_tests::program("plastron-agent").unwrap());
+    command.args(["tpm", "fingerprint", "-device", &tpm.tcti()]).env("TSS2_LOG", "all+NONE");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let fingerprint = text.lines().find_map(|line| line.strip_prefix("rsa2048 ")).unwrap();
+    let _agent = TestAgent::start(&server, &Attestor::Tpm(&tpm, EkKind::Rsa2048)).unwrap();
+    assert_eq!(agent_id(&server), format!("spiffe://{TRUST_DOMAIN}/spire/agent/tpm/{fingerprint}"));
+}

@@ -1,0 +1,10 @@
+//! What workloads see of the real programs: identities that come and go, others that accept them, short lives, kills, crowds, races.
+
+mod crowd;
+mod enrolment_race;
+mod identities;
+mod join_token;
+mod mutual_tls;
+mod restart;
+mod rotation;
+mod testbed;
