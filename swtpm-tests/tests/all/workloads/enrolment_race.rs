@@ -9,7 +9,7 @@ fn of_a_hundred_agents_with_one_join_token_one_succeeds() {
     let bed = Testbed::start("");
     let token = bed.join_token();
     let mut agents: Vec<_> = (0..AGENTS).map(|_| bed.spawn_agent(&token)).collect();
-    // A refused agent keeps trying with growing delays; its first answer counts here.
+    // Each agent's log says what it was answered first.
     let refused = "failed to attest: join token does not exist or has already been used";
     let mut admitted = Vec::new();
     for (number, agent) in agents.iter_mut().enumerate() {
