@@ -48,7 +48,12 @@ fn ca_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Certifica
 
 impl Ca {
     fn root(name: &str) -> Self {
-        let (params, key) = (ca_params(name), KeyPair::generate().unwrap());
+        Self::root_until(name, NOW + 1000)
+    }
+
+    fn root_until(name: &str, not_after: i64) -> Self {
+        let params = ca_with(name, |params| params.not_after = when(not_after));
+        let key = KeyPair::generate().unwrap();
         let der = params.self_signed(&key).unwrap().der().to_vec();
         Self { issuer: Issuer::new(params, key), der }
     }
@@ -288,6 +293,21 @@ fn another_authority_of_the_same_name_is_unknown() {
     let empty = Bundle::empty(TrustDomain::parse("example.org").unwrap());
     let got = verify(&[Ca::root("ca").leaf(|_| {})], &empty, Purpose::Any);
     assert!(matches!(got, Err(SvidError::UnknownAuthority { .. })), "{got:?}");
+}
+
+/// An authority that has expired counts as absent, though the bundle still has it; what another one signed is not touched.
+#[test]
+fn an_expired_authority_is_no_authority() {
+    let (old, new) = (Ca::root("ca"), Ca::root_until("ca", NOW + 5000));
+    let mut bundle = old.bundle("example.org");
+    let svid = |ca: &Ca| X509Svid::parse(vec![ca.leaf(|p| p.not_after = when(NOW + 4000))]).unwrap();
+    verify_chain(svid(&old), &bundle, Purpose::Any, at(NOW + 1000)).unwrap();
+    let alone = verify_chain(svid(&old), &bundle, Purpose::Any, at(NOW + 1001)).unwrap_err();
+    assert!(matches!(&alone, SvidError::UnknownAuthority { .. }), "{alone}");
+    bundle.x509_authorities.extend(new.bundle("example.org").x509_authorities);
+    let beside = verify_chain(svid(&old), &bundle, Purpose::Any, at(NOW + 1001)).unwrap_err();
+    assert!(matches!(&beside, SvidError::UnknownAuthority { .. }), "{beside}");
+    verify_chain(svid(&new), &bundle, Purpose::Any, at(NOW + 1001)).unwrap();
 }
 
 #[test]

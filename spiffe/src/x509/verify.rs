@@ -7,11 +7,13 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
-use der::Decode;
+use der::asn1::AnyRef;
+use der::{Decode, Reader, SliceReader, Tag, Tagged};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter};
 use x509_cert::Certificate;
 use x509_cert::ext::pkix::KeyUsage;
+use x509_cert::time::Validity;
 
 use super::{SvidError, X509Svid};
 use crate::{Bundle, SpiffeId, TrustDomain};
@@ -63,8 +65,8 @@ impl VerifiedSvid {
     }
 }
 
-/// Verifies the chain to the bundle of the trust domain that the leaf names. Checks, in order: a bundle for that domain; a path
-/// of RFC 5280 to one of its authorities (signatures, validity at `now`, CA and path length constraints, name constraints,
+/// Verifies the chain to the bundle of the trust domain that the leaf names. Checks, in order: a bundle for that domain; an
+/// authority in it that has not expired at `now`; a path of RFC 5280 to one of those authorities (signatures, validity at `now`, CA and path length constraints, name constraints,
 /// unknown critical extensions); extended key usage for `purpose` in every certificate that has one; keyCertSign in every
 /// intermediate of the path that has a key usage.
 pub fn verify_chain(
@@ -82,10 +84,17 @@ pub fn verify_chain(
         .iter()
         .map(|authority| CertificateDer::from(authority.certificate.as_slice()))
         .collect();
-    // An authority that does not parse can't have signed anything; the others still count.
-    let anchors: Vec<_> = roots.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok()).collect();
+    // An authority that does not parse can't have signed anything; the others still count. webpki does not look at the end of an
+    // anchor: one that has expired must not be one, or a CA key that leaked would be good for ever.
+    let anchors: Vec<_> = roots
+        .iter()
+        .filter(|root| ends(root).is_ok_and(|not_after| not_after >= now.as_secs()))
+        .filter_map(|root| webpki::anchor_from_trusted_cert(root).ok())
+        .collect();
     if anchors.is_empty() {
-        return Err(SvidError::UnknownAuthority { reason: format!("the bundle of {trust_domain} is empty") });
+        let (total, now) = (roots.len(), now.as_secs());
+        let reason = format!("of {total} authorities in the bundle of {trust_domain} none is usable at {now}");
+        return Err(SvidError::UnknownAuthority { reason });
     }
     let mut chain = svid.chain.iter().map(|certificate| CertificateDer::from(certificate.as_slice()));
     let leaf = chain.next().ok_or(SvidError::ChainLength { got: 0 })?;
@@ -116,6 +125,19 @@ pub fn verify_chain(
         Err(error) => return Err(refusal(error, purpose)),
     }
     Ok(VerifiedSvid(svid))
+}
+
+/// When a certificate's validity ends, Unix seconds. Reads no further than that: this is done for every authority, each time.
+fn ends(certificate: &[u8]) -> der::Result<u64> {
+    let certificate = AnyRef::from_der(certificate)?;
+    let tbs = AnyRef::decode(&mut SliceReader::new(certificate.value())?)?;
+    let mut fields = SliceReader::new(tbs.value())?;
+    // A serial number, or the version before it.
+    if AnyRef::decode(&mut fields)?.tag() != Tag::Integer {
+        let _serial = AnyRef::decode(&mut fields)?;
+    }
+    let (_algorithm, _issuer) = (AnyRef::decode(&mut fields)?, AnyRef::decode(&mut fields)?);
+    Ok(<Validity>::decode(&mut fields)?.not_after.to_unix_duration().as_secs())
 }
 
 /// RFC 5280, section 6.1.4 (n): webpki leaves this one to us.
