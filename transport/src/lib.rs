@@ -9,7 +9,8 @@ mod unix;
 
 pub use authority::AuthorityPatch;
 pub use limits::{
-    MAX_CONCURRENT_STREAMS, MAX_CONNECTION_AGE, MAX_CONNECTION_AGE_GRACE, MAX_HEADER_LIST_SIZE, tls_server, unix_server,
+    MAX_CONCURRENT_STREAMS, MAX_CONNECTION_AGE, MAX_CONNECTION_AGE_GRACE, MAX_HEADER_LIST_SIZE, MAX_TLS_STREAMS,
+    tls_server, unix_server,
 };
 pub use tls::{
     AddressError, BundleSlot, ClientTls, ConnectError, HANDSHAKE_TIMEOUT, IdentityError, IdentitySlot, MAX_HANDSHAKES,

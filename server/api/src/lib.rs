@@ -1,7 +1,7 @@
 //! The gRPC services of the server, wire-compatible with SPIRE's.
 //!
 //! One file per service, [`mod@convert`] between messages and the server's own types, `status` from failures to gRPC codes, `limits`
-//! for what a peer may cost. Every handler begins by asking `server/core` for the permit of its own RPC and hands it on; a test walks
+//! for what a peer may cost. `gate` turns away whoever may not call before a message is read, and every handler asks `server/core` for the permit of its own RPC and hands it on; a test walks
 //! the descriptors, so that an RPC without a row in the authorisation table can't be served.
 //!
 //! The services decide nothing: who is admitted, what is issued and what is stored is `server/core`'s business. Not here yet:
@@ -15,6 +15,7 @@ mod context;
 mod convert;
 mod debug;
 mod entry;
+mod gate;
 mod health;
 mod limits;
 mod ratelimit;
@@ -39,7 +40,11 @@ use tonic_health::pb::health_server::HealthServer;
 
 use crate::audit::AuditLayer;
 use crate::context::Context;
-use crate::limits::{MAX_REQUEST_LEN, REQUEST_TIMEOUT};
+use crate::gate::GateLayer;
+use crate::limits::{
+    MAX_AGENT_REQUEST_LEN, MAX_BUNDLE_REQUEST_LEN, MAX_ENTRY_REQUEST_LEN, MAX_LOCAL_BUNDLE_REQUEST_LEN,
+    MAX_SELF_REQUEST_LEN, MAX_SVID_REQUEST_LEN, REQUEST_TIMEOUT,
+};
 
 pub use crate::context::RateLimits;
 
@@ -75,35 +80,46 @@ impl Api {
         cancelled: CancellationToken,
     ) -> Result<(), ServeError> {
         let mut routes = Routes::builder();
-        self.add_shared(&mut routes);
-        let server = tls_server().timeout(REQUEST_TIMEOUT).layer(AuditLayer).add_routes(routes.routes());
+        self.add_shared(&mut routes, MAX_BUNDLE_REQUEST_LEN);
+        let server =
+            tls_server().timeout(REQUEST_TIMEOUT).layer(AuditLayer).layer(self.gate()).add_routes(routes.routes());
         Ok(server.serve_with_incoming_shutdown(tls_incoming(listener, tls), cancelled.cancelled_owned()).await?)
     }
 
     /// Serves whoever may open the admin socket, until cancelled and what is under way has ended.
     pub async fn serve_unix(self, socket: UnixSocket, cancelled: CancellationToken) -> Result<(), ServeError> {
         let mut routes = Routes::builder();
-        self.add_shared(&mut routes);
+        self.add_shared(&mut routes, MAX_LOCAL_BUNDLE_REQUEST_LEN);
         self.add_local(&mut routes);
-        let server = unix_server().timeout(REQUEST_TIMEOUT).layer(AuditLayer).add_routes(routes.routes());
+        let server =
+            unix_server().timeout(REQUEST_TIMEOUT).layer(AuditLayer).layer(self.gate()).add_routes(routes.routes());
         Ok(server.serve_with_incoming_shutdown(socket.incoming()?, cancelled.cancelled_owned()).await?)
     }
 
-    fn add_shared(&self, routes: &mut RoutesBuilder) {
+    fn gate(&self) -> GateLayer {
+        GateLayer(Arc::clone(&self.context.services))
+    }
+
+    fn add_shared(&self, routes: &mut RoutesBuilder, max_bundle_request_len: usize) {
         let context = || self.context.clone();
+        let agent = AgentServer::new(agent::AgentService(context()));
+        let bundle = BundleServer::new(bundle::BundleService(context()));
+        let entry = EntryServer::new(entry::EntryService(context()));
+        let svid = SvidServer::new(svid::SvidService(context()));
         routes
-            .add_service(AgentServer::new(agent::AgentService(context())).max_decoding_message_size(MAX_REQUEST_LEN))
-            .add_service(BundleServer::new(bundle::BundleService(context())).max_decoding_message_size(MAX_REQUEST_LEN))
-            .add_service(EntryServer::new(entry::EntryService(context())).max_decoding_message_size(MAX_REQUEST_LEN))
-            .add_service(SvidServer::new(svid::SvidService(context())).max_decoding_message_size(MAX_REQUEST_LEN));
+            .add_service(agent.max_decoding_message_size(MAX_AGENT_REQUEST_LEN))
+            .add_service(bundle.max_decoding_message_size(max_bundle_request_len))
+            .add_service(entry.max_decoding_message_size(MAX_ENTRY_REQUEST_LEN))
+            .add_service(svid.max_decoding_message_size(MAX_SVID_REQUEST_LEN));
     }
 
     /// What tells about the server itself is for its own machine.
     fn add_local(&self, routes: &mut RoutesBuilder) {
-        let debug = debug::DebugService { context: self.context.clone(), started: self.started };
+        let debug = DebugServer::new(debug::DebugService { context: self.context.clone(), started: self.started });
+        let health = HealthServer::new(health::HealthService(self.context.clone()));
         routes
-            .add_service(DebugServer::new(debug))
-            .add_service(HealthServer::new(health::HealthService(self.context.clone())));
+            .add_service(debug.max_decoding_message_size(MAX_SELF_REQUEST_LEN))
+            .add_service(health.max_decoding_message_size(MAX_SELF_REQUEST_LEN));
     }
 }
 

@@ -2,8 +2,22 @@
 
 use std::time::Duration;
 
-/// Longest message that is taken: gRPC's own default, which SPIRE's agents and servers keep to.
-pub(crate) const MAX_REQUEST_LEN: usize = 4 * 1024 * 1024;
+/// Longest message to the Agent service, which anyone may send. A TPM's evidence with its longest certificate chain (eight
+/// intermediates and a container of 8 KiB certificates) is below 96 KiB, and below 128 KiB in base64. Event logs will come in parts.
+pub(crate) const MAX_AGENT_REQUEST_LEN: usize = 256 * 1024;
+/// Longest message to the Bundle service over TLS, where anyone may call GetBundle: its request is a mask.
+pub(crate) const MAX_BUNDLE_REQUEST_LEN: usize = 4 * 1024;
+/// Longest message to the Bundle service on the admin socket: authorities to append, some KiB each.
+pub(crate) const MAX_LOCAL_BUNDLE_REQUEST_LEN: usize = 1024 * 1024;
+/// Longest message to the Entry service, from agents and administrators only: gRPC's own default, which SPIRE keeps to. A thousand
+/// entries of 4 KiB.
+pub(crate) const MAX_ENTRY_REQUEST_LEN: usize = 4 * 1024 * 1024;
+/// Longest message to the SVID service, from agents and administrators only: 500 CSRs of 8 KiB.
+pub(crate) const MAX_SVID_REQUEST_LEN: usize = 4 * 1024 * 1024;
+/// Longest message to Debug and Health: a service's name at most.
+pub(crate) const MAX_SELF_REQUEST_LEN: usize = 1024;
+/// How long a call's one message may take to arrive: 4 MiB at some 140 KiB a second.
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a call may take until its answer begins: a minute in the queue of its address, and a slow HSM. A peer that never ends its
 /// request gives its stream back after that.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
@@ -15,11 +29,11 @@ pub(crate) const SYNC_PAGE: usize = 500;
 pub(crate) const MAX_SYNC_ROUNDS: usize = 10_000;
 /// How long a sync stream waits for its next request; an agent asks at once or closes.
 pub(crate) const SYNC_IDLE: Duration = Duration::from_secs(60);
-/// Rounds of one attestation. The TPM exchange takes two; a log of tens of MiB in parts of 4 MiB takes a dozen more.
+/// Rounds of one attestation. The TPM exchange takes two.
 pub(crate) const MAX_ATTESTATION_ROUNDS: usize = 32;
 /// How long an attestation waits for the node's next message: a slow TPM needs some seconds for a quote.
 pub(crate) const ATTESTATION_IDLE: Duration = Duration::from_secs(60);
-/// Attestations under way at the same time. Each holds at most one message of 4 MiB.
+/// Attestations under way at the same time. Each holds at most one message of [`MAX_AGENT_REQUEST_LEN`]: 64 MiB in all.
 pub(crate) const MAX_ATTESTATIONS: usize = 256;
 /// AttestAgent calls a second from one address (SPIRE's number).
 pub(crate) const ATTESTATIONS_PER_SECOND: u32 = 1;

@@ -8,7 +8,9 @@ use plastron_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use plastron_proto::spire::api::server::entry::v1::{BatchDeleteEntryRequest, SyncAuthorizedEntriesRequest};
 use plastron_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use plastron_proto::spire::api::server::svid::v1::{BatchNewX509svidRequest, NewX509svidParams};
-use tonic::{Code, Status};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
 
 use crate::harness::{Server, csr, params};
 
@@ -64,6 +66,16 @@ async fn what_is_too_much_is_refused_before_work_is_done() {
 
     let oversized = attest(&server, vec![params("join_token", &vec![b'a'; 5 << 20], b"csr")]).await;
     assert_eq!(oversized.code(), Code::OutOfRange, "{oversized:?}");
+
+    let evidence = attest(&server, vec![params("join_token", &vec![b'a'; 300 << 10], b"csr")]).await;
+    assert_eq!(evidence.code(), Code::OutOfRange, "anyone may send evidence, of at most 256 KiB: {evidence:?}");
+    let ids = vec!["a".repeat(5 << 10)];
+    let path = PathAndQuery::from_static("/spire.api.server.bundle.v1.Bundle/GetBundle");
+    let mut client = tonic::client::Grpc::new(server.tls(None).await);
+    client.ready().await.unwrap();
+    let long = BatchDeleteEntryRequest { ids };
+    let refused = client.unary(Request::new(long), path, ProstCodec::<BatchDeleteEntryRequest, ()>::default()).await;
+    assert_eq!(refused.map(|_answer| ()).unwrap_err().code(), Code::OutOfRange, "a mask is short");
 
     let params = vec![NewX509svidParams::default(); 501];
     let refused = SvidClient::new(channel.clone()).batch_new_x509svid(BatchNewX509svidRequest { params }).await;

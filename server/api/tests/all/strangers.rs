@@ -19,10 +19,6 @@ async fn call(channel: &Channel, method: Method) -> Result<(), Status> {
     Ok(())
 }
 
-fn served_on_tls(method: Method) -> bool {
-    ["agent", "bundle", "entry", "svid"].iter().any(|service| method.path().contains(&format!(".{service}.v1.")))
-}
-
 async fn codes(channel: &Channel) -> Vec<(Method, Code)> {
     let mut codes = Vec::new();
     for method in Method::ALL {
@@ -37,9 +33,7 @@ async fn without_an_svid_only_what_is_open_to_anyone_answers() {
     let server = Server::start().await;
     for (method, code) in codes(&server.tls(None).await).await {
         let columns = method.columns();
-        if !served_on_tls(method) {
-            assert_eq!(code, Code::Unimplemented, "{method:?}");
-        } else if columns.anyone {
+        if columns.anyone {
             assert_ne!(code, Code::PermissionDenied, "{method:?}");
         } else {
             assert_eq!(code, Code::PermissionDenied, "{method:?}");
@@ -54,7 +48,7 @@ async fn an_agent_is_no_administrator() {
     let agent = server.attest(&server.token().await).await.unwrap();
     for (method, code) in codes(&server.tls(Some(&agent)).await).await {
         let columns = method.columns();
-        if served_on_tls(method) && !columns.anyone && !columns.agent {
+        if !columns.anyone && !columns.agent {
             assert_eq!(code, Code::PermissionDenied, "{method:?}");
         }
         if columns.agent {
@@ -79,7 +73,7 @@ async fn a_workload_of_the_right_trust_domain_is_nobody() {
     let workload = Agent { key, svid };
     let channel = server.tls(Some(&workload)).await;
     for (method, code) in codes(&channel).await {
-        if served_on_tls(method) && !method.columns().anyone {
+        if !method.columns().anyone {
             assert_eq!(code, Code::PermissionDenied, "{method:?}");
         }
     }
@@ -97,5 +91,33 @@ async fn whoever_opens_the_admin_socket_may_administer_and_is_no_agent() {
         } else if columns.local {
             assert_ne!(code, Code::PermissionDenied, "{method:?}");
         }
+    }
+}
+
+/// Threat 30
+#[tokio::test]
+async fn a_stranger_is_turned_away_before_its_message_is_read() {
+    let server = Server::start().await;
+    let channel = server.tls(None).await;
+    for method in Method::ALL.iter().filter(|method| !method.columns().anyone) {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await.unwrap();
+        let path = PathAndQuery::from_static(method.path());
+        // A message that never comes: whoever waits for it never answers.
+        let request = Request::new(futures_util::stream::pending::<()>());
+        let refused = client.client_streaming(request, path, ProstCodec::<(), ()>::default()).await;
+        assert_eq!(refused.map(|_answer| ()).unwrap_err().code(), Code::PermissionDenied, "{method:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_no_one_knows_is_unimplemented() {
+    let server = Server::start().await;
+    for channel in [server.tls(None).await, server.local.clone()] {
+        let mut client = tonic::client::Grpc::new(channel);
+        client.ready().await.unwrap();
+        let path = PathAndQuery::from_static("/spire.api.server.agent.v1.Agent/attestagent");
+        let refused = client.unary(Request::new(()), path, ProstCodec::<(), ()>::default()).await;
+        assert_eq!(refused.map(|_answer| ()).unwrap_err().code(), Code::Unimplemented);
     }
 }
