@@ -8,9 +8,10 @@ use plastron_plugins::workload::WorkloadAttestError;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
 use sha2::{Digest, Sha256};
 
+use crate::patience::{OutOfPatience, Patience};
 use crate::proc::{ProcessHandle, unreadable};
 
-/// How much is read at once; also how often the process is asked whether it still runs.
+/// How much is read at once; also how often it is asked whether the process still runs and somebody waits for the answer.
 const CHUNK: usize = 256 * 1024;
 
 /// What is found out about the program.
@@ -49,14 +50,16 @@ impl ProgramDiscovery {
 pub(crate) fn discover(
     handle: &ProcessHandle<'_>,
     program: ProgramDiscovery,
+    patience: &Patience,
 ) -> Result<Vec<String>, WorkloadAttestError> {
-    discover_with(handle, program, &mut || {})
+    discover_with(handle, program, patience, &mut || {})
 }
 
 /// `opened` is called once the file is open: a test replaces the file then.
 pub(crate) fn discover_with(
     handle: &ProcessHandle<'_>,
     program: ProgramDiscovery,
+    patience: &Patience,
     opened: &mut dyn FnMut(),
 ) -> Result<Vec<String>, WorkloadAttestError> {
     let (access, limit) = match program {
@@ -77,7 +80,7 @@ pub(crate) fn discover_with(
         }
     }
     if let Some(limit) = limit {
-        values.push(format!("sha256:{}", sha256_of(handle, file, limit)?));
+        values.push(format!("sha256:{}", sha256_of(handle, file, limit, patience)?));
     }
     Ok(values)
 }
@@ -90,7 +93,12 @@ fn path_of(handle: &ProcessHandle<'_>, file: &OwnedFd) -> Result<Option<String>,
     Ok(path.into_string().ok())
 }
 
-fn sha256_of(handle: &ProcessHandle<'_>, file: OwnedFd, limit: HashLimit) -> Result<String, WorkloadAttestError> {
+fn sha256_of(
+    handle: &ProcessHandle<'_>,
+    file: OwnedFd,
+    limit: HashLimit,
+    patience: &Patience,
+) -> Result<String, WorkloadAttestError> {
     const WHAT: &str = "the hash of the program";
     let stat = fstat(&file).map_err(|errno| handle.error(WHAT, errno))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -99,7 +107,7 @@ fn sha256_of(handle: &ProcessHandle<'_>, file: OwnedFd, limit: HashLimit) -> Res
     let stated = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
     // Nobody waits for the hash of a program that ended.
     let mut alive = || handle.still_the_same();
-    hash(&mut std::fs::File::from(file), stated, limit, &mut alive).map_err(|error| match error {
+    hash(&mut std::fs::File::from(file), stated, limit, patience, &mut alive).map_err(|error| match error {
         HashError::Ended(gone) => gone,
         other => unreadable(handle.pid(), WHAT, other),
     })
@@ -112,16 +120,19 @@ enum HashError {
     TooLarge { size: u64, limit: u64 },
     #[error("reading it failed: {0}")]
     Read(#[from] std::io::Error),
+    #[error(transparent)]
+    OutOfPatience(#[from] OutOfPatience),
     #[error("the process ended")]
     Ended(WorkloadAttestError),
 }
 
 /// Hashes to the end. A size above the limit is refused before a byte is read; what is read is counted as well, because the stated
-/// size is only what the file system says.
+/// size is only what the file system says. Without a limit the time bounds the work.
 fn hash(
     file: &mut dyn Read,
     stated: u64,
     limit: HashLimit,
+    patience: &Patience,
     alive: &mut dyn FnMut() -> Result<(), WorkloadAttestError>,
 ) -> Result<String, HashError> {
     let within = |size: u64| match limit {
@@ -132,6 +143,7 @@ fn hash(
     let (mut digest, mut total, mut chunk) = (Sha256::new(), 0_u64, vec![0; CHUNK]);
     loop {
         alive().map_err(HashError::Ended)?;
+        patience.check()?;
         let read = match file.read(&mut chunk) {
             Ok(0) => return Ok(hex::encode(digest.finalize())),
             Ok(read) => read,
@@ -146,7 +158,10 @@ fn hash(
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+    use crate::patience::Waiting;
 
     /// Gives zeros for ever, or fails the test when it must not be read.
     struct Zeros {
@@ -165,15 +180,21 @@ mod tests {
         HashLimit::Bytes(NonZeroU64::new(bytes).unwrap())
     }
 
+    fn patient() -> (Waiting, Patience) {
+        Patience::until(Instant::now() + Duration::from_secs(3600))
+    }
+
     #[test]
     fn a_file_over_the_limit_is_not_read() {
-        let error = hash(&mut Zeros { readable: false }, 11, limit(10), &mut || Ok(())).unwrap_err();
+        let (_waiting, patience) = patient();
+        let error = hash(&mut Zeros { readable: false }, 11, limit(10), &patience, &mut || Ok(())).unwrap_err();
         assert!(matches!(error, HashError::TooLarge { size: 11, limit: 10 }), "{error}");
     }
 
     #[test]
     fn a_file_that_lies_about_its_size_is_cut_off() {
-        let error = hash(&mut Zeros { readable: true }, 1, limit(1 << 20), &mut || Ok(())).unwrap_err();
+        let (_waiting, patience) = patient();
+        let error = hash(&mut Zeros { readable: true }, 1, limit(1 << 20), &patience, &mut || Ok(())).unwrap_err();
         assert!(matches!(error, HashError::TooLarge { .. }), "{error}");
     }
 
@@ -184,7 +205,33 @@ mod tests {
             asked += 1;
             if asked < 3 { Ok(()) } else { Err(WorkloadAttestError::Gone { pid: 1 }) }
         };
-        let error = hash(&mut Zeros { readable: true }, 1, HashLimit::None, &mut alive).unwrap_err();
+        let (_waiting, patience) = patient();
+        let error = hash(&mut Zeros { readable: true }, 1, HashLimit::None, &patience, &mut alive).unwrap_err();
         assert!(matches!(error, HashError::Ended(WorkloadAttestError::Gone { pid: 1 })), "{error}");
+    }
+    /// An endless program without a size limit: it is not read for ever.
+    #[test]
+    fn hashing_stops_when_the_time_is_over() {
+        let (_waiting, patience) = Patience::until(Instant::now());
+        let error =
+            hash(&mut Zeros { readable: true }, 1, HashLimit::None, &patience, &mut within_reads(3)).unwrap_err();
+        assert!(matches!(error, HashError::OutOfPatience(OutOfPatience::TooSlow)), "{error}");
+    }
+
+    #[test]
+    fn hashing_stops_when_nobody_waits_for_it() {
+        let (waiting, patience) = patient();
+        drop(waiting);
+        let error =
+            hash(&mut Zeros { readable: true }, 1, HashLimit::None, &patience, &mut within_reads(3)).unwrap_err();
+        assert!(matches!(error, HashError::OutOfPatience(OutOfPatience::Unwanted)), "{error}");
+    }
+
+    /// A process that ends after some chunks, so that hashing that goes on is seen and ends all the same.
+    fn within_reads(mut reads: u32) -> impl FnMut() -> Result<(), WorkloadAttestError> {
+        move || {
+            reads = reads.checked_sub(1).ok_or(WorkloadAttestError::Gone { pid: 1 })?;
+            Ok(())
+        }
     }
 }

@@ -14,6 +14,7 @@
 
 mod exe;
 mod names;
+mod patience;
 mod proc;
 mod turns;
 
@@ -25,6 +26,7 @@ use plastron_spiffe::Selector;
 
 pub use crate::exe::{HashLimit, ProgramDiscovery};
 use crate::names::{group_names, user_name};
+use crate::patience::Patience;
 use crate::proc::ProcessHandle;
 use crate::turns::Turns;
 
@@ -65,10 +67,18 @@ impl WorkloadAttestor for UnixWorkloadAttestor {
 
     async fn attest(&self, process: &WorkloadProcess) -> Result<Vec<Selector>, WorkloadAttestError> {
         // A program on a file system in user space can make its reader wait for ever: it then holds up its own user and nobody else.
-        let _turn = self.turns.take(process.uid).await;
+        let turn = self.turns.take(process.uid).await;
         let (process, roots, program) = (process.clone(), self.roots.clone(), self.program);
         let pid = process.pid;
-        tokio::task::spawn_blocking(move || selectors(&process, &roots, program)).await.unwrap_or_else(|failure| {
+        // Held until the answer is there, or until this future is dropped because nobody waits for it any more.
+        let (_waiting, patience) = Patience::begin();
+        let work = move || {
+            // The turn ends with the work and not with whoever waits for it: a blocking thread can't be taken back, and a user who
+            // gives up its calls and makes them again would otherwise come to hold all of them.
+            let _turn = turn;
+            selectors(&process, &roots, program, &patience)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|failure| {
             Err(WorkloadAttestError::Unreadable { pid, what: "anything", reason: failure.to_string() })
         })
     }
@@ -78,6 +88,7 @@ fn selectors(
     process: &WorkloadProcess,
     roots: &Roots,
     program: ProgramDiscovery,
+    patience: &Patience,
 ) -> Result<Vec<Selector>, WorkloadAttestError> {
     let handle = ProcessHandle::open(process, &roots.proc)?;
     let before = handle.credentials()?;
@@ -91,7 +102,7 @@ fn selectors(
         values.push(format!("supplementary_gid:{gid}"));
         values.extend(groups.get(gid).map(|name| format!("supplementary_group:{name}")));
     }
-    values.extend(exe::discover(&handle, program)?);
+    values.extend(exe::discover(&handle, program, patience)?);
 
     // Running another program changes credentials and program together; what was read must be true of one moment.
     if handle.credentials()? != before {

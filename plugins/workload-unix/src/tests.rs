@@ -176,9 +176,10 @@ fn a_handle_outlives_its_process_without_meaning_another() {
     let process = workload(child.pid(), ever());
     let handle = ProcessHandle::open(&process, Path::new("/proc")).unwrap();
     handle.credentials().unwrap();
+    let (_waiting, patience) = Patience::begin();
     child.end();
     assert!(matches!(handle.credentials(), Err(WorkloadAttestError::Gone { .. })));
-    assert!(exe::discover(&handle, ALL).is_err());
+    assert!(exe::discover(&handle, ALL, &patience).is_err());
 }
 
 /// Connect as one user, run a set-uid program as another, leave the connection to an accomplice.
@@ -204,7 +205,8 @@ fn a_program_replaced_while_it_is_judged_is_judged_by_the_file_that_runs() {
     let handle = ProcessHandle::open(&process, Path::new("/proc")).unwrap();
     let (path, other) = (dir.path().join("worker"), dir.path().join("other"));
     std::fs::write(&other, b"#!/bin/false").unwrap();
-    let found = discover_with(&handle, ALL, &mut || std::fs::rename(&other, &path).unwrap()).unwrap();
+    let (_waiting, patience) = Patience::begin();
+    let found = discover_with(&handle, ALL, &patience, &mut || std::fs::rename(&other, &path).unwrap()).unwrap();
     assert_eq!(
         found,
         [format!("path:{} (deleted)", path.display()), format!("sha256:{}", sha256_hex(Path::new("/bin/sleep")))]
@@ -256,4 +258,46 @@ async fn no_pid_at_all_is_gone() {
         let error = UnixWorkloadAttestor::new(ALL).attest(&workload(pid, ever())).await.unwrap_err();
         assert!(matches!(error, WorkloadAttestError::Gone { .. }), "{pid}: {error}");
     }
+}
+
+/// Blocks its first question until it is told to go on, as a file system in user space can block a read.
+struct Stuck {
+    reached: std::sync::mpsc::SyncSender<()>,
+    go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Liveness for Stuck {
+    fn is_same_process(&self) -> bool {
+        let _ = self.reached.try_send(());
+        // An error means that the test ended.
+        let _ = self.go_on.lock().unwrap().recv();
+        false
+    }
+}
+
+/// One user who gives up its calls while they hang does not come to hold all of the agent's blocking threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_lasts_as_long_as_its_work_even_if_nobody_waits() {
+    let (reached, is_reached) = std::sync::mpsc::sync_channel(1);
+    let (release, go_on) = std::sync::mpsc::channel();
+    let liveness = Arc::new(Stuck { reached, go_on: std::sync::Mutex::new(go_on) });
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let process = WorkloadProcess { pid: i32::try_from(std::process::id()).unwrap(), uid, gid, liveness };
+    let attestor = Arc::new(UnixWorkloadAttestor::new(ProgramDiscovery::Off));
+
+    let call = tokio::spawn({
+        let (attestor, process) = (attestor.clone(), process.clone());
+        async move { attestor.attest(&process).await }
+    });
+    tokio::task::spawn_blocking(move || is_reached.recv().unwrap()).await.unwrap();
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+
+    let mut next = Box::pin(attestor.turns.take(uid));
+    let pending =
+        std::future::poll_fn(|context| std::task::Poll::Ready(next.as_mut().poll(context).is_pending())).await;
+    assert!(pending, "the work of the call that was given up still runs");
+    release.send(()).unwrap();
+    drop(release);
+    next.await;
 }
