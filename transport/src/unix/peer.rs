@@ -110,8 +110,10 @@ fn by_pid(pid: Pid, uid: u32, gid: u32) -> Result<OwnedFd, PeerError> {
         error => PeerError::Unavailable { pid: raw, reason: error.to_string() },
     })?;
     // What is read here is about the pidfd's process if that process still runs afterwards, which the caller checks.
-    let status = std::fs::read_to_string(format!("/proc/{raw}/status"))
+    let status = std::fs::read(format!("/proc/{raw}/status"))
         .map_err(|error| PeerError::Unavailable { pid: raw, reason: error.to_string() })?;
+    // A process names itself as it likes. The kernel escapes line ends in the name, so it can't pass for another line.
+    let status = String::from_utf8_lossy(&status);
     let effective = |field: &str| -> Option<u32> {
         let line = status.lines().find_map(|line| line.strip_prefix(field))?;
         line.split_whitespace().nth(1)?.parse().ok()
@@ -173,6 +175,23 @@ mod tests {
     fn a_process_without_pid_here_has_no_handle() {
         let (one, _other) = UnixStream::pair().unwrap();
         assert_eq!(handle(&one, 0, 0, 0).err(), Some(PeerError::NoPid));
+    }
+
+    /// A process may call itself what it likes, text or not.
+    #[test]
+    fn a_process_whose_name_is_not_text_has_a_handle() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let (uid, gid) = own_ids();
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join(std::ffi::OsStr::from_bytes(b"w\xffx"));
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        let mut child = Command::new(&program).arg("60").spawn().unwrap();
+        let status = std::fs::read(format!("/proc/{}/status", child.id())).unwrap();
+        let found = by_pid(pid_of(&child), uid, gid);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(status.starts_with(b"Name:\tw\xffx\n"), "the name is the program's");
+        found.unwrap();
     }
 
     /// Threat 38: on Linux before 6.5, a PID that now belongs to another user.
