@@ -1,11 +1,12 @@
 //! Binds a Unix socket so that no one else can be in its place, and its mode is the one that was asked for at any moment.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdUnixListener;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
@@ -14,9 +15,11 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 const MAX_PATH_LEN: usize = 107;
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
-/// Others may write: in a directory without sticky bit they could put their own socket in the place of ours.
-const OTHERS_WRITE: u32 = 0o002;
+/// Others may write: in a directory without sticky bit they could put their own socket, or directory, in the place of ours.
+const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
+/// Symbolic links that are followed on the way to the directory, as many as the kernel follows.
+const MAX_LINKS: usize = 40;
 
 /// Access to a socket and its directory, whatever the umask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +63,7 @@ impl Drop for SocketFile {
 
 impl UnixSocket {
     /// Binds and listens. Checks, in order: an absolute path that fits into an address; a directory, made where it is missing, that
-    /// belongs to us or root and in which others can't replace files; nothing at the path, or a socket on which nobody listens, which
+    /// belongs to us or root and in which others can't replace files, and so every directory above it; nothing at the path, or a socket on which nobody listens, which
     /// is removed. A symbolic link at the path is refused.
     pub fn bind(path: impl Into<PathBuf>, modes: SocketModes) -> Result<Self, BindError> {
         let path = path.into();
@@ -73,8 +76,10 @@ impl UnixSocket {
             return Err(BindError::TooLong { path });
         }
         let address = SocketAddrUnix::new(&path).map_err(|error| at(error.into()))?;
+        // Before as well: nothing is made where somebody else decides what the way leads to.
+        check_way(directory)?;
         make_directory(directory, modes.directory)?;
-        check_directory(directory)?;
+        check_way(directory)?;
         // Of two programs that start at once, one finds the other's socket.
         let lock = File::open(directory).map_err(at)?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|error| at(error.into()))?;
@@ -119,15 +124,58 @@ fn make_directory(directory: &Path, mode: u32) -> Result<(), BindError> {
     Ok(())
 }
 
-fn check_directory(directory: &Path) -> Result<(), BindError> {
-    let metadata =
-        fs::metadata(directory).map_err(|source| BindError::Directory { directory: directory.to_owned(), source })?;
-    let us = rustix::process::geteuid().as_raw();
-    if metadata.uid() != us && metadata.uid() != 0 {
-        return Err(BindError::DirectoryOwner { directory: directory.to_owned(), uid: metadata.uid() });
+/// Walks to a directory as the kernel does, as far as the way exists, and judges each directory and each symbolic link on it: whoever
+/// owns one, or may replace one, decides where the way leads, now and for every client. In a sticky directory such as `/tmp` only the
+/// owner of what is in it can replace that, and its owner is judged next.
+fn check_way(directory: &Path) -> Result<(), BindError> {
+    let failed = |source| BindError::Directory { directory: directory.to_owned(), source };
+    let mut here = PathBuf::from("/");
+    check_step(&here, &fs::symlink_metadata(&here).map_err(failed)?)?;
+    let mut ahead = steps(directory);
+    let mut links = 0;
+    while let Some(name) = ahead.pop() {
+        if name == ".." {
+            here.pop();
+            continue;
+        }
+        let next = here.join(&name);
+        let found = match fs::symlink_metadata(&next) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        check_step(&next, &found)?;
+        if !found.file_type().is_symlink() {
+            here = next;
+            continue;
+        }
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(failed(io::ErrorKind::TooManyLinks.into()));
+        }
+        let target = fs::read_link(&next).map_err(failed)?;
+        if target.is_absolute() {
+            here = PathBuf::from("/");
+        }
+        ahead.extend(steps(&target));
     }
-    if metadata.mode() & OTHERS_WRITE != 0 && metadata.mode() & STICKY == 0 {
-        return Err(BindError::DirectoryMode { directory: directory.to_owned(), mode: metadata.mode() & 0o7777 });
+    Ok(())
+}
+
+/// The names of a path, the last one first.
+fn steps(path: &Path) -> Vec<OsString> {
+    let names = path.components().rev().filter(|step| matches!(step, Component::Normal(_) | Component::ParentDir));
+    names.map(|step| step.as_os_str().to_owned()).collect()
+}
+
+fn check_step(step: &Path, found: &fs::Metadata) -> Result<(), BindError> {
+    let us = rustix::process::geteuid().as_raw();
+    if found.uid() != us && found.uid() != 0 {
+        return Err(BindError::DirectoryOwner { directory: step.to_owned(), uid: found.uid() });
+    }
+    // A link's own mode means nothing.
+    if !found.file_type().is_symlink() && found.mode() & OTHERS_WRITE != 0 && found.mode() & STICKY == 0 {
+        return Err(BindError::DirectoryMode { directory: step.to_owned(), mode: found.mode() & 0o7777 });
     }
     Ok(())
 }
@@ -171,9 +219,10 @@ pub enum BindError {
         /// Why.
         source: io::Error,
     },
-    /// The directory's owner could replace the socket.
+    /// The owner of the directory, or of a directory or link on the way to it, could replace the socket.
     #[error(
-        "socket directory {directory:?} belongs to user {uid}, who could replace the socket; use one that belongs to root or to this user"
+        "{directory:?}, on the way to the socket, belongs to user {uid}, who could replace the socket; give it to root or to this \
+         user with chown, or put the socket elsewhere"
     )]
     DirectoryOwner {
         /// The directory.
@@ -181,9 +230,10 @@ pub enum BindError {
         /// Its owner.
         uid: u32,
     },
-    /// Anyone could replace the socket.
+    /// Others could replace the socket, or a directory on the way to it.
     #[error(
-        "socket directory {directory:?} has mode {mode:o}: anyone could replace the socket; take the write permission from others"
+        "{directory:?}, on the way to the socket, has mode {mode:o}: others could replace the socket; take the write permission from \
+         group and others with chmod go-w, or put the socket elsewhere"
     )]
     DirectoryMode {
         /// The directory.
@@ -299,6 +349,9 @@ mod tests {
         fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
         let refused = UnixSocket::bind(open.join("api.sock"), SocketModes::PUBLIC);
         assert!(matches!(refused, Err(BindError::DirectoryMode { mode: 0o777, .. })));
+        fs::set_permissions(&open, Permissions::from_mode(0o775)).unwrap();
+        let refused = UnixSocket::bind(open.join("api.sock"), SocketModes::PUBLIC);
+        assert!(matches!(refused, Err(BindError::DirectoryMode { mode: 0o775, .. })));
         fs::set_permissions(&open, Permissions::from_mode(0o1777)).unwrap();
         UnixSocket::bind(open.join("api.sock"), SocketModes::PUBLIC).unwrap();
         // Only root can give a directory away; elsewhere the tests of the process harness do it.
@@ -307,6 +360,52 @@ mod tests {
             let refused = UnixSocket::bind(open.join("api.sock"), SocketModes::PUBLIC);
             assert!(matches!(refused, Err(BindError::DirectoryOwner { uid: 12_345, .. })));
         }
+    }
+
+    /// Threat 40: whoever may replace a directory above the socket's, or a link that leads to it, may replace the socket.
+    #[test]
+    fn a_way_that_others_could_turn_elsewhere_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let above = dir.path().join("above");
+        let inner = above.join("inner");
+        fs::create_dir_all(&inner).unwrap();
+        let (link, again) = (dir.path().join("link"), dir.path().join("again"));
+        std::os::unix::fs::symlink("above/inner", &link).unwrap();
+        std::os::unix::fs::symlink(&link, &again).unwrap();
+        let ways = [inner.clone(), above.join("made/../inner"), link.clone(), again, above.join("to/be/made")];
+        fs::create_dir(above.join("made")).unwrap();
+        for way in &ways {
+            fs::set_permissions(&above, Permissions::from_mode(0o777)).unwrap();
+            match UnixSocket::bind(way.join("api.sock"), SocketModes::PUBLIC) {
+                Err(BindError::DirectoryMode { directory, mode: 0o777 }) => assert!(directory.ends_with("above")),
+                other => panic!("{way:?}: {other:?}"),
+            }
+        }
+        assert!(!above.join("to").exists(), "nothing is made where others decide");
+        for way in &ways {
+            fs::set_permissions(&above, Permissions::from_mode(0o1777)).unwrap();
+            UnixSocket::bind(way.join("api.sock"), SocketModes::PUBLIC).unwrap();
+        }
+        // Only root can give a directory or a link away.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::lchown(&link, Some(12_345), None).unwrap();
+            match UnixSocket::bind(link.join("api.sock"), SocketModes::PUBLIC) {
+                Err(BindError::DirectoryOwner { directory, uid: 12_345 }) => assert_eq!(directory, link),
+                other => panic!("{other:?}"),
+            }
+            std::os::unix::fs::chown(&above, Some(12_345), None).unwrap();
+            let refused = UnixSocket::bind(inner.join("api.sock"), SocketModes::PUBLIC);
+            assert!(matches!(refused, Err(BindError::DirectoryOwner { uid: 12_345, .. })), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn links_in_a_circle_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+        std::os::unix::fs::symlink(&two, &one).unwrap();
+        std::os::unix::fs::symlink(&one, &two).unwrap();
+        assert!(matches!(UnixSocket::bind(one.join("a.sock"), SocketModes::PUBLIC), Err(BindError::Directory { .. })));
     }
 
     #[test]
