@@ -1,13 +1,34 @@
 //! The limits of the service; those of connections and header lists are `transport`'s. Any local process may connect, so each of them
 //! is what one hostile user can take.
+//!
+//! One connection holds at most 64 header lists of 4 KiB, 64 KiB that no handler has read yet, and 16 requests of 8 KiB: less than
+//! half a mebibyte. `transport` gives one user 1024 connections, because a thousand workloads of one user on a node are real (jobs of
+//! one service account), and each of them holds a connection; so a hostile user takes less than half a gibibyte, and it takes all of
+//! its processes' file descriptors to do so.
 
 use std::time::Duration;
 
-/// HTTP/2 streams at once on one connection. A client has one per kind of material; Envoy opens one per secret.
-pub const MAX_STREAMS_PER_CONNECTION: u32 = 100;
+/// HTTP/2 streams at once on one connection. A client has one per kind of material, and some calls for tokens beside them.
+pub const MAX_STREAMS_PER_CONNECTION: u32 = 64;
 
-/// Largest request. All requests but ValidateJWTSVID are nearly empty, and a token has to fit an HTTP header anyway.
-pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// Requests of one connection that are read or answered at once; an open stream counts until its first message. More wait for their
+/// turn, unread.
+pub const MAX_REQUESTS_AT_ONCE: usize = 16;
+
+/// Largest header list. gRPC's own headers and the security header have some hundred bytes.
+pub const MAX_HEADER_LIST_BYTES: u32 = 4 * 1024;
+
+/// What a client may send on one stream, and on one connection, before somebody has read it. HTTP/2 can't have less for a connection.
+pub const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
+/// See [`STREAM_WINDOW_BYTES`].
+pub const CONNECTION_WINDOW_BYTES: u32 = 65_535;
+
+/// Largest request. All requests but ValidateJWTSVID are nearly empty, and a token has to fit an HTTP header anyway, of which common
+/// servers take 8 KiB. The limit is one for the whole service.
+pub const MAX_REQUEST_BYTES: usize = 8 * 1024;
+
+/// Largest request to the health service: the name of a service.
+pub const MAX_HEALTH_REQUEST_BYTES: usize = 1024;
 
 /// How long a caller waits for its first message while the agent has nothing to give yet. Then it is told to try again, which frees
 /// the connection; clients' own deadlines are shorter or absent.

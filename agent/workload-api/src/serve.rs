@@ -8,7 +8,10 @@ use tonic::service::interceptor::InterceptedService;
 use tonic_health::ServingStatus;
 
 use crate::header;
-use crate::limits::{DRAIN_TIMEOUT, MAX_REQUEST_BYTES, MAX_STREAMS_PER_CONNECTION};
+use crate::limits::{
+    CONNECTION_WINDOW_BYTES, DRAIN_TIMEOUT, MAX_HEADER_LIST_BYTES, MAX_HEALTH_REQUEST_BYTES, MAX_REQUEST_BYTES,
+    MAX_REQUESTS_AT_ONCE, MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
+};
 use crate::service::WorkloadApi;
 
 /// A bound socket with the Workload API behind it.
@@ -36,6 +39,7 @@ impl WorkloadApiServer {
         let Self { socket, api } = self;
         let path = socket.path().to_owned();
         let (reporter, health) = tonic_health::server::health_reporter();
+        let health = health.max_decoding_message_size(MAX_HEALTH_REQUEST_BYTES);
         reporter.set_service_status("", ServingStatus::NotServing).await;
         let mut synchronised = api.identities().subscribe_bundles();
         let ready = async {
@@ -49,6 +53,10 @@ impl WorkloadApiServer {
         let (drain, drained) = tokio::sync::oneshot::channel::<()>();
         let server = unix_server()
             .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+            .concurrency_limit_per_connection(MAX_REQUESTS_AT_ONCE)
+            .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .add_service(InterceptedService::new(workload_api, header::require))
             .add_service(health)
             .serve_with_incoming_shutdown(socket.incoming().map_err(ServeError::Listen)?, async {

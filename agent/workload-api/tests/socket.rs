@@ -365,3 +365,36 @@ async fn the_socket_is_open_to_everyone_and_its_folder_is_not() {
     assert_eq!(folder & 0o055, 0o055, "{folder:o}");
     assert_eq!(folder & 0o022, 0, "{folder:o}");
 }
+
+/// Any local process may send requests, so what one of them can make the agent hold is small.
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused_by_both_services() {
+    let agent = Agent::start(BundleAccess::IdentifiedWorkloads);
+    let validate = |length: usize| {
+        with_header(wire::ValidateJwtsvidRequest { audience: "a".to_owned(), svid: "x".repeat(length) })
+    };
+    let mut client = agent.client().await;
+    let status = client.0.validate_jwtsvid(validate(9 * 1024)).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+    let status = client.0.validate_jwtsvid(validate(4 * 1024)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented, "{status}");
+
+    let mut health = HealthClient::new(agent.channel().await);
+    let status = health.check(HealthCheckRequest { service: "x".repeat(2000) }).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+}
+
+/// More streams than may be begun at once: the others wait for their turn, and all are served.
+#[tokio::test]
+async fn many_streams_of_one_connection_are_all_served() {
+    let agent = Agent::start(BundleAccess::IdentifiedWorkloads);
+    let entry = entry("one", &[]);
+    agent.publish(&[with_svid(&entry)], &[b"authority"]);
+    let client = agent.client().await;
+    let mut open = Vec::new();
+    for _ in 0..48 {
+        let mut stream = Client(client.0.clone()).svids().await.unwrap();
+        assert_eq!(stream.message().await.unwrap().unwrap().svids.len(), 1);
+        open.push(stream);
+    }
+}
