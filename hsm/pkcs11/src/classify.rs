@@ -40,18 +40,37 @@ pub(crate) fn classify(error: &Error) -> Recovery {
     }
 }
 
-/// True for answers to C_Login after which the PIN must not be sent again.
-pub(crate) fn refuses_pin(error: &Error) -> bool {
-    let Error::Pkcs11(rv, _) = error else { return false };
-    matches!(
-        rv,
+/// What an error of C_Login means for the PIN that was given to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PinVerdict {
+    /// The call ended before the token could look at the PIN: it may be sent again.
+    NotSeen,
+    /// The token said no.
+    Refused,
+    /// The token may have counted a try: a general error, a device error, a vendor's own, an answer that got lost. A PIN that is sent
+    /// again after each of them locks the token.
+    Unclear,
+}
+
+/// Of an error of C_Login. Only what certainly comes before the PIN is looked at counts as that.
+pub(crate) fn pin_verdict(error: &Error) -> PinVerdict {
+    let Error::Pkcs11(rv, _) = error else { return PinVerdict::Unclear };
+    match rv {
+        RvError::CryptokiNotInitialized
+        | RvError::SessionHandleInvalid
+        | RvError::SessionClosed
+        | RvError::SlotIdInvalid
+        | RvError::TokenNotPresent
+        | RvError::TokenNotRecognized
+        | RvError::DeviceRemoved => PinVerdict::NotSeen,
         RvError::PinIncorrect
-            | RvError::PinInvalid
-            | RvError::PinLenRange
-            | RvError::PinExpired
-            | RvError::PinLocked
-            | RvError::PinTooWeak
-    )
+        | RvError::PinInvalid
+        | RvError::PinLenRange
+        | RvError::PinExpired
+        | RvError::PinLocked
+        | RvError::PinTooWeak => PinVerdict::Refused,
+        _ => PinVerdict::Unclear,
+    }
 }
 
 #[cfg(test)]
@@ -59,7 +78,7 @@ mod tests {
     use cryptoki::context::Function;
     use cryptoki::error::{Error, RvError};
 
-    use super::{Recovery, classify, refuses_pin};
+    use super::{PinVerdict, Recovery, classify, pin_verdict};
 
     #[test]
     fn each_class_has_its_recovery() {
@@ -79,9 +98,31 @@ mod tests {
     fn a_refused_pin_is_recognised_and_never_leads_to_a_retry() {
         for rv in [RvError::PinIncorrect, RvError::PinLocked, RvError::PinExpired, RvError::PinLenRange] {
             let error = Error::Pkcs11(rv, Function::Login);
-            assert!(refuses_pin(&error));
+            assert_eq!(pin_verdict(&error), PinVerdict::Refused);
             assert_eq!(classify(&error), Recovery::None);
         }
-        assert!(!refuses_pin(&Error::Pkcs11(RvError::DeviceError, Function::Login)));
+    }
+
+    /// An answer that does not say whether a try was counted is no reason to try again.
+    #[test]
+    fn only_an_error_from_before_the_pin_was_seen_lets_it_be_sent_again() {
+        let of = |rv| pin_verdict(&Error::Pkcs11(rv, Function::Login));
+        for rv in [RvError::CryptokiNotInitialized, RvError::SessionHandleInvalid, RvError::TokenNotPresent] {
+            assert_eq!(of(rv), PinVerdict::NotSeen, "{rv:?}");
+        }
+        let unclear = [
+            RvError::GeneralError,
+            RvError::FunctionFailed,
+            RvError::DeviceError,
+            RvError::DeviceMemory,
+            RvError::HostMemory,
+            RvError::FunctionCanceled,
+            RvError::UserAnotherAlreadyLoggedIn,
+            RvError::VendorDefined(7),
+        ];
+        for rv in unclear {
+            assert_eq!(of(rv), PinVerdict::Unclear, "{rv:?}");
+        }
+        assert_eq!(pin_verdict(&Error::NotSupported), PinVerdict::Unclear);
     }
 }

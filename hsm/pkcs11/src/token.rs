@@ -12,13 +12,13 @@ use plastron_hsm::StoreIdentity;
 use secrecy::ExposeSecret;
 
 use crate::TokenSelector;
-use crate::classify::refuses_pin;
+use crate::classify::{PinVerdict, pin_verdict};
 
 /// Why there is no logged-in session.
 pub(crate) enum LoginError {
     /// No such token: what was looked for among what.
     NoToken(String),
-    /// The token is not in a state to send a PIN to, or it refused the PIN: (reason, remedy). Permanent.
+    /// The token is not in a state to send a PIN to, or it refused the PIN or may have: (reason, remedy). Permanent.
     Refused(String, &'static str),
     /// Another answer of the module.
     Pkcs11(Error),
@@ -35,8 +35,8 @@ impl From<Error> for LoginError {
 pub(crate) struct Login {
     selector: TokenSelector,
     pin: AuthPin,
-    // Set once and never reset: whoever gets the PIN wrong has to start the program again.
-    pin_was_refused: AtomicBool,
+    // Set once and never reset: after a PIN that was refused, or may have been, a person has to look and start the program again.
+    pin_is_spent: AtomicBool,
     anchor: Mutex<Option<Anchor>>,
 }
 
@@ -48,7 +48,7 @@ struct Anchor {
 
 impl Login {
     pub(crate) fn new(selector: TokenSelector, pin: AuthPin) -> Self {
-        Self { selector, pin, pin_was_refused: AtomicBool::new(false), anchor: Mutex::new(None) }
+        Self { selector, pin, pin_is_spent: AtomicBool::new(false), anchor: Mutex::new(None) }
     }
 
     /// Opens a session on the token, logging in if the process is not. The module stays entered meanwhile.
@@ -72,8 +72,9 @@ impl Login {
 
     fn log_in(&self, pkcs11: &Pkcs11, generation: u64) -> Result<Anchor, LoginError> {
         let (slot, token) = find(pkcs11, &self.selector)?;
-        if self.pin_was_refused.load(Ordering::Acquire) {
-            return Err(LoginError::Refused("the token refused the PIN before".to_owned(), PIN_REMEDY));
+        if self.pin_is_spent.load(Ordering::Acquire) {
+            let reason = "an earlier login failed, and the PIN is not sent again".to_owned();
+            return Err(LoginError::Refused(reason, PIN_REMEDY));
         }
         judge(&token, &self.pin)?;
         let session = pkcs11.open_rw_session_no_drop(slot)?;
@@ -82,12 +83,17 @@ impl Login {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(Anchor { generation, slot, session }),
             Err(error) => {
                 let _ = session.close();
-                if refuses_pin(&error) {
-                    self.pin_was_refused.store(true, Ordering::Release);
-                    let reason = format!("the token refused the user PIN ({error}); it is not tried again");
-                    return Err(LoginError::Refused(reason, PIN_REMEDY));
-                }
-                Err(error.into())
+                let reason = match pin_verdict(&error) {
+                    PinVerdict::NotSeen => return Err(error.into()),
+                    PinVerdict::Refused => {
+                        format!("the token refused the user PIN ({error}); it is not tried again")
+                    }
+                    PinVerdict::Unclear => format!(
+                        "the login failed ({error}), and the token may have counted a wrong PIN; it is not tried again"
+                    ),
+                };
+                self.pin_is_spent.store(true, Ordering::Release);
+                Err(LoginError::Refused(reason, PIN_REMEDY))
             }
         }
     }

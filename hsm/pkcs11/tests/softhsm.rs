@@ -275,7 +275,7 @@ fn a_pin_that_changed_is_sent_once() {
                 }
             }
             assert!(reasons[0].contains("it is not tried again"), "{reasons:?}");
-            assert!(reasons[1..].iter().all(|reason| reason.contains("refused the PIN before")), "{reasons:?}");
+            assert!(reasons[1..].iter().all(|reason| reason.contains("the PIN is not sent again")), "{reasons:?}");
         });
     })
     .unwrap();
