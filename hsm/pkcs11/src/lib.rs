@@ -10,6 +10,7 @@ mod classify;
 mod config;
 mod connection;
 mod encode;
+mod fresh_key;
 mod key;
 mod latency;
 mod module;

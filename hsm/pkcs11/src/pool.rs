@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::connection::Connection;
@@ -89,6 +89,11 @@ impl Pool {
         Ok(())
     }
 
+    /// A way to the threads for work that nobody waits for.
+    pub(crate) fn afterwards(&self) -> Afterwards {
+        Afterwards(Arc::downgrade(&self.0))
+    }
+
     /// How many threads have been in one call for longer than this.
     pub(crate) fn hanging(&self, longer_than: Duration) -> usize {
         let now = self.0.now();
@@ -120,6 +125,20 @@ impl Drop for Pool {
             }
             queue = self.0.arrived.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+/// Takes work that follows from a call and that nobody waits for.
+#[derive(Clone)]
+pub(crate) struct Afterwards(Weak<Shared>);
+
+impl Afterwards {
+    /// Hands a job to the threads even if the queue is full: a call leaves at most one. False if the store is gone.
+    pub(crate) fn submit(&self, job: Job) -> bool {
+        let Some(shared) = self.0.upgrade() else { return false };
+        shared.lock().jobs.push_back(job);
+        shared.arrived.notify_one();
+        true
     }
 }
 

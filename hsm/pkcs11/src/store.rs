@@ -8,6 +8,7 @@ use plastron_hsm::{KeyId, KeyInventory, KeyRecord, KeyStore, KeyStoreError, KeyT
 use tokio::sync::oneshot;
 
 use crate::connection::{Connection, Fault, Link, Open};
+use crate::fresh_key::FreshKey;
 use crate::latency::{Operation, OperationLatency};
 use crate::module::{Module, ModuleError};
 use crate::pool::{Job, Pool};
@@ -87,7 +88,7 @@ impl Pkcs11Store {
                 }
                 let outcome = connection.run(call);
                 Some(Box::new(move || {
-                    // Nobody waits any more after the deadline.
+                    // Nobody waits any more after the deadline; what must not get lost sees to that itself (`FreshKey`).
                     let _ = answer.send(outcome);
                 }))
             }),
@@ -112,7 +113,11 @@ impl KeyStore for Pkcs11Store {
 
     async fn generate(&self, label: &str, key_type: KeyType) -> Result<KeyRecord, KeyStoreError> {
         let label = label.to_owned();
-        self.call(Operation::Generate, move |open| open.generate(&label, key_type)).await
+        let afterwards = self.pool.afterwards();
+        let made = self.call(Operation::Generate, move |open| {
+            Ok(FreshKey::new(open.generate(&label, key_type)?, afterwards.clone()))
+        });
+        Ok(made.await?.hand_over())
     }
 
     async fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, KeyStoreError> {

@@ -428,3 +428,42 @@ fn a_deadline_ends_the_wait() {
     })
     .unwrap();
 }
+
+/// Threat 53: a key that the token makes after its caller gave up is destroyed: nobody knows it, and it would stay for good.
+#[test]
+fn a_key_that_is_made_after_the_deadline_is_destroyed() {
+    in_own_process(|token| {
+        block_on(async {
+            // Much less than the token takes for such a key, and enough for the call to begin.
+            let short = Pkcs11Config { deadline: Duration::from_millis(20), ..config(&token, "a") };
+            let store = Pkcs11Store::open(&short).unwrap();
+            let calls =
+                |operation| store.latencies().into_iter().find(|each| each.operation == operation).unwrap().calls;
+            let mut kept = 0;
+            while calls(Operation::Generate) == kept {
+                match store.generate("x509-CA-A", KeyType::Rsa4096).await {
+                    Ok(_) => kept += 1,
+                    Err(KeyStoreError::DeadlineExceeded { .. }) => {
+                        // Counted once it is made; a call that never began is not, and is made again.
+                        for _ in 0..1000 {
+                            if calls(Operation::Generate) > kept {
+                                break;
+                            }
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            let patient = open(&token, "a");
+            for _ in 0..500 {
+                if calls(Operation::Destroy) > 0 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert_eq!(u64::try_from(patient.list().await.unwrap().len()).unwrap(), kept);
+        });
+    })
+    .unwrap();
+}
