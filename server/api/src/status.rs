@@ -90,6 +90,7 @@ impl Failure {
             Self::Registration(RegistrationError::Store(_)) => (Code::Internal, Told::Step),
             Self::Entry { source, .. } | Self::EntryAsIs(source) => (entry(source), Told::Chain),
             Self::Svid(SvidRefusal::EntryNotFound { .. }) => (Code::NotFound, Told::Step),
+            Self::Svid(SvidRefusal::Agent { .. }) => (Code::PermissionDenied, Told::Step),
             Self::Svid(SvidRefusal::Csr(_)) => (Code::InvalidArgument, Told::Chain),
             Self::Svid(SvidRefusal::Sign(error)) => (sign(error), Told::Step),
             Self::Bundle(BundleError::Store(_)) => (Code::Internal, Told::Step),
@@ -226,7 +227,7 @@ fn token(error: &JoinTokenError) -> (Code, Told) {
 fn sign(error: &SignError) -> Code {
     use plastron_hsm::KeyStoreError;
     match error {
-        SignError::AuthorityExpired { .. } => Code::Unavailable,
+        SignError::Expired { .. } => Code::Unavailable,
         SignError::Template(_) | SignError::Random { .. } => Code::Internal,
         SignError::KeyStore(error) => match error {
             KeyStoreError::Overloaded { .. } => Code::ResourceExhausted,

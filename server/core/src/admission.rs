@@ -140,7 +140,8 @@ impl NodeAdmission {
     }
 
     async fn sign(&self, id: &SpiffeId, csr: &VerifiedCsr) -> Result<IssuedSvid, crate::ca::SignError> {
-        self.ca.sign(Leaf { spiffe_id: id, public_key: &csr.public_key, dns_names: &[], ttl: self.ttl }).await
+        let leaf = Leaf { spiffe_id: id, public_key: &csr.public_key, dns_names: &[], ttl: self.ttl, not_after: None };
+        self.ca.sign(leaf).await
     }
 
     /// Whether the token could be spent now, before a signature is spent on it. The transaction decides.

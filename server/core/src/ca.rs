@@ -70,6 +70,8 @@ pub struct Leaf<'a> {
     pub dns_names: &'a [String],
     /// Wanted lifetime; cut to the CA's.
     pub ttl: Duration,
+    /// The latest end that it may have all the same, Unix seconds: that of the verdict that it rests on, where it rests on one.
+    pub not_after: Option<u64>,
 }
 
 /// A signed X.509-SVID.
@@ -161,9 +163,10 @@ impl CertificateAuthority {
     pub async fn sign(&self, leaf: Leaf<'_>) -> Result<IssuedSvid, SignError> {
         let authority = self.active.load_full();
         let now = self.clock.now();
-        let not_after = now.as_secs().saturating_add(leaf.ttl.as_secs()).min(authority.not_after());
+        let latest = leaf.not_after.unwrap_or(u64::MAX).min(authority.not_after());
+        let not_after = now.as_secs().saturating_add(leaf.ttl.as_secs()).min(latest);
         if not_after < now.as_secs().saturating_add(MIN_SVID_TTL.as_secs()) {
-            return Err(SignError::AuthorityExpired { not_after: authority.not_after(), now: now.as_secs() });
+            return Err(SignError::Expired { not_after, now: now.as_secs() });
         }
         let serial = random_serial().map_err(|reason| SignError::Random { reason })?;
         let not_before = now.as_secs().saturating_sub(BACKDATE.as_secs());

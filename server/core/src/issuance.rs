@@ -2,20 +2,26 @@
 //!
 //! For each item, in this order: the entry is one that the agent may serve; the CSR's signature is by its own key; then the CA
 //! signs the ID and DNS names of the entry. Whatever else the CSR asks for is not looked at. Reads no database.
+//!
+//! The agent is asked for twice more, before the signature and after it: who is banned, cut off or evicted while its batch waits
+//! for the key store gets nothing of it. The SVIDs of a node whose TPM was judged end with the node's own SVID, which is as long
+//! as the verdict holds; other nodes have no verdict, and their entries' lifetimes count as they do in SPIRE.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use plastron_spiffe::RegistrationEntry;
 use plastron_spiffe::x509::{CsrError, verify_csr};
+use plastron_spiffe::{RegistrationEntry, SpiffeId};
 use tokio::task::JoinSet;
 
-use crate::authorization::{Permit, rpc};
+use crate::authorization::{Agent, AgentDenial, Permit, rpc};
 use crate::ca::{CertificateAuthority, IssuedSvid, Leaf, SignError};
 use crate::clock::{Clock, unix_seconds};
 use crate::ledger::Ledger;
 use crate::limits::{CONCURRENT_SIGNATURES, MAX_SVIDS_PER_CALL};
+use crate::state::State;
+use crate::store::Standing;
 
 /// Below this a batch is not worth a second core.
 const SPREAD_FROM: usize = 8;
@@ -66,13 +72,19 @@ impl Issuance {
             requests.iter().map(|request| found.get(request.entry_id.as_str()).cloned()).collect::<Vec<_>>()
         };
         let jobs = requests.into_iter().zip(entries).map(|(request, entry)| Job { request, entry }).collect();
-        Ok(self.sign_all(jobs).await)
+        let batch = Batch {
+            ca: Arc::clone(&self.ca),
+            state: Arc::clone(self.ledger.state()),
+            agent: permit.caller().clone(),
+            default_ttl: self.default_ttl,
+        };
+        Ok(self.sign_all(Arc::new(batch), jobs).await)
     }
 
-    async fn sign_all(&self, jobs: Vec<Job>) -> Vec<Result<IssuedSvid, SvidRefusal>> {
+    async fn sign_all(&self, batch: Arc<Batch>, jobs: Vec<Job>) -> Vec<Result<IssuedSvid, SvidRefusal>> {
         let total = jobs.len();
         if total < SPREAD_FROM || self.cores < 2 {
-            return sign_in_order(Arc::clone(&self.ca), self.default_ttl, jobs, CONCURRENT_SIGNATURES).await;
+            return batch.sign_in_order(jobs, CONCURRENT_SIGNATURES).await;
         }
         let share = total.div_ceil(self.cores);
         let concurrent = CONCURRENT_SIGNATURES.div_ceil(self.cores);
@@ -80,8 +92,8 @@ impl Issuance {
         let mut jobs = jobs.into_iter();
         for index in 0..self.cores {
             let part: Vec<_> = jobs.by_ref().take(share).collect();
-            let (ca, default_ttl) = (Arc::clone(&self.ca), self.default_ttl);
-            shares.spawn(async move { (index, sign_in_order(ca, default_ttl, part, concurrent).await) });
+            let batch = Arc::clone(&batch);
+            shares.spawn(async move { (index, batch.sign_in_order(part, concurrent).await) });
         }
         let mut done: Vec<_> = shares.join_all().await;
         done.sort_unstable_by_key(|(index, _results)| *index);
@@ -95,41 +107,66 @@ struct Job {
     entry: Option<Arc<RegistrationEntry>>,
 }
 
-async fn sign_in_order(
+/// One agent's call.
+struct Batch {
     ca: Arc<CertificateAuthority>,
+    state: Arc<State>,
+    agent: Agent,
     default_ttl: Duration,
-    jobs: Vec<Job>,
-    concurrent: usize,
-) -> Vec<Result<IssuedSvid, SvidRefusal>> {
-    stream::iter(jobs)
-        .map(|job| {
-            let ca = &ca;
-            async move {
-                // A software key never waits, and a batch must not keep a thread from everyone else.
-                tokio::task::consume_budget().await;
-                sign_one(ca, default_ttl, job).await
-            }
-        })
-        .buffered(concurrent.max(1))
-        .collect()
-        .await
 }
 
-async fn sign_one(
-    ca: &CertificateAuthority,
-    default_ttl: Duration,
-    Job { request: SvidRequest { entry_id, csr }, entry }: Job,
-) -> Result<IssuedSvid, SvidRefusal> {
-    let entry = entry.ok_or(SvidRefusal::EntryNotFound { id: entry_id })?;
-    let csr = verify_csr(&csr)?;
-    let ttl = match entry.x509_svid_ttl {
-        0 => default_ttl,
-        seconds => Duration::from_secs(u64::from(seconds)),
-    };
-    let leaf = Leaf { spiffe_id: &entry.spiffe_id, public_key: &csr.public_key, dns_names: &entry.dns_names, ttl };
-    let svid = ca.sign(leaf).await?;
-    tracing::debug!(spiffe_id = %svid.id, entry_id = %entry.id, "Signed X509-SVID");
-    Ok(svid)
+impl Batch {
+    async fn sign_in_order(&self, jobs: Vec<Job>, concurrent: usize) -> Vec<Result<IssuedSvid, SvidRefusal>> {
+        stream::iter(jobs)
+            .map(|job| async move {
+                // A software key never waits, and a batch must not keep a thread from everyone else.
+                tokio::task::consume_budget().await;
+                self.sign_one(job).await
+            })
+            .buffered(concurrent.max(1))
+            .collect()
+            .await
+    }
+
+    async fn sign_one(
+        &self,
+        Job { request: SvidRequest { entry_id, csr }, entry }: Job,
+    ) -> Result<IssuedSvid, SvidRefusal> {
+        let entry = entry.ok_or(SvidRefusal::EntryNotFound { id: entry_id })?;
+        let csr = verify_csr(&csr)?;
+        let ttl = match entry.x509_svid_ttl {
+            0 => self.default_ttl,
+            seconds => Duration::from_secs(u64::from(seconds)),
+        };
+        let svid = self
+            .ca
+            .sign(Leaf {
+                spiffe_id: &entry.spiffe_id,
+                public_key: &csr.public_key,
+                dns_names: &entry.dns_names,
+                ttl,
+                not_after: self.verdict_deadline()?,
+            })
+            .await?;
+        self.verdict_deadline()?;
+        tracing::debug!(spiffe_id = %svid.id, entry_id = %entry.id, "Signed X509-SVID");
+        Ok(svid)
+    }
+
+    /// Checks that the agent still is what its permit said, and tells how long a node with a TPM may be trusted.
+    fn verdict_deadline(&self) -> Result<Option<u64>, SvidRefusal> {
+        let denied = |reason| SvidRefusal::Agent { id: self.agent.id().clone(), reason };
+        let node = self.state.node(self.agent.id()).ok_or_else(|| denied(AgentDenial::NotAttested))?;
+        let current = match &node.standing {
+            Standing::Active { current, .. } => current,
+            Standing::Banned { .. } => return Err(denied(AgentDenial::Banned)),
+            Standing::CutOff { .. } | Standing::Quarantined { .. } => return Err(denied(AgentDenial::MustReattest)),
+        };
+        if current.serial != *self.agent.serial() {
+            return Err(denied(AgentDenial::NotActive));
+        }
+        Ok(node.tpm.as_ref().map(|_judged| current.not_after))
+    }
 }
 
 /// Why one item of a batch has no SVID.
@@ -140,6 +177,14 @@ pub enum SvidRefusal {
     EntryNotFound {
         /// The identifier asked for.
         id: String,
+    },
+    /// The agent lost its standing while the batch waited: PermissionDenied.
+    #[error("agent {id} {reason}")]
+    Agent {
+        /// The agent.
+        id: SpiffeId,
+        /// Why it gets nothing.
+        reason: AgentDenial,
     },
     /// The CSR is refused: InvalidArgument.
     #[error("the CSR is refused")]

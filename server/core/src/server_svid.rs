@@ -89,7 +89,8 @@ async fn issue(ca: &CertificateAuthority, id: &SpiffeId, ttl: Duration) -> Resul
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &private_key)
         .map_err(|_rejected| ServerSvidError::Key)?;
     let public_key: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_unspecified| ServerSvidError::Key)?;
-    let svid = ca.sign(Leaf { spiffe_id: id, public_key: public_key.as_ref(), dns_names: &[], ttl }).await?;
+    let svid =
+        ca.sign(Leaf { spiffe_id: id, public_key: public_key.as_ref(), dns_names: &[], ttl, not_after: None }).await?;
     Ok(ServerSvid {
         id: svid.id,
         chain: svid.chain,

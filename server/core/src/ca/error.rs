@@ -54,9 +54,11 @@ pub enum CaError {
 /// Why a leaf was not signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
-    /// The CA certificate ends too soon to sign anything.
-    #[error("the CA certificate is not valid after {not_after}, now {now}")]
-    AuthorityExpired {
+    /// The CA certificate, or the verdict that the SVID would rest on, ends too soon to sign anything.
+    #[error(
+        "it could not be valid after {not_after}, now {now}: that is where the CA certificate or the node's SVID ends"
+    )]
+    Expired {
         /// Unix seconds.
         not_after: u64,
         /// Unix seconds.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use plastron_server_core::authorization::rpc;
+use plastron_server_core::authorization::{AgentDenial, rpc};
 use plastron_server_core::issuance::{SvidRefusal, SvidRequest};
 use plastron_spiffe::RegistrationEntry;
 
+use crate::faults::SlowKeys;
 use crate::fixture::{Disk, csr, entry, forged_csr, id, local};
 
 fn requests(entries: &[Arc<RegistrationEntry>], csr: &[u8]) -> Vec<SvidRequest> {
@@ -102,4 +103,45 @@ async fn hot_paths_do_not_touch_the_store() {
     let permit = server.permit::<rpc::BanAgent>(&local()).await;
     server.services.nodes.ban(permit, agent).await.unwrap();
     assert_ne!(server.store.statistics(), before, "the counters do count");
+}
+
+/// Threat 27: the ban is committed while the batch's signature is being made.
+#[tokio::test]
+async fn a_ban_during_a_batch_wins() {
+    let mut disk = Disk::new();
+    let slow = SlowKeys::over(Arc::clone(&disk.keys));
+    disk.keys = Arc::clone(&slow) as _;
+    let server = disk.start().await.unwrap();
+    let (agent, caller) = server.agent().await;
+    let created = server.create(vec![entry("/web", &agent, &["unix:uid:1"])]).await;
+    let permit = server.permit::<rpc::BatchNewX509Svid>(&caller).await;
+    let gate = slow.hold();
+    let services = Arc::clone(&server.services);
+    let batch = requests(&created, &csr(&[]));
+    let under_way = tokio::spawn(async move { services.issuance.batch_new_x509_svid(permit, batch).await });
+    slow.somebody_waits().await;
+    let ban = server.permit::<rpc::BanAgent>(&local()).await;
+    server.services.nodes.ban(ban, agent.clone()).await.unwrap();
+    drop(gate);
+    let results = under_way.await.unwrap().unwrap();
+    let [Err(SvidRefusal::Agent { id, reason })] = results.as_slice() else { unreachable!("no SVID: {results:?}") };
+    assert_eq!((id, *reason), (&agent, AgentDenial::Banned));
+}
+
+/// A permit that waited for its turn: nothing is signed for a node that was banned meanwhile.
+#[tokio::test]
+async fn a_ban_before_a_batch_costs_no_signature() {
+    let mut disk = Disk::new();
+    let slow = SlowKeys::over(Arc::clone(&disk.keys));
+    disk.keys = Arc::clone(&slow) as _;
+    let server = disk.start().await.unwrap();
+    let (agent, caller) = server.agent().await;
+    let created = server.create(vec![entry("/web", &agent, &["unix:uid:1"])]).await;
+    let permit = server.permit::<rpc::BatchNewX509Svid>(&caller).await;
+    let ban = server.permit::<rpc::BanAgent>(&local()).await;
+    server.services.nodes.ban(ban, agent).await.unwrap();
+    let before = slow.signers().len();
+    let results = server.services.issuance.batch_new_x509_svid(permit, requests(&created, &csr(&[]))).await.unwrap();
+    assert!(matches!(results.as_slice(), [Err(SvidRefusal::Agent { reason: AgentDenial::Banned, .. })]));
+    assert_eq!(slow.signers().len(), before);
 }

@@ -11,6 +11,7 @@ use plastron_plugins_node_tpm::{
 };
 use plastron_server_core::admission::{AdmissionError, AdmittedAgent, Attestation, AttestationStep, RenewalError};
 use plastron_server_core::authorization::{AgentDenial, Caller, Denied, rpc};
+use plastron_server_core::issuance::SvidRequest;
 use plastron_server_core::store::{AdmitError, NodeError, Standing};
 use plastron_spiffe::Selector;
 use plastron_spiffe::x509::verify_csr;
@@ -179,6 +180,30 @@ async fn a_renewal_is_a_new_attestation() {
     server.permit::<rpc::SyncAuthorizedEntries>(&old).await;
     server.permit::<rpc::SyncAuthorizedEntries>(&new).await;
     assert_eq!(denial(&server, &old).await, AgentDenial::NotActive);
+}
+
+/// No workload SVID outlives the verdict on the node that it was issued to. A node without one is as in SPIRE.
+#[tokio::test]
+async fn workload_svids_end_with_the_verdict_on_their_node() {
+    let manufacturer = Manufacturer::new("Turtle");
+    let server = disk(&manufacturer, None).start().await.unwrap();
+    let judged = Machine::new(&manufacturer).attest(&server).await.unwrap().svid;
+    let (unjudged, unjudged_caller) = server.agent().await;
+    let entries = [&judged.id, &unjudged].map(|agent| {
+        let mut long = entry("/long", agent, &["unix:uid:1"]);
+        long.x509_svid_ttl = 4 * 3600;
+        long
+    });
+    let created = server.create(entries.to_vec()).await;
+    server.clock.advance(600);
+    let mut ends = Vec::new();
+    for (caller, entry) in [server.caller(&judged), unjudged_caller].iter().zip(created) {
+        let permit = server.permit::<rpc::BatchNewX509Svid>(caller).await;
+        let request = SvidRequest { entry_id: entry.id.clone(), csr: csr(&[]) };
+        let results = server.services.issuance.batch_new_x509_svid(permit, vec![request]).await.unwrap();
+        ends.push(results.into_iter().next().unwrap().unwrap().not_after);
+    }
+    assert_eq!(ends, [judged.not_after, server.clock_now() + 4 * 3600]);
 }
 
 /// The conversation is about the CSR that it began with.
