@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, watch};
 
+use crate::audit::chain;
 use crate::state::State;
 use crate::store::{Committed, Store, StoreError, StoreStatistics};
 
@@ -53,7 +54,8 @@ impl Ledger {
     ///
     /// It runs in a task of its own: a caller that goes away (a closed connection) can't leave memory behind the store. Writes
     /// follow one another, so changes are applied in the order of the log. If the log has rows that this process did not write,
-    /// they are read first.
+    /// they are read first; where they can't be read, what was committed here counts all the same, and the next look at the log
+    /// brings the rest.
     pub async fn write<T, E, F, R>(&self, purpose: &'static str, operation: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -72,7 +74,16 @@ impl Ledger {
             if first.sequence == state.revision() + 1 {
                 state.apply(&changes);
             } else {
-                follow(store.as_ref(), &state).await?;
+                if let Err(error) = follow(store.as_ref(), &state).await {
+                    tracing::error!(
+                        purpose,
+                        error = chain(&error),
+                        "Committed, but what others wrote before can't be read yet"
+                    );
+                    state.apply_ahead(&changes);
+                    revision.send_replace(state.revision());
+                    return Ok(value);
+                }
             }
             revision.send_replace(state.revision().max(last.sequence));
             Ok(value)

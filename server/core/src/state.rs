@@ -37,6 +37,20 @@ impl Current {
             journal: journal.into_iter().map(|entry| (entry.slot, Arc::new(entry))).collect(),
         }
     }
+
+    fn set(&mut self, event: &Event) {
+        match event {
+            Event::Entry(entry) => self.entries.set(Arc::clone(entry)),
+            Event::EntryDeleted { id } => self.entries.remove(id),
+            Event::Node(node) => self.nodes.set(Arc::clone(node)),
+            Event::NodeDeleted { id } => self.nodes.remove(id),
+            Event::JoinTokenCreated | Event::JoinTokenDeleted => {}
+            Event::Bundle(bundle) => self.bundle = Some(Arc::clone(bundle)),
+            Event::Journal(entry) => {
+                self.journal.insert(entry.slot, Arc::clone(entry));
+            }
+        }
+    }
 }
 
 impl State {
@@ -58,18 +72,17 @@ impl State {
             if *sequence <= current.revision {
                 continue;
             }
-            match event {
-                Event::Entry(entry) => current.entries.set(Arc::clone(entry)),
-                Event::EntryDeleted { id } => current.entries.remove(id),
-                Event::Node(node) => current.nodes.set(Arc::clone(node)),
-                Event::NodeDeleted { id } => current.nodes.remove(id),
-                Event::JoinTokenCreated | Event::JoinTokenDeleted => {}
-                Event::Bundle(bundle) => current.bundle = Some(Arc::clone(bundle)),
-                Event::Journal(entry) => {
-                    current.journal.insert(entry.slot, Arc::clone(entry));
-                }
-            }
+            current.set(event);
             current.revision = *sequence;
+        }
+    }
+
+    /// Applies committed changes before those that precede them in the log. The revision stays, so that those, and these again,
+    /// are applied when the log is followed; what follows the log brings present values, which are none older than these.
+    pub(crate) fn apply_ahead(&self, changes: &[Change]) {
+        let mut current = self.write();
+        for change in changes {
+            current.set(&change.event);
         }
     }
 

@@ -7,7 +7,7 @@ use plastron_server_core::authorization::{AgentDenial, Denied, rpc};
 use plastron_server_core::store::{AdmitError, NodeError};
 use tokio::task::JoinSet;
 
-use crate::faults::SlowKeys;
+use crate::faults::{FaultyStore, SlowKeys, Step};
 use crate::fixture::{Disk, anonymous, csr, entry, forged_csr, id, local};
 
 /// Threat 21
@@ -170,4 +170,24 @@ async fn an_abandoned_attestation_is_whole_or_not_at_all() {
     let permit = server.permit::<rpc::ListAgents>(&local()).await;
     let in_memory = server.services.nodes.list(permit, &Default::default(), &Default::default()).unwrap().items;
     assert!(in_memory.iter().all(|node| reloaded.state().node(&node.id).as_ref() == Some(node)));
+}
+
+/// A ban that is committed counts, and is reported as done, though what another process wrote before it can't be read yet.
+#[tokio::test]
+async fn a_committed_ban_counts_while_the_log_cant_be_followed() {
+    use plastron_server_core::store::EntryStore as _;
+    let disk = Disk::new();
+    let server = disk.start_on(FaultyStore::over(disk.store().await, Step::Follow, 1)).await.unwrap();
+    let (agent, caller) = server.agent().await;
+    let mut other = crate::fixture::entry("/other", &agent, &["unix:uid:1"]);
+    other.id = "by-another-process".to_owned();
+    disk.store().await.create_entries(vec![other]).await.unwrap();
+    let permit = server.permit::<rpc::BanAgent>(&local()).await;
+    assert!(server.services.nodes.ban(permit, agent.clone()).await.unwrap().is_banned());
+    server.services.authorizer.authorize::<rpc::SyncAuthorizedEntries>(&caller).await.unwrap_err();
+    let state = server.services.ledger.state();
+    assert!(state.entry("by-another-process").is_none(), "the fault was there");
+    server.services.ledger.catch_up().await.unwrap();
+    assert!(state.entry("by-another-process").is_some());
+    assert!(state.node(&agent).unwrap().is_banned());
 }

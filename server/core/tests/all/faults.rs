@@ -124,6 +124,8 @@ pub(crate) enum Step {
     Activate,
     /// The bundle comes back without authorities.
     LoadBundle,
+    /// The change log can't be read.
+    Follow,
 }
 
 /// A store that fails the CA's steps as often as told.
@@ -254,6 +256,7 @@ impl Store for FaultyStore {
     }
 
     async fn changes_after(&self, revision: u64) -> Result<Vec<Change>, StoreError> {
+        self.strike(Step::Follow)?;
         self.inner.changes_after(revision).await
     }
 
