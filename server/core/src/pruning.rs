@@ -6,17 +6,20 @@ use crate::audit;
 use crate::clock::{Clock, unix_seconds};
 use crate::ledger::Ledger;
 use crate::limits::MAX_ENTRIES_PER_CALL;
-use crate::store::{EntryConflict, StoreError};
+use crate::store::StoreError;
 
 /// Seconds for which the change log is kept. Who follows it is seconds behind; who was away for longer reads everything anew.
 const CHANGE_LOG_KEPT: i64 = 24 * 3600;
+/// Seconds for which an expired entry is kept: what a clock that jumped ahead saw as expired is still there when it is set right.
+const EXPIRED_ENTRY_KEPT: i64 = 3600;
 /// Who the audit log says removed them.
 const ACTOR: &str = "server: pruning";
 
 /// Removes what has expired. An expired entry gives nothing even before it is removed.
 pub(crate) async fn prune(ledger: &Arc<Ledger>, clock: &dyn Clock) -> Result<(), StoreError> {
     let now = unix_seconds(clock.now());
-    let expired = |entry: &plastron_spiffe::RegistrationEntry| entry.expires_at != 0 && entry.expires_at <= now;
+    let moment = now.saturating_sub(EXPIRED_ENTRY_KEPT);
+    let expired = |entry: &plastron_spiffe::RegistrationEntry| entry.expires_at != 0 && entry.expires_at <= moment;
     let ids: Vec<String> = ledger
         .state()
         .entries_after(None, MAX_ENTRIES_PER_CALL, expired)
@@ -24,11 +27,10 @@ pub(crate) async fn prune(ledger: &Arc<Ledger>, clock: &dyn Clock) -> Result<(),
         .map(|entry| entry.id.clone())
         .collect();
     if !ids.is_empty() {
-        let deleted = ids.clone();
-        let _results: Vec<Result<(), EntryConflict>> = ledger
-            .write("prune expired entries", move |store| async move { store.delete_entries(deleted).await })
+        let pruned: Vec<String> = ledger
+            .write("prune expired entries", move |store| async move { store.prune_entries(ids, moment).await })
             .await?;
-        for id in &ids {
+        for id in &pruned {
             audit::change(ACTOR, "entry prune", id, "ok");
         }
     }

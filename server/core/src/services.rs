@@ -126,9 +126,7 @@ impl Services {
                     self.follow().await;
                 }
                 _ = pruning.tick() => {
-                    if let Err(error) = prune(&self.ledger, self.clock.as_ref()).await {
-                        tracing::error!(error = chain(&error), "Expired entries and join tokens could not be removed");
-                    }
+                    self.prune().await;
                 }
             }
         }
@@ -138,6 +136,13 @@ impl Services {
     async fn follow(&self) {
         if let Err(error) = self.ledger.catch_up().await {
             tracing::error!(error = chain(&error), "The change log can't be followed");
+        }
+    }
+
+    /// Removes what has expired.
+    pub async fn prune(&self) {
+        if let Err(error) = prune(&self.ledger, self.clock.as_ref()).await {
+            tracing::error!(error = chain(&error), "Expired entries and join tokens could not be removed");
         }
     }
 

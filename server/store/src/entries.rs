@@ -83,6 +83,25 @@ impl EntryStore for SqliteStore {
         }
         Ok(Committed { value: results, changes: write.commit(PURPOSE).await? })
     }
+
+    async fn prune_entries(&self, ids: Vec<String>, moment: i64) -> Result<Committed<Vec<String>>, StoreError> {
+        const PURPOSE: Purpose = Purpose("prune expired entries");
+        let mut write = Write::begin(self, PURPOSE).await?;
+        let mut pruned = Vec::new();
+        for id in ids {
+            let done = sqlx::query("DELETE FROM entries WHERE id = ? AND expires_at <> 0 AND expires_at <= ?")
+                .bind(&id)
+                .bind(moment)
+                .execute(write.connection())
+                .await
+                .map_err(|error| self.failed(PURPOSE, &error))?;
+            if done.rows_affected() > 0 {
+                write.note(Event::EntryDeleted { id: id.clone() });
+                pruned.push(id);
+            }
+        }
+        Ok(Committed { value: pruned, changes: write.commit(PURPOSE).await? })
+    }
 }
 
 /// The entries that new ones could collide with.

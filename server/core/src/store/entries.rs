@@ -23,6 +23,10 @@ pub trait EntryStore: Send + Sync {
 
     /// Deletes entries; `Err(NotFound)` for those that did not exist.
     async fn delete_entries(&self, ids: Vec<String>) -> Result<Committed<Vec<Result<(), EntryConflict>>>, StoreError>;
+
+    /// Deletes those of these entries that expire, and did so at `moment` (Unix seconds) at the latest, as they are when the
+    /// transaction sees them: one that was extended meanwhile stays. Says which.
+    async fn prune_entries(&self, ids: Vec<String>, moment: i64) -> Result<Committed<Vec<String>>, StoreError>;
 }
 
 /// Why the store did not do what was asked with one entry.

@@ -195,6 +195,10 @@ impl EntryStore for FaultyStore {
     async fn delete_entries(&self, ids: Vec<String>) -> Result<Committed<Vec<Result<(), EntryConflict>>>, StoreError> {
         self.inner.delete_entries(ids).await
     }
+
+    async fn prune_entries(&self, ids: Vec<String>, moment: i64) -> Result<Committed<Vec<String>>, StoreError> {
+        self.inner.prune_entries(ids, moment).await
+    }
 }
 
 #[async_trait::async_trait]

@@ -143,3 +143,22 @@ async fn a_pruned_log_is_not_followed_across_the_gap() {
     assert_eq!(next.changes.first().unwrap().sequence, 3, "the order goes on");
     assert_eq!(store.changes_after(2).await.unwrap().len(), 1);
 }
+
+/// An entry whose life was extended after someone saw it expired is not deleted, nor one that never expires.
+#[tokio::test]
+async fn only_what_is_expired_in_the_transaction_is_pruned() {
+    let place = Place::new();
+    let store = place.open().await;
+    let mut forever = entry("forever");
+    forever.expires_at = 0;
+    store.create_entries(vec![entry("a"), entry("extended"), forever]).await.unwrap();
+    let mut extended = entry("extended");
+    extended.expires_at = 100;
+    store.update_entries(vec![extended]).await.unwrap();
+    let ids: Vec<_> = ["a", "extended", "forever", "absent"].map(str::to_owned).into();
+    let pruned = store.prune_entries(ids, 7).await.unwrap();
+    assert_eq!(pruned.value, ["a"]);
+    let events: Vec<_> = pruned.changes.into_iter().map(|change| change.event).collect();
+    assert_eq!(events, [Event::EntryDeleted { id: "a".to_owned() }]);
+    assert_eq!(store.load().await.unwrap().entries.len(), 2);
+}
