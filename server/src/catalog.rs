@@ -18,7 +18,7 @@ use std::sync::Arc;
 use plastron_daemon::config::{LoadError, Strictness};
 use plastron_daemon::plugins::{self, Plugin};
 use plastron_hcl1::{Notice, Subtree};
-use plastron_hsm::{KeyStore, KeyStoreError};
+use plastron_hsm::{KeyInventory, KeyStoreError};
 use plastron_plugins::node::{EnrolledTpms, NodeAttestor};
 use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
 use plastron_plugins_node_tpm::TpmNodeAttestor;
@@ -89,7 +89,7 @@ impl Catalog {
     }
 
     /// Opens the key store. Blocks.
-    pub(crate) fn key_store(&self) -> Result<Arc<dyn KeyStore>, KeyStoreError> {
+    pub(crate) fn key_store(&self) -> Result<Arc<dyn KeyInventory>, KeyStoreError> {
         self.key_manager.open()
     }
 

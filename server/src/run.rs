@@ -10,6 +10,7 @@ use plastron_daemon::shutdown::{DRAIN_LIMIT, drain, stop_token};
 use plastron_hsm::{KeyStore, KeyStoreError};
 use plastron_plugins::node::EnrolledTpms;
 use plastron_server_api::{Api, ServeError};
+use plastron_server_core::ca::CaKeys;
 use plastron_server_core::clock::SystemClock;
 use plastron_server_core::ledger::Ledger;
 use plastron_server_core::store::StoreError;
@@ -74,7 +75,9 @@ pub(crate) async fn run(settings: Settings, reopen: Reopen) -> Result<(), RunErr
     let ledger = Ledger::open(Arc::clone(&store) as Arc<_>).await?;
     let known: Arc<dyn EnrolledTpms> = ledger.state().clone();
     let attestors = catalog.node_attestors(&known)?;
-    let services = Services::start(settings.services, ledger, keys, attestors, Arc::new(SystemClock)).await?;
+    let services =
+        Services::start(settings.services, ledger, CaKeys::destructible(keys), attestors, Arc::new(SystemClock))
+            .await?;
     let tls = Tls::new(&services)?;
 
     let (address, port) = (settings.bind_address, settings.bind_port);

@@ -3,17 +3,20 @@
 //! An authority is used in this order, and a crash between any two steps leaves a state from which the next start goes on:
 //! the key store makes a key; the key signs its own certificate; one transaction journals the slot as prepared and puts the
 //! certificate into the bundle; one transaction makes the slot the active one; then it signs. The next one is prepared at half
-//! life and activated near the end, so that everyone has it in the bundle before they meet it. JWT keys, taint and revocation
-//! are not here yet.
+//! life and activated near the end, so that everyone has it in the bundle before they meet it. When a slot is used again, the key
+//! that stood in it is destroyed; an authority that has expired leaves the bundle. JWT keys, taint and revocation are not here
+//! yet.
 
 mod error;
+mod keys;
 mod maker;
+mod retirement;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use plastron_hsm::{KeyStore, KeyType};
+use plastron_hsm::{KeyId, KeyType};
 use plastron_spiffe::x509::{LeafTemplate, SerialNumber};
 use plastron_spiffe::{SpiffeId, TrustDomain};
 use rustls_pki_types::UnixTime;
@@ -26,7 +29,8 @@ use crate::limits::{BACKDATE, MIN_SVID_TTL};
 use crate::store::SlotStatus;
 
 pub use error::{CaError, SignError};
-use maker::AuthorityMaker;
+pub use keys::CaKeys;
+use maker::{AuthorityMaker, Unpublished};
 
 /// What configuration says about the CA.
 #[derive(Clone, Debug)]
@@ -99,12 +103,23 @@ impl IssuedSvid {
 /// The CA with its active authority.
 pub struct CertificateAuthority {
     config: CaConfig,
-    keys: Arc<dyn KeyStore>,
+    keys: CaKeys,
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
     active: ArcSwap<SigningAuthority>,
-    /// The next one, published already. Locked for the length of a rotation.
-    prepared: Mutex<Option<SigningAuthority>>,
+    /// Locked for the length of a rotation.
+    rotation: Mutex<Rotation>,
+}
+
+/// What a rotation leaves for the next one.
+#[derive(Default)]
+struct Rotation {
+    /// The next authority, published already.
+    prepared: Option<SigningAuthority>,
+    /// The key of the next authority while its publication fails.
+    unpublished: Option<Unpublished>,
+    /// Keys whose slot has another by now, to be destroyed.
+    replaced: Vec<KeyId>,
 }
 
 impl CertificateAuthority {
@@ -113,7 +128,7 @@ impl CertificateAuthority {
     /// A key that the key store has lost is replaced by a new authority; a key that is another than the journalled one is not.
     pub async fn open(
         config: CaConfig,
-        keys: Arc<dyn KeyStore>,
+        keys: CaKeys,
         ledger: Arc<Ledger>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CaError> {
@@ -124,24 +139,27 @@ impl CertificateAuthority {
             return Err(CaError::OtherTrustDomain { stored, configured: config.trust_domain });
         }
         let now = clock.now();
-        let maker = AuthorityMaker { config: &config, keys: keys.as_ref(), ledger: &ledger, clock: clock.as_ref() };
+        let maker = AuthorityMaker { config: &config, keys: keys.store(), ledger: &ledger, clock: clock.as_ref() };
+        let mut rotation = Rotation::default();
         let usable = |authority: &SigningAuthority| !authority.is_near_end(now);
         let active = maker.resume(SlotStatus::Active).await?.filter(usable);
-        let mut prepared = maker.resume(SlotStatus::Prepared).await?.filter(usable);
+        rotation.prepared = maker.resume(SlotStatus::Prepared).await?.filter(usable);
         let active = match active {
             Some(active) => active,
             None => {
-                let next = match prepared.take() {
+                let next = match rotation.prepared.take() {
                     Some(prepared) => prepared,
-                    None => maker.prepare().await?,
+                    None => maker.prepare(&mut rotation).await?,
                 };
                 maker.activate(&next).await?;
                 next
             }
         };
-        active.probe(keys.as_ref()).await?;
+        active.probe(keys.store()).await?;
         let active = ArcSwap::from_pointee(active);
-        Ok(Self { config, keys, ledger, clock, active, prepared: Mutex::new(prepared) })
+        let ca = Self { config, keys, ledger, clock, active, rotation: Mutex::new(rotation) };
+        ca.retire().await;
+        Ok(ca)
     }
 
     /// The authority that signs now.
@@ -156,7 +174,7 @@ impl CertificateAuthority {
 
     /// The key store, for the audit log and for people.
     pub fn key_store(&self) -> &plastron_hsm::StoreIdentity {
-        self.keys.identity()
+        self.keys.store().identity()
     }
 
     /// Signs a leaf. Its end is cut to the authority's.
@@ -180,28 +198,37 @@ impl CertificateAuthority {
         }
         .to_tbs(authority.issuer())
         .map_err(SignError::Template)?;
-        let signature =
-            self.keys.sign(authority.key_id(), authority.scheme(), &tbs.digest()).await.map_err(SignError::KeyStore)?;
+        let signature = self
+            .keys
+            .store()
+            .sign(authority.key_id(), authority.scheme(), &tbs.digest())
+            .await
+            .map_err(SignError::KeyStore)?;
         let certificate = tbs.assemble(&signature).map_err(SignError::Template)?;
         Ok(IssuedSvid { id: leaf.spiffe_id.clone(), chain: vec![certificate], serial, not_before, not_after })
     }
 
     /// Prepares the next authority at half life, and lets it sign when the present one is near its end. True where it now signs.
     pub async fn rotate_if_due(&self) -> Result<bool, CaError> {
-        let mut prepared = self.prepared.lock().await;
+        let mut rotation = self.rotation.lock().await;
         let (active, now) = (self.active.load_full(), self.clock.now());
-        let (config, keys, ledger, clock) = (&self.config, self.keys.as_ref(), &self.ledger, self.clock.as_ref());
+        let (config, keys, ledger, clock) = (&self.config, self.keys.store(), &self.ledger, self.clock.as_ref());
         let maker = AuthorityMaker { config, keys, ledger, clock };
-        if active.is_past_half(now) && prepared.is_none() {
-            *prepared = Some(maker.prepare().await?);
+        if active.is_past_half(now) && rotation.prepared.is_none() {
+            // It may have been published although an error was reported.
+            let resumed = maker.resume(SlotStatus::Prepared).await?.filter(|next| !next.is_near_end(now));
+            rotation.prepared = match resumed {
+                Some(resumed) => Some(resumed),
+                None => Some(maker.prepare(&mut rotation).await?),
+            };
         }
         if !active.is_near_end(now) {
             return Ok(false);
         }
-        let Some(next) = prepared.as_ref() else { return Ok(false) };
+        let Some(next) = rotation.prepared.as_ref() else { return Ok(false) };
         maker.activate(next).await?;
         self.active.store(Arc::new(next.clone()));
-        *prepared = None;
+        rotation.prepared = None;
         Ok(true)
     }
 
@@ -212,7 +239,7 @@ impl CertificateAuthority {
         if authority.not_after() < now {
             return Err(CaError::Expired { not_after: authority.not_after(), now });
         }
-        Ok(authority.probe(self.keys.as_ref()).await?)
+        Ok(authority.probe(self.keys.store()).await?)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plastron_hsm::KeyStore;
 use plastron_plugins::node::NodeAttestor;
 use plastron_spiffe::SpiffeId;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -13,7 +12,7 @@ use crate::admission::NodeAdmission;
 use crate::audit::chain;
 use crate::authorization::{Authorizer, Permit, rpc};
 use crate::bundles::Bundles;
-use crate::ca::{CaConfig, CaError, CertificateAuthority};
+use crate::ca::{CaConfig, CaError, CaKeys, CertificateAuthority};
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::issuance::Issuance;
@@ -77,7 +76,7 @@ impl Services {
     pub async fn start(
         config: ServicesConfig,
         ledger: Arc<Ledger>,
-        keys: Arc<dyn KeyStore>,
+        keys: CaKeys,
         attestors: Vec<Arc<dyn NodeAttestor>>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StartError> {
@@ -146,13 +145,14 @@ impl Services {
         }
     }
 
-    /// Replaces the CA and the server's SVID if they are due.
+    /// Replaces the CA and the server's SVID if they are due, and retires what was replaced.
     pub async fn rotate(&self) {
         match self.ca.rotate_if_due().await {
             Ok(true) => tracing::info!("Successfully rotated X.509 CA"),
             Ok(false) => {}
             Err(error) => tracing::error!(error = chain(&error), "The X.509 CA could not be rotated"),
         }
+        self.ca.retire().await;
         match self.server_svid.rotate_if_due().await {
             Ok(true) => tracing::debug!("Rotated the server's own SVID"),
             Ok(false) => {}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use plastron_daemon::config::{LoadError, Strictness};
 use plastron_daemon::plugins::Plugin;
 use plastron_hcl1::{Located, Notice};
-use plastron_hsm::{KeyStore, KeyStoreError};
+use plastron_hsm::{KeyInventory, KeyStoreError};
 use plastron_hsm_pkcs11::{PinSource, Pkcs11Config, Pkcs11Store, TokenSelector};
 use plastron_hsm_soft::SoftStore;
 use serde::Deserialize;
@@ -57,7 +57,7 @@ impl KeyManager {
         }
     }
 
-    pub(super) fn open(&self) -> Result<Arc<dyn KeyStore>, KeyStoreError> {
+    pub(super) fn open(&self) -> Result<Arc<dyn KeyInventory>, KeyStoreError> {
         Ok(match self {
             Self::Memory => Arc::new(SoftStore::in_memory("memory")),
             Self::Disk(directory) => Arc::new(SoftStore::on_disk(directory)?),

@@ -58,6 +58,27 @@ impl AuthorityStore for SqliteStore {
         let bundle = append(&mut write, trust_domain, x509, jwt).await?;
         Ok(Committed { value: bundle, changes: write.commit(PURPOSE).await? })
     }
+
+    async fn drop_authorities(&self, certificates: Vec<Vec<u8>>) -> Result<Committed<usize>, StoreError> {
+        const PURPOSE: Purpose = Purpose("drop expired CA certificates");
+        let mut write = Write::begin(self, PURPOSE).await?;
+        let mut dropped = 0;
+        if let Some(mut bundle) = self.own_bundle(write.connection()).await? {
+            let slots = self.ca_slots(write.connection()).await?;
+            let before = bundle.x509_authorities.len();
+            bundle.x509_authorities.retain(|X509Authority { certificate, tainted: _ }| {
+                !certificates.contains(certificate) || slots.iter().any(|entry| entry.certificate == *certificate)
+            });
+            let left = bundle.x509_authorities.len();
+            if left > 0 && left < before {
+                dropped = before - left;
+                bundle.sequence_number = bundle.sequence_number.saturating_add(1);
+                self.write_bundle(write.connection(), &bundle, true).await?;
+                write.note(Event::Bundle(Arc::new(bundle)));
+            }
+        }
+        Ok(Committed { value: dropped, changes: write.commit(PURPOSE).await? })
+    }
 }
 
 /// Adds what the bundle does not have yet; its sequence number rises if there was something.

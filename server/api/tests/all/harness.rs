@@ -15,7 +15,7 @@ use plastron_proto::spire::api::server::entry::v1::BatchCreateEntryRequest;
 use plastron_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use plastron_proto::types::{AttestationData, Entry, Selector, Spiffeid, X509svid};
 use plastron_server_api::{Api, RateLimits};
-use plastron_server_core::ca::{CaConfig, CaSubject};
+use plastron_server_core::ca::{CaConfig, CaKeys, CaSubject};
 use plastron_server_core::clock::SystemClock;
 use plastron_server_core::ledger::Ledger;
 use plastron_server_core::{Services, ServicesConfig};
@@ -66,7 +66,7 @@ impl Server {
             default_x509_svid_ttl: hour,
         };
         let attestors: Vec<Arc<dyn NodeAttestor>> = vec![Arc::new(JoinTokenNodeAttestor)];
-        let keys = Arc::new(SoftStore::in_memory("test"));
+        let keys = CaKeys::kept(Arc::new(SoftStore::in_memory("test")));
         let services = Services::start(config, ledger, keys, attestors, Arc::new(SystemClock)).await.unwrap();
 
         let svid = services.server_svid.subscribe().borrow().clone();

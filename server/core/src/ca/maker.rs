@@ -2,16 +2,23 @@
 
 use std::sync::Arc;
 
-use plastron_hsm::{KeyStore, StoreIdentity};
+use plastron_hsm::{KeyRecord, KeyStore, StoreIdentity};
 use plastron_spiffe::x509::CaTemplate;
 
-use super::{CaConfig, CaError, CaSubject, random_serial, seconds};
+use super::{CaConfig, CaError, CaSubject, Rotation, random_serial, seconds};
 use crate::audit;
 use crate::authority::{AuthorityError, MatchedKey, PublishedAuthority, SigningAuthority};
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::limits::BACKDATE;
 use crate::store::{JournalEntry, SlotName, SlotStatus, StoreError};
+
+/// A key for a slot, with its certificate once it has one, before the store has it.
+pub(super) struct Unpublished {
+    slot: SlotName,
+    key: KeyRecord,
+    entry: Option<JournalEntry>,
+}
 
 /// Takes an authority through its first steps.
 pub(super) struct AuthorityMaker<'a> {
@@ -33,6 +40,10 @@ impl AuthorityMaker<'_> {
                 Ok(authority) => return Ok(Some(authority)),
                 Err(reason @ (AuthorityError::KeyMissing { .. } | AuthorityError::Unpublished { .. })) => {
                     tracing::warn!(%slot, %reason, "X509 CA can't go on with this slot");
+                    let StoreIdentity { kind, name, .. } = self.keys.identity();
+                    let key = hex::encode(entry.spki_sha256);
+                    let subject = format!("slot {slot} key {} (SHA-256 {key}) in {kind} {name}", entry.key_id);
+                    audit::change("server", "x509 authority lose", &subject, &reason.to_string());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -40,10 +51,24 @@ impl AuthorityMaker<'_> {
         Ok(None)
     }
 
-    /// Makes a key and a certificate and publishes it. It signs nothing yet.
-    pub(super) async fn prepare(&self) -> Result<SigningAuthority, CaError> {
+    /// Makes a key and a certificate and publishes it. It signs nothing yet. Where a step fails, what is there already is kept in
+    /// `rotation` and used by the next attempt: a store that is away for long must not fill a token with keys.
+    pub(super) async fn prepare(&self, rotation: &mut Rotation) -> Result<SigningAuthority, CaError> {
         let slot = self.next_slot();
-        let entry = self.certify(slot).await?;
+        let unpublished = match rotation.unpublished.take().filter(|unpublished| unpublished.slot == slot) {
+            Some(unpublished) => rotation.unpublished.insert(unpublished),
+            None => {
+                let generated = self.keys.generate(slot.as_str(), self.config.key_type).await;
+                let key = generated.map_err(|source| AuthorityError::KeyStore { slot, source })?;
+                rotation.unpublished.insert(Unpublished { slot, key, entry: None })
+            }
+        };
+        let entry = match unpublished.entry.clone().filter(|entry| self.is_fresh(entry)) {
+            Some(entry) => entry,
+            None => unpublished.entry.insert(self.certify(slot, &unpublished.key).await?).clone(),
+        };
+        let before = self.ledger.state().journal(slot).map(|replaced| replaced.key_id.clone());
+        let key_id = entry.key_id.clone();
         let trust_domain = self.config.trust_domain.clone();
         self.ledger
             .write("publish a CA certificate", move |store| async move {
@@ -51,7 +76,10 @@ impl AuthorityMaker<'_> {
             })
             .await
             .map_err(|source: StoreError| CaError::Store { step: "publish the CA certificate", source })?;
-        let entry = self.ledger.state().journal(slot).ok_or(AuthorityError::Unpublished { slot })?;
+        rotation.unpublished = None;
+        rotation.replaced.extend(before.filter(|before| *before != key_id));
+        let published = self.ledger.state().journal(slot).filter(|entry| entry.key_id == key_id);
+        let entry = published.ok_or(AuthorityError::Unpublished { slot })?;
         let authority = self.qualify(&entry).await?;
         authority.probe(self.keys).await?;
         tracing::info!(%slot, local_authority_id = authority.authority_id(), "X509 CA prepared.");
@@ -66,9 +94,14 @@ impl AuthorityMaker<'_> {
         SlotName::ALL.into_iter().find(is_active).map_or(SlotName::X509CaA, SlotName::other)
     }
 
-    async fn certify(&self, slot: SlotName) -> Result<JournalEntry, CaError> {
+    /// Whether most of its life is still before it.
+    fn is_fresh(&self, entry: &JournalEntry) -> bool {
+        let lifetime = entry.not_after.saturating_sub(entry.not_before);
+        self.clock.now().as_secs() < entry.not_before.saturating_add(lifetime / 6)
+    }
+
+    async fn certify(&self, slot: SlotName, record: &KeyRecord) -> Result<JournalEntry, CaError> {
         let in_slot = |source| AuthorityError::KeyStore { slot, source };
-        let record = self.keys.generate(slot.as_str(), self.config.key_type).await.map_err(in_slot)?;
         let now = self.clock.now().as_secs();
         let not_before = now.saturating_sub(BACKDATE.as_secs());
         let not_after = now.saturating_add(self.config.ttl.as_secs());
@@ -91,7 +124,7 @@ impl AuthorityMaker<'_> {
         Ok(JournalEntry {
             slot,
             spki_sha256: crate::authority::spki_sha256(&record.public_key),
-            key_id: record.id,
+            key_id: record.id.clone(),
             certificate: tbs.assemble(&signature).map_err(CaError::Template)?,
             not_before,
             not_after,

@@ -115,4 +115,8 @@ pub trait AuthorityStore: Send + Sync {
         x509: Vec<X509Authority>,
         jwt: Vec<JwtAuthority>,
     ) -> Result<Committed<Arc<Bundle>>, StoreError>;
+
+    /// In one transaction: the bundle loses those of these certificates (DER) that no CA slot has, and its sequence number rises.
+    /// Says how many; nothing happens where the bundle would be left without any.
+    async fn drop_authorities(&self, certificates: Vec<Vec<u8>>) -> Result<Committed<usize>, StoreError>;
 }

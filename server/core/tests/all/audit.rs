@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
+use plastron_hsm_soft::SoftStore;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::fixture::{Disk, csr, entry, id};
@@ -92,4 +93,19 @@ async fn attestations_and_changes_have_one_line_each_and_tokens_none() {
     assert_eq!(admitted["node"], svid.id.as_str());
     assert_eq!(admitted["serial"], svid.serial.to_decimal());
     assert_eq!(admitted["checks"], "join_token=passed(spent)");
+}
+
+/// A token that was lost or exchanged makes the server go on with a new CA; the auditor sees which key is gone.
+#[tokio::test]
+async fn a_lost_ca_key_is_named() {
+    ThreadLog::record();
+    let mut disk = Disk::new();
+    let lost = disk.start().await.unwrap().services.ca.authority().key_id().to_string();
+    assert_eq!(audit(&ThreadLog::take(), "x509 authority lose").len(), 0);
+    disk.keys = Arc::new(SoftStore::in_memory("exchanged"));
+    disk.start().await.unwrap();
+    let lines = audit(&ThreadLog::take(), "x509 authority lose");
+    let [line] = lines.as_slice() else { unreachable!("one key, one line: {lines:?}") };
+    let subject = line["subject"].as_str().unwrap();
+    assert!(subject.contains("x509-CA-A") && subject.contains(&lost) && subject.contains("exchanged"), "{subject}");
 }

@@ -6,7 +6,7 @@ use plastron_hsm_soft::SoftStore;
 use plastron_server_core::StartError;
 use plastron_server_core::authority::AuthorityError;
 use plastron_server_core::authorization::rpc;
-use plastron_server_core::ca::CaError;
+use plastron_server_core::ca::{CaError, CaKeys};
 use plastron_server_core::ledger::Ledger;
 use plastron_server_core::store::{SlotName, SlotStatus};
 
@@ -203,7 +203,9 @@ async fn another_trust_domains_store_is_refused() {
     config.ca.trust_domain = plastron_spiffe::TrustDomain::parse("other.example").unwrap();
     let ledger = Ledger::open(disk.store().await).await.unwrap();
     let clock = Arc::clone(&disk.clock) as _;
-    let started = plastron_server_core::Services::start(config, ledger, Arc::clone(&disk.keys), vec![], clock).await;
+    let started =
+        plastron_server_core::Services::start(config, ledger, CaKeys::kept(Arc::clone(&disk.keys)), vec![], clock)
+            .await;
     assert!(matches!(started.err().unwrap(), StartError::Ca(CaError::OtherTrustDomain { .. })));
 }
 

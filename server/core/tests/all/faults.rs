@@ -174,6 +174,10 @@ impl AuthorityStore for FaultyStore {
     ) -> Result<Committed<Arc<Bundle>>, StoreError> {
         self.inner.append_authorities(trust_domain, x509, jwt).await
     }
+
+    async fn drop_authorities(&self, certificates: Vec<Vec<u8>>) -> Result<Committed<usize>, StoreError> {
+        self.inner.drop_authorities(certificates).await
+    }
 }
 
 #[async_trait::async_trait]

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use plastron_hsm::{KeyStore, KeyType};
+use plastron_hsm::{KeyInventory, KeyStore, KeyType};
 use plastron_hsm_soft::SoftStore;
 use plastron_plugins::node::NodeAttestor;
 use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
 use plastron_plugins_node_tpm::{DenyList, Pool, TpmNodeAttestor};
 use plastron_server_core::admission::{AdmissionError, AdmittedAgent, AttestationStep};
 use plastron_server_core::authorization::{Caller, LocalPeer, Permit, Rpc, rpc};
-use plastron_server_core::ca::{CaConfig, CaSubject, IssuedSvid};
+use plastron_server_core::ca::{CaConfig, CaKeys, CaSubject, IssuedSvid};
 use plastron_server_core::clock::Clock;
 use plastron_server_core::ledger::Ledger;
 use plastron_server_core::store::Store;
@@ -51,6 +51,8 @@ impl Clock for TestClock {
 pub(crate) struct Disk {
     pub(crate) directory: Arc<TempDir>,
     pub(crate) keys: Arc<dyn KeyStore>,
+    /// The key store in the place of `keys`, where it may destroy.
+    pub(crate) inventory: Option<Arc<dyn KeyInventory>>,
     pub(crate) clock: Arc<TestClock>,
     /// Which TPMs are trusted.
     pub(crate) pools: Vec<Pool>,
@@ -59,7 +61,13 @@ pub(crate) struct Disk {
 impl Disk {
     pub(crate) fn new() -> Self {
         let keys = Arc::new(SoftStore::in_memory("test"));
-        Self { directory: Arc::new(TempDir::new().unwrap()), keys, clock: TestClock::new(), pools: Vec::new() }
+        Self {
+            directory: Arc::new(TempDir::new().unwrap()),
+            keys,
+            inventory: None,
+            clock: TestClock::new(),
+            pools: Vec::new(),
+        }
     }
 
     pub(crate) async fn store(&self) -> Arc<SqliteStore> {
@@ -78,7 +86,11 @@ impl Disk {
             Arc::new(JoinTokenNodeAttestor),
             Arc::new(TpmNodeAttestor::new(self.pools.clone(), DenyList::default(), known)),
         ];
-        let services = Services::start(config(), ledger, Arc::clone(&self.keys), attestors, clock).await?;
+        let keys = match &self.inventory {
+            Some(inventory) => CaKeys::destructible(Arc::clone(inventory)),
+            None => CaKeys::kept(Arc::clone(&self.keys)),
+        };
+        let services = Services::start(config(), ledger, keys, attestors, clock).await?;
         Ok(Server { services, store, clock: Arc::clone(&self.clock), _directory: Arc::clone(&self.directory) })
     }
 }

@@ -9,4 +9,5 @@ mod faults;
 mod fixture;
 mod issuance;
 mod registration;
+mod retirement;
 mod tpm;

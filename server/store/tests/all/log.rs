@@ -9,7 +9,7 @@ use plastron_server_core::store::{
     AuthorityStore as _, Change, EntryConflict, EntryStore as _, Event, JoinTokenRecord, JournalEntry, NodeStore as _,
     SlotName, SlotStatus, Store as _, StoreError, TokenError, TokenHash, TokenStore as _,
 };
-use plastron_spiffe::TrustDomain;
+use plastron_spiffe::{TrustDomain, X509Authority};
 
 use crate::fixture::{NOW, Place, attested, entry, id, svid, tpm};
 
@@ -161,4 +161,24 @@ async fn only_what_is_expired_in_the_transaction_is_pruned() {
     let events: Vec<_> = pruned.changes.into_iter().map(|change| change.event).collect();
     assert_eq!(events, [Event::EntryDeleted { id: "a".to_owned() }]);
     assert_eq!(store.load().await.unwrap().entries.len(), 2);
+}
+
+#[tokio::test]
+async fn authorities_are_dropped_unless_a_slot_has_them_or_none_would_be_left() {
+    let place = Place::new();
+    let store = place.open().await;
+    let trust_domain = TrustDomain::parse("example.org").unwrap();
+    let old = || X509Authority { certificate: b"old".to_vec(), tainted: false };
+    store.append_authorities(trust_domain.clone(), vec![old()], Vec::new()).await.unwrap();
+    let last = store.drop_authorities(vec![b"old".to_vec()]).await.unwrap();
+    assert_eq!((last.value, last.changes.len()), (0, 0), "the last one stays");
+    let prepared = store.prepare_authority(trust_domain, slot(SlotName::X509CaA)).await.unwrap().value;
+    assert_eq!(prepared.x509_authorities.len(), 2);
+    let in_slot = slot(SlotName::X509CaA).certificate;
+    let dropped = store.drop_authorities(vec![b"old".to_vec(), in_slot.clone(), b"unknown".to_vec()]).await.unwrap();
+    assert_eq!(dropped.value, 1);
+    let [Change { event: Event::Bundle(bundle), .. }] = dropped.changes.as_slice() else { unreachable!("one change") };
+    assert_eq!(bundle.sequence_number, prepared.sequence_number + 1);
+    assert_eq!(bundle.x509_authorities.iter().map(|left| &left.certificate).collect::<Vec<_>>(), [&in_slot]);
+    assert_eq!(store.load().await.unwrap().bundle.as_ref(), Some(bundle.as_ref()));
 }
