@@ -12,6 +12,7 @@ pub use limits::{
     MAX_CONCURRENT_STREAMS, MAX_CONNECTION_AGE, MAX_CONNECTION_AGE_GRACE, MAX_HEADER_LIST_SIZE, MAX_TLS_STREAMS,
     tls_server, unix_server,
 };
+pub use places::{Place, Places};
 pub use tls::{
     AddressError, BundleSlot, ClientTls, ConnectError, HANDSHAKE_TIMEOUT, IdentityError, IdentitySlot, MAX_HANDSHAKES,
     MAX_HANDSHAKES_OF_ADDRESS, MAX_TLS_CONNECTIONS, MAX_TLS_CONNECTIONS_OF_ADDRESS, PeerRefused, ServerTls,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counts who holds how many.
 #[derive(Debug)]
-pub(crate) struct Places<K: Eq + Hash> {
+pub struct Places<K: Eq + Hash> {
     total: usize,
     each: usize,
     taken: Mutex<Taken<K>>,
@@ -22,13 +22,13 @@ struct Taken<K> {
 
 impl<K: Copy + Eq + Hash> Places<K> {
     /// At most `total` places, at most `each` of them for one holder.
-    pub(crate) fn new(total: usize, each: usize) -> Arc<Self> {
+    pub fn new(total: usize, each: usize) -> Arc<Self> {
         let taken = Mutex::new(Taken { all: 0, by_holder: HashMap::new() });
         Arc::new(Self { total, each, taken, full: AtomicBool::new(false) })
     }
 
     /// A place until it is dropped, if there is one for this holder.
-    pub(crate) fn take(self: &Arc<Self>, holder: K) -> Option<Place<K>> {
+    pub fn take(self: &Arc<Self>, holder: K) -> Option<Place<K>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.by_holder.get(&holder).copied().unwrap_or_default();
         if taken.all >= self.total || own >= self.each {
@@ -48,7 +48,7 @@ impl<K: Copy + Eq + Hash> Places<K> {
 
 /// One place.
 #[derive(Debug)]
-pub(crate) struct Place<K: Copy + Eq + Hash> {
+pub struct Place<K: Copy + Eq + Hash> {
     places: Arc<Places<K>>,
     holder: K,
 }

@@ -49,17 +49,15 @@ impl Agent for AgentService {
         &self,
         request: Request<Streaming<AttestAgentRequest>>,
     ) -> Result<Response<Self::AttestAgentStream>, Status> {
-        let permit = self.0.permit::<rpc::AttestAgent, _>(&request).await?;
         self.0.turn(self.0.attestation.as_deref(), &request, 1).await?;
-        let slot = self.0.attestation_slot()?;
+        let permit = self.0.permit::<rpc::AttestAgent, _>(&request).await?;
         let peer = crate::caller::address(&request);
-        let admission = std::sync::Arc::clone(&self.0.services.admission);
-        Ok(Response::new(attest::start(admission, permit, peer, request.into_inner(), slot)))
+        Ok(Response::new(attest::start(self.0.clone(), permit, peer, request.into_inner())))
     }
 
     async fn renew_agent(&self, request: Request<RenewAgentRequest>) -> Result<Response<RenewAgentResponse>, Status> {
-        let permit = self.0.permit::<rpc::RenewAgent, _>(&request).await?;
         self.0.turn(self.0.signing.as_deref(), &request, 1).await?;
+        let permit = self.0.permit::<rpc::RenewAgent, _>(&request).await?;
         let params = request.into_inner().params.ok_or(Failure::Protocol("params cannot be nil"))?;
         if params.csr.is_empty() {
             return Err(Failure::Protocol("missing CSR").into());
@@ -69,8 +67,8 @@ impl Agent for AgentService {
     }
 
     async fn post_status(&self, request: Request<PostStatusRequest>) -> Result<Response<PostStatusResponse>, Status> {
-        let permit = self.0.permit::<rpc::PostStatus, _>(&request).await?;
         self.0.turn(Some(&self.0.post_status), &request, 1).await?;
+        let permit = self.0.permit::<rpc::PostStatus, _>(&request).await?;
         let version = request.into_inner().agent_version;
         let failed = |source| Failure::Node { step: "failed to update agent", source };
         self.0.services.nodes.post_status(permit, &version).await.map_err(failed)?;

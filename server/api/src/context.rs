@@ -1,15 +1,19 @@
 //! What every service is given.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use plastron_server_core::Services;
 use plastron_server_core::authorization::{Permit, Rpc};
 use plastron_spiffe::TrustDomain;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use plastron_transport::{Place, Places};
 use tonic::{Request, Status};
 
-use crate::limits::{ATTESTATIONS_PER_SECOND, MAX_ATTESTATIONS, POST_STATUS_PER_SECOND, SIGNATURES_PER_SECOND};
-use crate::ratelimit::PerAddress;
+use crate::limits::{
+    ATTESTATIONS_PER_SECOND, MAX_ATTESTATIONS, MAX_ATTESTATIONS_OF_SOURCE, POST_STATUS_PER_SECOND,
+    SIGNATURES_PER_SECOND,
+};
+use crate::ratelimit::{self, PerAddress};
 use crate::status::Failure;
 
 /// SPIRE's `ratelimit` block.
@@ -34,7 +38,7 @@ pub(crate) struct Context {
     pub(crate) attestation: Option<Arc<PerAddress>>,
     pub(crate) signing: Option<Arc<PerAddress>>,
     pub(crate) post_status: Arc<PerAddress>,
-    attestations: Arc<Semaphore>,
+    pub(crate) attestations: Attestations,
 }
 
 impl Context {
@@ -45,7 +49,7 @@ impl Context {
             attestation: limit(limits.attestation, ATTESTATIONS_PER_SECOND),
             signing: limit(limits.signing, SIGNATURES_PER_SECOND),
             post_status: Arc::new(PerAddress::per_second(POST_STATUS_PER_SECOND)),
-            attestations: Arc::new(Semaphore::new(MAX_ATTESTATIONS)),
+            attestations: Attestations::new(limits),
         }
     }
 
@@ -53,7 +57,8 @@ impl Context {
         self.services.ca.trust_domain()
     }
 
-    /// The permit of the RPC that was called. Every handler begins with it.
+    /// The permit of the RPC that was called. Every handler begins with it, or takes it after its turn: a permit says what was so when it
+    /// was made.
     pub(crate) async fn permit<R: Rpc, T>(&self, request: &Request<T>) -> Result<Permit<R>, Status> {
         Ok(crate::caller::permit::<R, T>(&self.services, request).await?)
     }
@@ -64,7 +69,7 @@ impl Context {
         Err(Failure::Unimplemented { what: R::METHOD.path() }.into())
     }
 
-    /// Waits for the caller's turn, where its address has a limit.
+    /// Waits for the caller's turn, where its address has a limit. A call for nothing costs one.
     pub(crate) async fn turn<T>(
         &self,
         limit: Option<&PerAddress>,
@@ -72,14 +77,50 @@ impl Context {
         count: usize,
     ) -> Result<(), Failure> {
         match limit {
-            Some(limit) => Ok(limit.acquire(crate::caller::address(request), count).await?),
+            Some(limit) => Ok(limit.acquire(crate::caller::address(request), count.max(1)).await?),
             None => Ok(()),
         }
     }
+}
 
-    /// A place for one more attestation.
-    pub(crate) fn attestation_slot(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        let slot = Arc::clone(&self.attestations).try_acquire_owned();
-        slot.map_err(|_none_left| Failure::Busy { what: "attestations", limit: MAX_ATTESTATIONS })
+/// The places for attestations under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Attestations {
+    places: Arc<Places<IpAddr>>,
+    of_source: usize,
+}
+
+impl Attestations {
+    fn new(limits: RateLimits) -> Self {
+        let of_source = if limits.attestation { MAX_ATTESTATIONS_OF_SOURCE } else { MAX_ATTESTATIONS };
+        Self { places: Places::new(MAX_ATTESTATIONS, of_source), of_source }
+    }
+
+    /// A place for one more, until it is dropped.
+    pub(crate) fn begin(&self, peer: Option<IpAddr>) -> Result<Place<IpAddr>, Failure> {
+        // All that come in by the Unix socket are one source.
+        let source = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), ratelimit::source);
+        let (what, all, of_source) = ("attestations", MAX_ATTESTATIONS, self.of_source);
+        self.places.take(source).ok_or(Failure::Busy { what, all, of_source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Threat 29
+    #[test]
+    fn one_source_does_not_take_all_places_for_attestations() {
+        let attestations = Attestations::new(RateLimits::default());
+        let from = |text: &str| Some(text.parse().unwrap());
+        let mut held: Vec<_> = (0..MAX_ATTESTATIONS_OF_SOURCE)
+            .map(|n| attestations.begin(from(&format!("2001:db8::{n}"))).unwrap())
+            .collect();
+        assert!(matches!(attestations.begin(from("2001:db8::ffff")), Err(Failure::Busy { .. })));
+        attestations.begin(from("192.0.2.1")).unwrap();
+        attestations.begin(None).unwrap();
+        held.pop();
+        attestations.begin(from("2001:db8::ffff")).unwrap();
     }
 }

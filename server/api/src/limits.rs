@@ -33,6 +33,13 @@ pub(crate) const SYNC_IDLE: Duration = Duration::from_secs(60);
 pub(crate) const MAX_ATTESTATION_ROUNDS: usize = 32;
 /// How long an attestation waits for the node's next message: a slow TPM needs some seconds for a quote.
 pub(crate) const ATTESTATION_IDLE: Duration = Duration::from_secs(60);
+/// How long a node that calls AttestAgent may take for its first message: it has it ready when it calls.
+pub(crate) const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest name of an attestation type; ours have up to 10 letters.
+pub(crate) const MAX_ATTESTATION_TYPE_LEN: usize = 64;
+/// Attestations under way at the same time from one source, where attestation is limited at all: at one a second, with a TPM that takes
+/// some seconds.
+pub(crate) const MAX_ATTESTATIONS_OF_SOURCE: usize = 8;
 /// Attestations under way at the same time. Each holds at most one message of [`MAX_AGENT_REQUEST_LEN`]: 64 MiB in all.
 pub(crate) const MAX_ATTESTATIONS: usize = 256;
 /// AttestAgent calls a second from one address (SPIRE's number).

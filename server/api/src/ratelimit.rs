@@ -84,7 +84,8 @@ impl PerAddress {
     }
 }
 
-fn source(address: IpAddr) -> IpAddr {
+/// Who answers for an address.
+pub(crate) fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => {

@@ -55,8 +55,8 @@ pub(crate) enum Failure {
     RateLimited(#[from] RateLimited),
     #[error("{what} took longer than {seconds} s")]
     Idle { what: &'static str, seconds: u64 },
-    #[error("the server has {limit} {what} under way already: retry later")]
-    Busy { what: &'static str, limit: usize },
+    #[error("no place for one more of the {what}: {all} at a time and {of_source} of one source, retry later")]
+    Busy { what: &'static str, all: usize, of_source: usize },
     #[error("{what} is not implemented by this server")]
     Unimplemented { what: &'static str },
     #[error("bundle not found")]

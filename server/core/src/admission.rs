@@ -190,6 +190,11 @@ impl NodeAdmission {
 }
 
 impl Attestation {
+    /// Ends it where the node did not: it went away, was silent for too long, or said what it may not say now. One audit line says so.
+    pub fn abandon(self, reason: &str) {
+        self.attempt.report(None, &[], Err(reason));
+    }
+
     /// Takes the payload, then each challenge response. Whatever the end is, one audit line names every check.
     pub async fn step(self, message: &[u8]) -> Result<AttestationStep, AdmissionError> {
         let Self { mut conversation, attempt } = self;

@@ -12,10 +12,15 @@ use plastron_spiffe::SpiffeId;
 /// Target of all audit lines.
 pub const TARGET: &str = "audit";
 
+/// Longest attestation type that is shown: that of every attestor is shorter.
+const MAX_TYPE_LEN: usize = 64;
+/// Longest detail or reason that is shown, in characters: our own are below 500, and a line must stay one that a person can read.
+const MAX_TEXT_LEN: usize = 2048;
+
 /// An attestation that came to an end.
 #[derive(Clone, Copy, Debug)]
 pub struct AttestationVerdict<'a> {
-    /// The attestation type that the node asked for.
+    /// The attestation type that the node asked for; empty where it named none.
     pub attestation_type: &'a str,
     /// The node, where it is known.
     pub node: Option<&'a SpiffeId>,
@@ -49,7 +54,7 @@ pub fn attestation(verdict: AttestationVerdict<'_>) {
     let AttestationVerdict { attestation_type, node, peer, checks, outcome } = verdict;
     let node = node.map_or("", SpiffeId::as_str);
     let peer = peer.map_or_else(String::new, |peer| peer.to_string());
-    let attestation_type = attestation_type.escape_debug();
+    let attestation_type = shown(attestation_type, MAX_TYPE_LEN);
     let checks = describe(checks);
     match outcome {
         AttestationOutcome::Admitted { serial, not_after } => tracing::info!(
@@ -57,11 +62,14 @@ pub fn attestation(verdict: AttestationVerdict<'_>) {
             r#type = "audit", event = "node attestation", verdict = "admitted", %attestation_type, node, peer, checks, serial, not_after,
             "Node admitted"
         ),
-        AttestationOutcome::Refused { reason } => tracing::warn!(
-            target: TARGET,
-            r#type = "audit", event = "node attestation", verdict = "refused", %attestation_type, node, peer, checks, reason,
-            "Node refused"
-        ),
+        AttestationOutcome::Refused { reason } => {
+            let reason = shown(reason, MAX_TEXT_LEN);
+            tracing::warn!(
+                target: TARGET,
+                r#type = "audit", event = "node attestation", verdict = "refused", %attestation_type, node, peer, checks, reason,
+                "Node refused"
+            );
+        }
     }
 }
 
@@ -91,7 +99,7 @@ pub(crate) fn outcome<T, E: std::error::Error>(result: &Result<T, E>) -> String 
     }
 }
 
-/// `Check=outcome(detail)`, in order. Details are escaped once more: whoever wrote them may have forgotten.
+/// `Check=outcome(detail)`, in order.
 fn describe(checks: &[CheckRecord]) -> String {
     let mut text = String::new();
     for CheckRecord { check, outcome, detail } in checks {
@@ -99,10 +107,27 @@ fn describe(checks: &[CheckRecord]) -> String {
         // Writing to a String can't fail.
         let _ = write!(text, "{separator}{check}={outcome}");
         if !detail.is_empty() {
-            let _ = write!(text, "({})", detail.escape_debug());
+            let _ = write!(text, "({})", shown(detail, MAX_TEXT_LEN));
         }
     }
     text
+}
+
+/// What is not printable is escaped once more: whoever wrote the text may have forgotten. Quotes and backslashes are left to the log's
+/// format, which escapes them, or a person would read each of them twice escaped.
+fn shown(text: &str, max_len: usize) -> String {
+    let mut shown = String::new();
+    for (count, character) in text.chars().enumerate() {
+        match character {
+            _more if count == max_len => {
+                shown.push('…');
+                break;
+            }
+            '"' | '\'' | '\\' => shown.push(character),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -118,5 +143,15 @@ mod tests {
             detail: "\u{1b}[2Jevil\nverdict=admitted".to_owned(),
         };
         assert_eq!(describe(&[record]), "malformed=failed(\\u{1b}[2Jevil\\nverdict=admitted)");
+    }
+
+    /// What appraisal quotes is quoted once, and the log's format escapes that once.
+    #[test]
+    fn quotes_are_not_escaped_twice_and_endless_text_is_cut() {
+        let (check, outcome) = (Check::Malformed, CheckOutcome::Failed);
+        let record = CheckRecord { check, outcome, detail: format!("model {:?}", "swtpm \u{1b}") };
+        assert_eq!(describe(&[record]), "malformed=failed(model \"swtpm \\u{1b}\")");
+        let record = CheckRecord { check, outcome, detail: "a".repeat(1 << 20) };
+        assert_eq!(describe(&[record]).chars().count(), "malformed=failed()".len() + MAX_TEXT_LEN + 1);
     }
 }

@@ -1,78 +1,106 @@
 //! AttestAgent: carries the messages of one attestation to and fro. What they mean is the attestor's business, and whether the node is
 //! admitted is the admission service's.
 //!
-//! Bounded in rounds, in idle time, and in attestations at the same time; a node that closes its side ends its attestation.
+//! Bounded in rounds, in idle time, and in attestations at the same time, of which whoever has not sent a first message is none; a node
+//! that closes its side ends its attestation. However it ends, there is one audit line.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::time::Duration;
 
 use plastron_proto::spire::api::server::agent::v1::{
     AgentX509svidParams, AttestAgentRequest, AttestAgentResponse, attest_agent_request, attest_agent_response,
 };
 use plastron_proto::types::AttestationData;
-use plastron_server_core::admission::{AdmittedAgent, AttestationStep, NodeAdmission};
+use plastron_server_core::admission::{AdmittedAgent, AttestationStep};
+use plastron_server_core::audit::{self, AttestationOutcome, AttestationVerdict};
 use plastron_server_core::authorization::{Permit, rpc};
-use tokio::sync::OwnedSemaphorePermit;
+use plastron_transport::Place;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::svid_to_proto;
-use crate::limits::{ATTESTATION_IDLE, MAX_ATTESTATION_ROUNDS};
+use crate::context::Context;
+use crate::limits::{ATTESTATION_IDLE, FIRST_MESSAGE_TIMEOUT, MAX_ATTESTATION_ROUNDS, MAX_ATTESTATION_TYPE_LEN};
 use crate::status::Failure;
 
 type Answer = Result<AttestAgentResponse, Status>;
 
 /// Runs the attestation in a task of its own. Its end, good or bad, is the stream's last message.
 pub(super) fn start(
-    admission: Arc<NodeAdmission>,
+    context: Context,
     permit: Permit<rpc::AttestAgent>,
     peer: Option<IpAddr>,
     messages: Streaming<AttestAgentRequest>,
-    slot: OwnedSemaphorePermit,
 ) -> ReceiverStream<Answer> {
     let (answers, stream) = channel(1);
     tokio::spawn(async move {
-        let last = match converse(&admission, permit, peer, messages, &answers).await {
-            Ok(admitted) => Ok(result(admitted)),
-            Err(status) => Err(status),
-        };
+        let last = converse(&context, permit, peer, messages, &answers).await.map(result);
         // A node that has gone does not hear how it ended; the audit log does.
         let _gone = answers.send(last).await;
-        drop(slot);
     });
     ReceiverStream::new(stream)
 }
 
 async fn converse(
-    admission: &Arc<NodeAdmission>,
+    context: &Context,
     permit: Permit<rpc::AttestAgent>,
     peer: Option<IpAddr>,
     mut messages: Streaming<AttestAgentRequest>,
     answers: &Sender<Answer>,
 ) -> Result<AdmittedAgent, Status> {
-    let (data, csr) = first(next(&mut messages).await?)?;
+    let opened = open(context, peer, &mut messages).await;
+    let (_place, data, csr) = opened.inspect_err(|status| {
+        let (attestation_type, outcome) = ("", AttestationOutcome::Refused { reason: status.message() });
+        audit::attestation(AttestationVerdict { attestation_type, node: None, peer, checks: &[], outcome });
+    })?;
+    let admission = &context.services.admission;
     let mut attestation = admission.begin(permit, &data.r#type, &csr, peer).map_err(Failure::Admission)?;
     let mut message = data.payload;
     for _round in 0..MAX_ATTESTATION_ROUNDS {
         match attestation.step(&message).await.map_err(Failure::Admission)? {
             AttestationStep::Admitted(admitted) => return Ok(admitted),
-            AttestationStep::Challenge(challenge, waiting) => {
-                let step = Some(attest_agent_response::Step::Challenge(challenge));
-                if answers.send(Ok(AttestAgentResponse { step })).await.is_err() {
-                    return Err(Status::cancelled("the node closed the stream"));
+            AttestationStep::Challenge(challenge, waiting) => match ask(challenge, &mut messages, answers).await {
+                Ok(response) => (message, attestation) = (response, waiting),
+                Err(status) => {
+                    waiting.abandon(status.message());
+                    return Err(status);
                 }
-                message = response(next(&mut messages).await?)?;
-                attestation = waiting;
-            }
+            },
         }
     }
-    Err(Failure::Protocol("the attestation takes too many rounds").into())
+    let failure = Failure::Protocol("the attestation takes too many rounds");
+    attestation.abandon(&failure.to_string());
+    Err(failure.into())
 }
 
-async fn next(messages: &mut Streaming<AttestAgentRequest>) -> Result<AttestAgentRequest, Status> {
-    let idle = || Failure::Idle { what: "the node's next message", seconds: ATTESTATION_IDLE.as_secs() };
-    let message = tokio::time::timeout(ATTESTATION_IDLE, messages.message()).await.map_err(|_elapsed| idle())?;
+/// The first message, and a place for what it begins.
+async fn open(
+    context: &Context,
+    peer: Option<IpAddr>,
+    messages: &mut Streaming<AttestAgentRequest>,
+) -> Result<(Place<IpAddr>, AttestationData, Vec<u8>), Status> {
+    let message = next(messages, FIRST_MESSAGE_TIMEOUT).await?;
+    let place = context.attestations.begin(peer)?;
+    let (data, csr) = first(message)?;
+    Ok((place, data, csr))
+}
+
+/// The node's response to a challenge.
+async fn ask(
+    challenge: Vec<u8>,
+    messages: &mut Streaming<AttestAgentRequest>,
+    answers: &Sender<Answer>,
+) -> Result<Vec<u8>, Status> {
+    let step = Some(attest_agent_response::Step::Challenge(challenge));
+    let gone = |_error| Status::cancelled("the node closed the stream");
+    answers.send(Ok(AttestAgentResponse { step })).await.map_err(gone)?;
+    Ok(response(next(messages, ATTESTATION_IDLE).await?)?)
+}
+
+async fn next(messages: &mut Streaming<AttestAgentRequest>, limit: Duration) -> Result<AttestAgentRequest, Status> {
+    let idle = || Failure::Idle { what: "the node's next message", seconds: limit.as_secs() };
+    let message = tokio::time::timeout(limit, messages.message()).await.map_err(|_elapsed| idle())?;
     Ok(message?.ok_or(Failure::Protocol("the node closed the stream before the attestation was over"))?)
 }
 
@@ -89,6 +117,12 @@ fn first(message: AttestAgentRequest) -> Result<(AttestationData, Vec<u8>), Fail
     }
     if data.r#type.is_empty() {
         return Err(Failure::Protocol("malformed param: missing attestation data type"));
+    }
+    let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if data.r#type.len() > MAX_ATTESTATION_TYPE_LEN || !data.r#type.bytes().all(name) {
+        return Err(Failure::Protocol(
+            "malformed param: attestation data type is not 1 to 64 letters, digits, dashes and underscores",
+        ));
     }
     if data.payload.is_empty() {
         return Err(Failure::Protocol("malformed param: missing attestation data payload"));

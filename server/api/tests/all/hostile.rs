@@ -46,7 +46,9 @@ async fn an_attestation_that_makes_no_sense_is_named() {
         (vec![params("join_token", b"", &csr)], Code::InvalidArgument, "missing attestation data payload"),
         (vec![params("join_token", b"t", b"no csr")], Code::InvalidArgument, "malformed CSR"),
         (vec![params("join_token", &[0xff], &csr)], Code::InvalidArgument, "failed to attest"),
-        (vec![params("x\u{1b}[2J", b"t", &csr)], Code::FailedPrecondition, "could not find node attestor type"),
+        (vec![params("no_such", b"t", &csr)], Code::FailedPrecondition, "could not find node attestor type"),
+        (vec![params("x\u{1b}[2J", b"t", &csr)], Code::InvalidArgument, "malformed param: attestation data type"),
+        (vec![params(&"a".repeat(65), b"t", &csr)], Code::InvalidArgument, "malformed param: attestation data type"),
     ];
     for (messages, code, text) in cases {
         let status = attest(&server, messages).await;
@@ -97,4 +99,16 @@ async fn what_is_too_much_is_refused_before_work_is_done() {
     let answers = EntryClient::new(channel).sync_authorized_entries(tokio_stream::iter(requests)).await.unwrap();
     assert_eq!(answers.into_inner().message().await.unwrap_err().code(), Code::InvalidArgument);
     still_serves(&server).await;
+}
+
+#[tokio::test]
+async fn who_opens_an_attestation_and_says_nothing_is_told_so() {
+    let server = Server::start().await;
+    let mut client = AgentClient::new(server.tls(None).await);
+    let mut answers = client.attest_agent(tokio_stream::pending()).await.unwrap().into_inner();
+    let status = answers.message().await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::DeadlineExceeded, "the node's next message took longer than 5 s")
+    );
 }
