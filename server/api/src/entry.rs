@@ -18,6 +18,7 @@ use prost::Message as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::caller::caller;
 use crate::context::Context;
 use crate::convert::{ConvertError, entry, filter};
 use crate::limits::MAX_PAGE_LEN;
@@ -204,7 +205,8 @@ impl Entry for EntryService {
     ) -> Result<Response<Self::SyncAuthorizedEntriesStream>, Status> {
         let permit = self.0.permit::<rpc::SyncAuthorizedEntries, _>(&request).await?;
         let entries = self.0.services.registration.authorized_entries(&permit);
-        Ok(Response::new(sync::start(entries, request.into_inner())))
+        let (services, caller) = (std::sync::Arc::clone(&self.0.services), caller(request.extensions()));
+        Ok(Response::new(sync::start(sync::Agent { services, caller }, entries, request.into_inner())))
     }
 }
 

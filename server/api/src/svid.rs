@@ -25,12 +25,16 @@ impl Svid for SvidService {
         &self,
         request: Request<BatchNewX509svidRequest>,
     ) -> Result<Response<BatchNewX509svidResponse>, Status> {
-        let permit = self.0.permit::<rpc::BatchNewX509Svid, _>(&request).await?;
         let count = request.get_ref().params.len();
         if count > MAX_SVIDS_PER_CALL {
             return Err(Failure::Batch(BatchTooLarge { got: count }).into());
         }
         self.0.turn(self.0.signing.as_deref(), &request, count).await?;
+        // After the wait, in which the agent may have been banned.
+        let permit = self.0.permit::<rpc::BatchNewX509Svid, _>(&request).await?;
+        if count == 0 {
+            return Ok(Response::new(BatchNewX509svidResponse::default()));
+        }
         let params = request.into_inner().params;
         let requests = params.into_iter().map(|item| SvidRequest { entry_id: item.entry_id, csr: item.csr }).collect();
         let issued = self.0.services.issuance.batch_new_x509_svid(permit, requests).await.map_err(Failure::Batch)?;

@@ -55,6 +55,9 @@ impl Authorizer {
     async fn grant(&self, method: Method, caller: &Caller) -> Result<Grant, Denied> {
         let columns = method.columns();
         let denied = || Denied::Method { method: method.path().to_owned() };
+        if let Caller::Svid { svid, .. } = caller {
+            self.unexpired(svid).inspect_err(log_denial)?;
+        }
         if columns.anyone {
             return Ok(Grant::Anyone);
         }
@@ -77,17 +80,21 @@ impl Authorizer {
         Err(denied())
     }
 
-    /// Checks, in order: the SVID has not expired; the node is known; it is not banned; its last evidence was not
-    /// refused; its serial number is the current one,
+    /// TLS looked at the validity once, when the connection was made; a connection may outlive it.
+    fn unexpired(&self, svid: &VerifiedSvid) -> Result<(), Denied> {
+        let (not_after, now) = (svid.svid().not_after(), self.clock.now().as_secs());
+        if now > not_after {
+            let reason = AgentDenial::Expired { not_after, now };
+            return Err(Denied::Agent { id: svid.id().clone(), reason });
+        }
+        Ok(())
+    }
+
+    /// Checks, in order: the node is known; it is not banned; its last evidence was not refused; its serial number is the current one,
     /// or the pending one, which is current from now on.
     async fn agent(&self, svid: &Arc<VerifiedSvid>) -> Result<Agent, Denied> {
         let id = svid.id();
         let denied = |reason| Denied::Agent { id: id.clone(), reason };
-        let not_after = svid.svid().not_after();
-        let now = self.clock.now().as_secs();
-        if now > not_after {
-            return Err(denied(AgentDenial::Expired { not_after, now }));
-        }
         let node = self.ledger.state().node(id).ok_or_else(|| denied(AgentDenial::NotAttested))?;
         let serial = SerialNumber::from_bytes(svid.svid().serial());
         let (current, pending) = match &node.standing {
@@ -145,7 +152,7 @@ pub enum Denied {
         /// Full method name; escaped.
         method: String,
     },
-    /// The caller is no agent in good standing: PermissionDenied with `PermissionDeniedDetails`.
+    /// The caller is no agent in good standing, or its SVID has expired, whoever it is: PermissionDenied with `PermissionDeniedDetails`.
     #[error("agent {id} {reason}")]
     Agent {
         /// Who called.

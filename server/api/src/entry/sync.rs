@@ -2,7 +2,7 @@
 //!
 //! The first request names the fields. Few entries are answered at once. Of many, the agent first gets identifiers with revisions, in
 //! pages, and then asks for those that it lacks; what it may not serve is left out silently. A page is bounded in entries and in bytes,
-//! a stream in rounds and in idle time.
+//! a stream in rounds and in idle time. The table is asked again at each request, so that the stream of an agent that is banned ends.
 
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ use plastron_proto::spire::api::server::entry::v1::{
     EntryRevision, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse,
 };
 use plastron_proto::types::{Entry, EntryMask};
+use plastron_server_core::Services;
+use plastron_server_core::authorization::{Caller, rpc};
 use plastron_spiffe::RegistrationEntry;
 use prost::Message as _;
 use tokio::sync::mpsc::{Sender, channel};
@@ -22,14 +24,28 @@ use crate::status::Failure;
 
 type Answer = Result<SyncAuthorizedEntriesResponse, Status>;
 
+/// Whose stream it is.
+pub(super) struct Agent {
+    pub(super) services: Arc<Services>,
+    pub(super) caller: Caller,
+}
+
+impl Agent {
+    async fn check(&self) -> Result<(), Failure> {
+        self.services.authorizer.authorize::<rpc::SyncAuthorizedEntries>(&self.caller).await?;
+        Ok(())
+    }
+}
+
 /// Serves one stream in a task of its own; `entries` are those of the agent at this moment, by identifier.
 pub(super) fn start(
+    agent: Agent,
     entries: Vec<Arc<RegistrationEntry>>,
     requests: Streaming<SyncAuthorizedEntriesRequest>,
 ) -> ReceiverStream<Answer> {
     let (answers, stream) = channel(1);
     tokio::spawn(async move {
-        if let Err(status) = serve(&entries, requests, &answers).await {
+        if let Err(status) = serve(&agent, &entries, requests, &answers).await {
             let _gone = answers.send(Err(status)).await;
         }
     });
@@ -37,11 +53,13 @@ pub(super) fn start(
 }
 
 async fn serve(
+    agent: &Agent,
     entries: &[Arc<RegistrationEntry>],
     mut requests: Streaming<SyncAuthorizedEntriesRequest>,
     answers: &Sender<Answer>,
 ) -> Result<(), Status> {
     let Some(first) = next(&mut requests).await? else { return Ok(()) };
+    agent.check().await?;
     let mask = check_first(first)?;
     if let Some(everything) = all_at_once(entries, mask.as_ref()) {
         let _gone = answers.send(Ok(everything)).await;
@@ -54,6 +72,7 @@ async fn serve(
     }
     for _round in 0..MAX_SYNC_ROUNDS {
         let Some(request) = next(&mut requests).await? else { return Ok(()) };
+        agent.check().await?;
         for page in Pages::new(entries, request.ids, mask.as_ref()) {
             if answers.send(Ok(page)).await.is_err() {
                 return Ok(());

@@ -49,6 +49,10 @@ impl Drop for Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::limited(RateLimits { attestation: false, signing: false }).await
+    }
+
+    pub(crate) async fn limited(limits: RateLimits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("store.sqlite3")).await.unwrap();
         let ledger = Ledger::open(Arc::new(store)).await.unwrap();
@@ -74,7 +78,7 @@ impl Server {
         let identity = IdentitySlot::new(TlsIdentity::new(&parsed, &svid.private_key).unwrap());
         let bundle = services.bundles.current();
         let bundles = BundleSlot::new([bundle.as_ref().clone()]);
-        let api = Api::new(Arc::clone(&services), RateLimits { attestation: false, signing: false });
+        let api = Api::new(Arc::clone(&services), limits);
         let stop = CancellationToken::new();
 
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -18,6 +18,7 @@ use plastron_proto::spire::api::server::svid::v1::{
     BatchNewX509svidRequest, NewX509svidParams, batch_new_x509svid_response,
 };
 use plastron_proto::types::EntryMask;
+use plastron_server_api::RateLimits;
 use plastron_spiffe::x509::{Purpose, X509Svid, verify_chain};
 use rcgen::PublicKeyData as _;
 use rustls_pki_types::UnixTime;
@@ -149,6 +150,45 @@ async fn a_banned_agent_hears_why_and_an_evicted_one_is_forgotten() {
     assert_eq!((refused.code(), denial(&refused)), (Code::PermissionDenied, Some(2)));
     let refused = admin.get_agent(GetAgentRequest { id, output_mask: None }).await.unwrap_err();
     assert_eq!((refused.code(), refused.message()), (Code::NotFound, "agent not found"));
+}
+
+/// Threat 27
+#[tokio::test]
+async fn a_ban_ends_what_the_agent_has_under_way() {
+    let server = Server::limited(RateLimits { attestation: false, signing: true }).await;
+    let agent = server.attest(&server.token().await).await.unwrap();
+    let channel = server.tls(Some(&agent)).await;
+
+    let (requests, stream) = tokio::sync::mpsc::channel(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let mut sync = EntryClient::new(channel.clone()).sync_authorized_entries(stream).await.unwrap().into_inner();
+
+    // A bucket is filled in a second, so the last of these waits for half a minute.
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        let request = BatchNewX509svidRequest { params: vec![NewX509svidParams::default(); 500] };
+        let mut client = SvidClient::new(channel.clone());
+        waiting.spawn(async move { client.batch_new_x509svid(request).await.map(|_answer| ()) });
+    }
+    waiting.join_next().await.unwrap().unwrap().unwrap();
+    AgentClient::new(server.local.clone()).ban_agent(BanAgentRequest { id: agent.svid.id.clone() }).await.unwrap();
+    let refused = loop {
+        if let Err(refused) = waiting.join_next().await.unwrap().unwrap() {
+            break refused;
+        }
+    };
+    assert_eq!((refused.code(), denial(&refused)), (Code::PermissionDenied, Some(4)));
+
+    requests.send(SyncAuthorizedEntriesRequest { output_mask: None, ids: vec![] }).await.unwrap();
+    let refused = sync.message().await.unwrap_err();
+    assert_eq!((refused.code(), denial(&refused)), (Code::PermissionDenied, Some(4)));
+}
+
+#[tokio::test]
+async fn an_empty_batch_is_answered_and_counted() {
+    let server = Server::start().await;
+    let agent = server.attest(&server.token().await).await.unwrap();
+    assert!(issue(&server, &agent, vec![]).await.is_empty());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use plastron_server_core::authorization::{AgentDenial, Columns, Denied, Method, Permit, Rpc, rpc, table};
 
-use crate::fixture::{Disk, Server, anonymous, csr, entry, id, local};
+use crate::fixture::{CA_TTL, Disk, Server, anonymous, csr, entry, id, local};
 
 /// The table as it was reviewed. After a deliberate change: `UPDATE_GOLDEN=1 cargo test -p plastron-server-core`.
 #[test]
@@ -104,6 +104,7 @@ async fn an_agents_svid_expires_on_an_open_connection() {
         unreachable!("an agent's refusal")
     };
     assert_eq!((id, reason.number()), (agent, 1));
+    may::<rpc::GetBundle>(&server, &caller).await.unwrap_err();
 }
 
 #[tokio::test]
@@ -117,5 +118,10 @@ async fn an_administrator_of_the_configuration_needs_no_entry() {
     let results = server.services.issuance.batch_new_x509_svid(permit, vec![request]).await.unwrap();
     let svid = results.into_iter().next().unwrap().unwrap();
     assert_eq!(svid.id, id("/configured-admin"));
-    assert_eq!(may::<rpc::ListEntries>(&server, &server.caller(&svid)).await, Ok(()));
+    let caller = server.caller(&svid);
+    assert_eq!(may::<rpc::ListEntries>(&server, &caller).await, Ok(()));
+
+    server.clock.advance(CA_TTL);
+    let refused = may::<rpc::ListEntries>(&server, &caller).await.unwrap_err();
+    assert!(matches!(refused, Denied::Agent { reason: AgentDenial::Expired { .. }, .. }), "{refused:?}");
 }
