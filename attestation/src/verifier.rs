@@ -209,14 +209,7 @@ impl Verifier {
         ak: AcceptableAk,
         now: UnixTime,
     ) -> Result<(TrustedEk, BoundAk), ExchangeError> {
-        let evidence = EkEvidence {
-            public: &record.ek_public,
-            certificate: record.ek_certificate.as_deref(),
-            intermediates: &record.ek_intermediates,
-        };
-        let policy = Arc::clone(&self.policy);
-        let pool = find_pool(&policy, &record.pool)?;
-        let ek = TrustedEk::judge_again(evidence, pool, &policy.deny, now.as_secs(), &mut self.checks)?;
+        let ek = self.policy.judge_again(record, now, &mut self.checks)?;
         let ak = BoundAk::enrolled(&ek, ak, record, &mut self.checks)?;
         Ok((ek, ak))
     }
@@ -279,6 +272,24 @@ impl Verifier {
 
     fn pool(&self, name: &str) -> Result<&Pool, AppraiseError> {
         find_pool(&self.policy, name)
+    }
+}
+
+impl VerifierPolicy {
+    /// Judges the EK of a known TPM again, from its record alone: its certificate's path, its pool, the deny list. This is what a
+    /// renewal begins with; what the TPM booted only the TPM can show.
+    pub fn judge_again(
+        &self,
+        record: &EnrolledTpm,
+        now: UnixTime,
+        checks: &mut Checklist,
+    ) -> Result<TrustedEk, AppraiseError> {
+        let evidence = EkEvidence {
+            public: &record.ek_public,
+            certificate: record.ek_certificate.as_deref(),
+            intermediates: &record.ek_intermediates,
+        };
+        TrustedEk::judge_again(evidence, find_pool(self, &record.pool)?, &self.deny, now.as_secs(), checks)
     }
 }
 

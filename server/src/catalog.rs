@@ -19,7 +19,7 @@ use plastron_daemon::config::{LoadError, Strictness};
 use plastron_daemon::plugins::{self, Plugin};
 use plastron_hcl1::{Notice, Subtree};
 use plastron_hsm::{KeyInventory, KeyStoreError};
-use plastron_plugins::node::{EnrolledTpms, NodeAttestor};
+use plastron_plugins::node::{EnrolledTpms, JudgesEnrolled, NodeAttestor};
 use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
 use plastron_plugins_node_tpm::TpmNodeAttestor;
 use plastron_server_core::store::StoreError;
@@ -94,20 +94,27 @@ impl Catalog {
     }
 
     /// The node attestors; `known` is where enrolled TPMs are looked up. Reads the certificates of pools.
-    pub(crate) fn node_attestors(
-        &self,
-        known: &Arc<dyn EnrolledTpms>,
-    ) -> Result<Vec<Arc<dyn NodeAttestor>>, PoolsError> {
-        let mut attestors: Vec<Arc<dyn NodeAttestor>> = Vec::new();
+    pub(crate) fn node_attestors(&self, known: &Arc<dyn EnrolledTpms>) -> Result<NodeAttestors, PoolsError> {
+        let mut attestors = NodeAttestors { all: Vec::new(), judge: None };
         if self.join_token {
-            attestors.push(Arc::new(JoinTokenNodeAttestor));
+            attestors.all.push(Arc::new(JoinTokenNodeAttestor));
         }
         if let Some(pools) = &self.tpm {
             let (pools, deny) = pools.open()?;
-            attestors.push(Arc::new(TpmNodeAttestor::new(pools, deny, Arc::clone(known))));
+            let tpm = Arc::new(TpmNodeAttestor::new(pools, deny, Arc::clone(known)));
+            attestors.all.push(Arc::clone(&tpm) as Arc<dyn NodeAttestor>);
+            attestors.judge = Some(tpm);
         }
         Ok(attestors)
     }
+}
+
+/// The node attestors of a configuration.
+pub(crate) struct NodeAttestors {
+    /// All of them.
+    pub(crate) all: Vec<Arc<dyn NodeAttestor>>,
+    /// The one that can judge enrolled nodes.
+    pub(crate) judge: Option<Arc<dyn JudgesEnrolled>>,
 }
 
 /// The configuration of a plugin that has none.

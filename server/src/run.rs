@@ -24,7 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::catalog::PoolsError;
+use crate::catalog::{NodeAttestors, PoolsError};
 use crate::config::Settings;
 
 /// Why the server does not run.
@@ -74,10 +74,14 @@ pub(crate) async fn run(settings: Settings, reopen: Reopen) -> Result<(), RunErr
     record_custody(keys.as_ref());
     let ledger = Ledger::open(Arc::clone(&store) as Arc<_>).await?;
     let known: Arc<dyn EnrolledTpms> = ledger.state().clone();
-    let attestors = catalog.node_attestors(&known)?;
+    let NodeAttestors { all: attestors, judge } = catalog.node_attestors(&known)?;
     let services =
         Services::start(settings.services, ledger, CaKeys::destructible(keys), attestors, Arc::new(SystemClock))
             .await?;
+    // Before anyone may call: what was enrolled under a pool or root that is gone, or is on the deny list by now.
+    if let Some(judge) = judge {
+        services.admission.judge_enrolled(judge.as_ref()).await;
+    }
     let tls = Tls::new(&services)?;
 
     let (address, port) = (settings.bind_address, settings.bind_port);

@@ -1,7 +1,7 @@
 //! What a refused node is told: a code. The audit log gets the check.
 
 use plastron_attestation::{ExchangeError, Refused};
-use plastron_attestation_appraise::EkFingerprint;
+use plastron_attestation_appraise::{Checklist, EkFingerprint};
 use plastron_plugins::node::{Refusal, RefusalCode};
 
 #[expect(clippy::boxed_local, reason = "the verifier boxes its large error")]
@@ -12,6 +12,17 @@ pub(crate) fn refusal(refused: Box<Refused>) -> Refusal {
         code: code(refused.error()),
         records: refused.records().to_vec(),
         node: refused.node().as_ref().map(EkFingerprint::agent_path),
+    }
+}
+
+/// An enrolled TPM, by its public area, that would not be enrolled any more.
+pub(crate) fn withdrawal(error: &ExchangeError, checks: Checklist, ek_public: &[u8]) -> Refusal {
+    Refusal {
+        check: error.check(),
+        detail: error.describe(),
+        code: code(error),
+        records: checks.into_records(),
+        node: EkFingerprint::of_bytes(ek_public).ok().as_ref().map(EkFingerprint::agent_path),
     }
 }
 

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use plastron_attestation::{Entropy, Verifier, VerifierAction, VerifierEvent, VerifierPolicy};
-use plastron_attestation_appraise::{Check, CheckOutcome, CheckRecord, CredentialEntropy, DenyList, NONCE_LEN, Pool};
+use plastron_attestation::{Entropy, ExchangeError, Verifier, VerifierAction, VerifierEvent, VerifierPolicy};
+use plastron_attestation_appraise::{
+    Check, CheckOutcome, CheckRecord, Checklist, CredentialEntropy, DenyList, EnrolledTpm, NONCE_LEN, Pool,
+};
 use plastron_plugins::node::{
-    Admission, AdmissionContext, EnrolledTpms, NodeAttestor, NodeConversation, NodeStep, Refusal, RefusalCode,
+    Admission, AdmissionContext, EnrolledTpms, JudgesEnrolled, NodeAttestor, NodeConversation, NodeStep, Refusal,
+    RefusalCode,
 };
 use rustls_pki_types::UnixTime;
 use zeroize::Zeroizing;
 
-use crate::refusal::refusal;
+use crate::refusal::{refusal, withdrawal};
 
 /// The `tpm` node attestor of a server.
 pub struct TpmNodeAttestor {
@@ -37,6 +40,16 @@ impl NodeAttestor for TpmNodeAttestor {
             context,
             verifier: None,
         })
+    }
+}
+
+impl JudgesEnrolled for TpmNodeAttestor {
+    fn judge_enrolled(&self, enrolled: &EnrolledTpm, now: UnixTime) -> Result<(), Refusal> {
+        let mut checks = Checklist::new();
+        let Err(error) = self.policy.judge_again(enrolled, now, &mut checks) else { return Ok(()) };
+        let error = ExchangeError::from(error);
+        checks.fail(error.check(), error.describe());
+        Err(withdrawal(&error, checks, &enrolled.ek_public))
     }
 }
 

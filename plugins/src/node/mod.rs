@@ -8,5 +8,6 @@ pub use agent::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAtte
 pub use enrolled::EnrolledTpms;
 pub use plastron_attestation_appraise::{KnownTpm, Standing};
 pub use server::{
-    Admission, AdmissionContext, NodeAttestor, NodeConversation, NodeStep, PresentedToken, Refusal, RefusalCode,
+    Admission, AdmissionContext, JudgesEnrolled, NodeAttestor, NodeConversation, NodeStep, PresentedToken, Refusal,
+    RefusalCode,
 };

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use plastron_attestation_appraise::{Check, CheckRecord};
+use plastron_attestation_appraise::{Check, CheckRecord, EnrolledTpm};
 use plastron_spiffe::{SpiffeId, TrustDomain};
 use rustls_pki_types::UnixTime;
 use zeroize::Zeroizing;
@@ -26,6 +26,12 @@ pub trait NodeAttestor: Send + Sync {
 
     /// Begins a conversation. Cheap: nothing was received yet.
     fn begin(&self, context: AdmissionContext) -> Box<dyn NodeConversation>;
+}
+
+/// The second, optional ability of an attestor: to judge TPMs that it enrolled by what it trusts now, without hearing from them.
+pub trait JudgesEnrolled: Send + Sync {
+    /// Whether it would still enrol this TPM. The refusal names the check; its `node` is the TPM's.
+    fn judge_enrolled(&self, enrolled: &EnrolledTpm, now: UnixTime) -> Result<(), Refusal>;
 }
 
 /// One node's attempt to be admitted.

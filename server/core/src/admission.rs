@@ -7,6 +7,7 @@
 
 mod enrol;
 mod error;
+mod withdrawal;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -178,13 +179,17 @@ impl NodeAdmission {
             Check::TpmStateRegressed => CutOff::UntilEvicted,
             _other => CutOff::UntilAdmitted,
         };
-        let (node, reason) = (id.clone(), refusal.to_string());
+        self.cut_off_node(id, until, refusal.to_string()).await;
+    }
+
+    async fn cut_off_node(&self, id: SpiffeId, until: CutOff, reason: String) {
+        let node = id.clone();
         let result: Result<Arc<Node>, NodeError> = self
             .ledger
             .write("cut a node off", move |store| async move { store.cut_off(node, until, reason).await })
             .await;
         if let Err(error) = result {
-            tracing::error!(spiffe_id = %id, error = audit::chain(&error), "A node whose evidence was refused could not be cut off");
+            tracing::error!(spiffe_id = %id, error = audit::chain(&error), "A node that is not to be trusted could not be cut off");
         }
     }
 }

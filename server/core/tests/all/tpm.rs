@@ -7,7 +7,8 @@ use plastron_attestation_appraise::Check;
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_plugins::node::{AgentContext, AgentConversation, AgentNodeAttestor as _, RefusalCode};
 use plastron_plugins_node_tpm::{
-    AkStore, EkTemplate, EkTrust, GoldenPcr, HashAlgorithm, Pool, PoolConfig, TpmAgentAttestor, TrustAnchors,
+    AkStore, DeniedEk, DenyList, EkFingerprint, EkTemplate, EkTrust, GoldenPcr, HashAlgorithm, Pool, PoolConfig,
+    TpmAgentAttestor, TpmNodeAttestor, TrustAnchors,
 };
 use plastron_server_core::admission::{AdmissionError, AdmittedAgent, Attestation, AttestationStep, RenewalError};
 use plastron_server_core::authorization::{AgentDenial, Caller, Denied, rpc};
@@ -235,6 +236,38 @@ async fn a_bad_verdict_cuts_a_node_off_until_it_is_good_again() {
     let healed = machine.attest(&server).await.unwrap().svid;
     server.permit::<rpc::SyncAuthorizedEntries>(&server.caller(&healed)).await;
     assert_eq!(denial(&server, &caller).await, AgentDenial::NotActive, "the SVID from before is not good again");
+}
+
+/// Trust that was withdrawn cuts off the nodes that rested on it when the server starts, not when they renew.
+#[tokio::test]
+async fn withdrawn_trust_cuts_nodes_off_at_start() {
+    let manufacturer = Manufacturer::new("Turtle");
+    let disk = disk(&manufacturer, None);
+    let server = disk.start().await.unwrap();
+    let machine = Machine::new(&manufacturer);
+    let svid = machine.attest(&server).await.unwrap().svid;
+    let (token_node, token_caller) = server.agent().await;
+    let judge = |pools: &[Pool], deny: DenyList| {
+        TpmNodeAttestor::new(pools.to_vec(), deny, Arc::clone(server.services.ledger.state()) as _)
+    };
+    server.services.admission.judge_enrolled(&judge(&disk.pools, DenyList::default())).await;
+    server.permit::<rpc::SyncAuthorizedEntries>(&server.caller(&svid)).await;
+    let fingerprint = svid.id.path().rsplit('/').next().and_then(EkFingerprint::from_hex).unwrap();
+    let mut deny = DenyList::default();
+    deny.keys.push(DeniedEk { fingerprint, reason: "stolen".to_owned() });
+    for (judge, check) in [(judge(&[], DenyList::default()), Check::Pool), (judge(&disk.pools, deny), Check::DenyList)]
+    {
+        server.services.admission.judge_enrolled(&judge).await;
+        assert_eq!(denial(&server, &server.caller(&svid)).await, AgentDenial::MustReattest);
+        let node = server.services.ledger.state().node(&svid.id).unwrap();
+        let Standing::CutOff { reason, .. } = &node.standing else { unreachable!("cut off, not {node:?}") };
+        assert!(reason.starts_with(&format!("{check:?}: ")), "{reason}");
+        // It heals by attesting to a server that trusts it; a node without a TPM is not judged.
+        let healed = machine.attest(&server).await.unwrap().svid;
+        server.permit::<rpc::SyncAuthorizedEntries>(&server.caller(&healed)).await;
+    }
+    assert!(server.services.ledger.state().node(&token_node).unwrap().current_svid().is_some());
+    server.permit::<rpc::SyncAuthorizedEntries>(&token_caller).await;
 }
 
 /// Threat 13: a TPM whose state goes back is not believed again before an operator looked at it.
