@@ -105,7 +105,9 @@ async fn serve_workloads(
         false => BundleAccess::IdentifiedWorkloads,
     };
     let api = WorkloadApi::new(catalog.workload_attestation(), identities, access);
-    let server = WorkloadApiServer::bind(&config.socket_path, api)?;
+    let socket = std::path::absolute(&config.socket_path)
+        .map_err(|source| RunError::SocketPath { path: config.socket_path.clone(), source })?;
+    let server = WorkloadApiServer::bind(&socket, api)?;
     let serving = tasks.spawn(server.serve(stop.clone().cancelled_owned()));
     serving.await.map_err(|_| RunError::Interrupted)??;
     Ok(())
@@ -157,6 +159,8 @@ pub(crate) enum RunError {
     BundleFile { path: PathBuf, source: io::Error },
     #[error("the trust bundle {} can't be used", path.display())]
     Bundle { path: PathBuf, source: BundleError },
+    #[error("socket_path {path:?} can't be resolved from the working directory")]
+    SocketPath { path: PathBuf, source: io::Error },
     #[error("the trust domain's name is too long for an agent's ID")]
     TrustDomain(#[from] SpiffeIdError),
     #[error("can't open the data directory")]

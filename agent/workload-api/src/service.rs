@@ -55,7 +55,8 @@ impl WorkloadApi {
     async fn attest<T>(&self, request: &Request<T>) -> Result<(WorkloadProcess, BTreeSet<Selector>), Refusal> {
         let process = caller(request.extensions())?;
         let selectors = self.attestation.attest(&process).await?;
-        tracing::debug!(pid = process.pid, ?selectors, "PID attested to have selectors");
+        let shown = selectors.iter().map(ToString::to_string);
+        tracing::debug!(pid = process.pid, selectors = ?shown.collect::<Vec<_>>(), "PID attested to have selectors");
         Ok((process, selectors))
     }
 
