@@ -74,7 +74,7 @@ mod open {
     use plastron_attestation::{TpmDevice, TpmDeviceError};
     use plastron_hsm_tpm::{Tpm, TpmConfig};
     use plastron_plugins::node::AgentNodeAttestor;
-    use plastron_plugins_node_tpm::{AkStore, TpmAgentAttestor};
+    use plastron_plugins_node_tpm::{AkStore, StartError, TpmAgentAttestor};
     use zeroize::Zeroizing;
 
     use super::Settings;
@@ -86,13 +86,22 @@ mod open {
         /// Opens the TPM and gives it to an attestor, which keeps its AK in the data directory.
         pub(crate) fn open(&self, data_dir: &Path) -> Result<Arc<dyn AgentNodeAttestor>, OpenError> {
             let Self { tcti, template, endorsement_auth_file, owner_auth_file } = self;
-            let device = Tpm::open(TpmConfig {
-                device: tcti.clone(),
-                endorsement_auth: read_auth(endorsement_auth_file.as_deref())?,
-                owner_auth: read_auth(owner_auth_file.as_deref())?,
-            })?;
-            let attestor = TpmAgentAttestor::start(Box::new(device), *template, AkStore::in_data_dir(data_dir))
-                .map_err(OpenError::Thread)?;
+            let device = tcti.clone();
+            let endorsement_auth = read_auth(endorsement_auth_file.as_deref())?;
+            let owner_auth = read_auth(owner_auth_file.as_deref())?;
+            let open = move || -> Result<Box<dyn TpmDevice>, TpmDeviceError> {
+                Ok(Box::new(Tpm::open(TpmConfig {
+                    device: device.clone(),
+                    endorsement_auth: endorsement_auth.clone(),
+                    owner_auth: owner_auth.clone(),
+                })?))
+            };
+            let attestor = TpmAgentAttestor::start(Box::new(open), *template, AkStore::in_data_dir(data_dir)).map_err(
+                |error| match error {
+                    StartError::Open(error) => OpenError::Device(error),
+                    StartError::Thread(error) => OpenError::Thread(error),
+                },
+            )?;
             Ok(Arc::new(attestor))
         }
     }

@@ -1,17 +1,16 @@
 //! The agent's half: runs an `Attester` for each conversation.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use plastron_attestation::{
-    Attester, AttesterAction, AttesterContext, AttesterEvent, EkMaterial, EkTemplate, TpmDevice, TpmDeviceError,
-    TpmReply, TpmRequest,
+    Attester, AttesterAction, AttesterContext, AttesterEvent, EkMaterial, EkTemplate, TpmDeviceError, TpmReply,
+    TpmRequest,
 };
 use plastron_plugins::node::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
 
 use crate::ak_store::AkStore;
 use crate::claims;
-use crate::tpm_thread::TpmThread;
+use crate::tpm_thread::{OpenTpm, StartError, TpmThread};
 
 /// The `tpm` node attestor of an agent. Owns the TPM and drives it on a thread of its own.
 pub struct TpmAgentAttestor {
@@ -24,9 +23,9 @@ pub struct TpmAgentAttestor {
 type EkCache = Arc<Mutex<Option<EkMaterial>>>;
 
 impl TpmAgentAttestor {
-    /// Starts the thread that owns the TPM. Nothing is asked of the TPM before the first conversation.
-    pub fn start(device: Box<dyn TpmDevice>, template: EkTemplate, store: AkStore) -> io::Result<Self> {
-        Ok(Self { tpm: TpmThread::start(device, template, store)?, template, ek: EkCache::default() })
+    /// Opens the TPM and starts the thread that owns it. Nothing is asked of the TPM before the first conversation.
+    pub fn start(open: OpenTpm, template: EkTemplate, store: AkStore) -> Result<Self, StartError> {
+        Ok(Self { tpm: TpmThread::start(open, template, store)?, template, ek: EkCache::default() })
     }
 }
 

@@ -19,6 +19,7 @@ pub use plastron_attestation_appraise::{
 };
 pub use plastron_attestation_tcg::{EkTemplate, HashAlgorithm};
 pub use server::TpmNodeAttestor;
+pub use tpm_thread::{OpenTpm, StartError};
 
 /// The attestation type on the wire, and the selector type.
 const NAME: &str = "tpm";

@@ -1,6 +1,7 @@
 //! The thread that owns the TPM and the AK's file: both block, and a TPM serves one caller at a time.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use plastron_attestation::{AkBlob, EkTemplate, TpmDevice, TpmDeviceError, TpmReply, TpmRequest, perform};
 use tokio::sync::{mpsc, oneshot};
@@ -23,15 +24,34 @@ enum Job {
     SetAside(oneshot::Sender<Result<(), AkStoreError>>),
 }
 
-/// The thread has ended: it panicked, or could not be reached.
+/// Opens the TPM, at the start and again after its driver panicked.
+pub type OpenTpm = Box<dyn FnMut() -> Result<Box<dyn TpmDevice>, TpmDeviceError> + Send>;
+
+/// The TPM's thread does not start.
 #[derive(Debug, thiserror::Error)]
-#[error("the thread that owns the TPM has ended")]
+pub enum StartError {
+    /// The TPM does not open.
+    #[error("can't open the TPM")]
+    Open(#[source] TpmDeviceError),
+    /// The system gives no thread.
+    #[error("can't start the thread that owns the TPM")]
+    Thread(#[source] io::Error),
+}
+
+/// The call was broken off.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the call to the TPM broke off, because its driver panicked or its thread has ended; the next call opens the TPM again"
+)]
 pub(crate) struct Gone;
 
 impl TpmThread {
-    pub(crate) fn start(device: Box<dyn TpmDevice>, template: EkTemplate, store: AkStore) -> io::Result<Self> {
+    pub(crate) fn start(mut open: OpenTpm, template: EkTemplate, store: AkStore) -> Result<Self, StartError> {
+        let device = Some(open().map_err(StartError::Open)?);
+        let owner = Owner { open, device, template, store };
         let (jobs, queue) = mpsc::channel(QUEUE_LEN);
-        std::thread::Builder::new().name("tpm".to_owned()).spawn(move || serve(device, template, &store, queue))?;
+        let thread = std::thread::Builder::new().name("tpm".to_owned());
+        thread.spawn(move || serve(owner, queue)).map_err(StartError::Thread)?;
         Ok(Self { jobs })
     }
 
@@ -58,15 +78,45 @@ impl TpmThread {
     }
 }
 
-/// An answer that nobody waits for any more is dropped: the conversation was given up.
-fn serve(mut device: Box<dyn TpmDevice>, template: EkTemplate, store: &AkStore, mut queue: mpsc::Receiver<Job>) {
+/// What the thread has.
+struct Owner {
+    open: OpenTpm,
+    /// Absent after a panic, until the next request.
+    device: Option<Box<dyn TpmDevice>>,
+    template: EkTemplate,
+    store: AkStore,
+}
+
+/// A TPM that replies with rubbish can make its driver panic. That ends the call and not the thread, without which the agent would
+/// never attest again; the device is in no known state and is opened anew.
+fn serve(mut owner: Owner, mut queue: mpsc::Receiver<Job>) {
     while let Some(job) = queue.blocking_recv() {
-        match job {
-            Job::Tpm(request, reply) => drop(reply.send(perform(&mut *device, template, request))),
-            Job::Load(reply) => drop(reply.send(load(store, template))),
-            Job::Save(blob, reply) => drop(reply.send(store.save(template, &blob))),
-            Job::SetAside(reply) => drop(reply.send(set_aside(store))),
+        if catch_unwind(AssertUnwindSafe(|| owner.work(job))).is_err() {
+            tracing::error!("the TPM's driver panicked; the TPM is opened again for the next request");
+            let broken = owner.device.take();
+            // Closing may talk to the TPM too.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
         }
+    }
+}
+
+impl Owner {
+    /// An answer that nobody waits for any more is dropped: the conversation was given up.
+    fn work(&mut self, job: Job) {
+        match job {
+            Job::Tpm(request, reply) => drop(reply.send(self.perform(request))),
+            Job::Load(reply) => drop(reply.send(load(&self.store, self.template))),
+            Job::Save(blob, reply) => drop(reply.send(self.store.save(self.template, &blob))),
+            Job::SetAside(reply) => drop(reply.send(set_aside(&self.store))),
+        }
+    }
+
+    fn perform(&mut self, request: TpmRequest) -> Result<TpmReply, TpmDeviceError> {
+        let device = match &mut self.device {
+            Some(device) => device,
+            absent => absent.insert((self.open)()?),
+        };
+        perform(&mut **device, self.template, request)
     }
 }
 

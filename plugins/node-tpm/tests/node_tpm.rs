@@ -79,6 +79,42 @@ impl TpmDevice for Shared {
     }
 }
 
+/// Its driver panics on the first reply that it reads.
+struct Hostile;
+
+impl TpmDevice for Hostile {
+    fn endorsement_key(&mut self, _: EkTemplate) -> Result<EkMaterial, TpmDeviceError> {
+        panic!("a reply that no TPM sends")
+    }
+
+    fn create_attestation_key(&mut self, _: EkTemplate) -> Result<AkBlob, TpmDeviceError> {
+        panic!("a reply that no TPM sends")
+    }
+
+    fn activate_credential(
+        &mut self,
+        _: EkTemplate,
+        _: &AkBlob,
+        _: &[u8],
+        _: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TpmDeviceError> {
+        panic!("a reply that no TPM sends")
+    }
+
+    fn quote(&mut self, _: EkTemplate, _: &AkBlob, _: &[u8], _: &PcrSelection) -> Result<QuoteBytes, TpmDeviceError> {
+        panic!("a reply that no TPM sends")
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        panic!("closing reads a reply too");
+    }
+}
+
 struct Machine {
     tpm: Arc<Mutex<FakeTpm>>,
     directory: tempfile::TempDir,
@@ -143,7 +179,9 @@ impl Server {
 
 fn start(tpm: &Arc<Mutex<FakeTpm>>, directory: &tempfile::TempDir) -> TpmAgentAttestor {
     let store = AkStore::in_data_dir(directory.path());
-    TpmAgentAttestor::start(Box::new(Shared(Arc::clone(tpm))), TEMPLATE, store).unwrap()
+    let device = Shared(Arc::clone(tpm));
+    let open = move || Ok(Box::new(device.clone()) as Box<dyn TpmDevice>);
+    TpmAgentAttestor::start(Box::new(open), TEMPLATE, store).unwrap()
 }
 
 #[tokio::test]
@@ -222,4 +260,22 @@ async fn what_is_told_depends_on_what_is_wrong() {
         let refusal = server.attest(&machine).await.unwrap().unwrap_err();
         assert_eq!((refusal.check, refusal.code), (Check::Standing, code));
     }
+}
+
+/// A reply that makes the TPM's driver panic fails one attestation and not all that follow.
+#[tokio::test]
+async fn a_driver_that_panics_is_opened_again() {
+    let server = Server::new();
+    let mut machine = server.machine();
+    let device = Shared(Arc::clone(&machine.tpm));
+    let mut opened = 0;
+    let open = move || -> Result<Box<dyn TpmDevice>, TpmDeviceError> {
+        opened += 1;
+        Ok(if opened == 1 { Box::new(Hostile) } else { Box::new(device.clone()) })
+    };
+    let store = AkStore::in_data_dir(machine.directory.path());
+    machine.agent = TpmAgentAttestor::start(Box::new(open), TEMPLATE, store).unwrap();
+    let error = server.attest(&machine).await.map(drop).unwrap_err();
+    assert!(error.to_string().contains("TPM"), "{error}");
+    server.attest(&machine).await.unwrap().unwrap();
 }

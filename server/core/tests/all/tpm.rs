@@ -86,7 +86,9 @@ impl Machine {
         let tpm = Arc::new(Mutex::new(FakeTpm::new(manufacturer, TEMPLATE)));
         let directory = TempDir::new().unwrap();
         let store = AkStore::in_data_dir(directory.path());
-        let agent = TpmAgentAttestor::start(Box::new(Shared(Arc::clone(&tpm))), TEMPLATE, store).unwrap();
+        let device = Shared(Arc::clone(&tpm));
+        let open = move || Ok(Box::new(device.clone()) as Box<dyn TpmDevice>);
+        let agent = TpmAgentAttestor::start(Box::new(open), TEMPLATE, store).unwrap();
         Self { tpm, agent, _directory: directory }
     }
 
