@@ -41,7 +41,7 @@ pub(crate) struct Overrides {
     /// Where the agent keeps its state
     #[arg(long = "dataDir", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// A join token, for a first attestation
+    /// A join token, for a first attestation. Every user of the machine sees it in the list of processes: prefer -joinTokenFile
     #[arg(long = "joinToken", value_name = "TOKEN")]
     pub(crate) join_token: Option<String>,
     /// A file that holds a join token

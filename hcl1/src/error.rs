@@ -49,7 +49,7 @@ pub enum SyntaxError {
     Expected {
         /// What would be right.
         expected: &'static str,
-        /// What stands there, escaped.
+        /// What kind of thing stands there; not its text, which may be a secret that lost its quotes.
         found: String,
     },
     /// Labels belong to blocks: `a "b" { … }`.
@@ -80,11 +80,8 @@ pub enum SyntaxError {
     #[error("escape sequences that are not UTF-8 text")]
     NotUtf8,
     /// A number with a wrong digit or without digits.
-    #[error("{text:?} is not a number")]
-    Number {
-        /// The text.
-        text: String,
-    },
+    #[error("a number with a wrong digit or without digits")]
+    Number,
     /// More than [`crate::MAX_NESTING`] levels.
     #[error("nested deeper than {limit} levels")]
     TooDeep {

@@ -90,6 +90,23 @@ fn texts_keep_their_characters() {
     }
 }
 
+/// A token that lost its quotes is not printed: errors get into logs.
+#[test]
+fn a_secret_without_quotes_is_not_in_the_message() {
+    for secret in ["s3cret", "5ecret", "5e-cret", "0xcret", "08cret", "5.cret", "secret-s3cret"] {
+        for text in [
+            format!("agent {{ join_token = {secret}\n trust_domain = \"a\" }}"),
+            format!("agent {{ join_token = {secret} }}"),
+            format!("agent {{ tokens = [1 {secret}] }}"),
+            format!("agent {{ tokens = [{secret} 1] }}"),
+            format!("{{\"join_token\": {secret}}}"),
+        ] {
+            let (_, problem) = refusal(&text);
+            assert!(!problem.to_string().contains("cret"), "{text}: {problem}");
+        }
+    }
+}
+
 /// Threat 32
 #[test]
 fn broken_texts_are_refused_with_their_place() {
@@ -103,13 +120,13 @@ fn broken_texts_are_refused_with_their_place() {
         ("a = 1 }", "1:7", "expected a key, found '}'"),
         ("= 1", "1:1", "expected a key, found '='"),
         ("{}{}", "1:3", "expected the end of the file, found '{'"),
-        ("a = bare", "1:5", "expected a value, found \"bare\""),
-        ("a = null", "1:5", "expected a value, found \"null\""),
-        ("a = f(1)", "1:5", "expected a value, found \"f\""),
+        ("a = bare", "1:5", "expected a value, found a word without quotes"),
+        ("a = null", "1:5", "expected a value, found a word without quotes"),
+        ("a = f(1)", "1:5", "expected a value, found a word without quotes"),
         ("a = $VAR", "1:5", "unexpected character '$'"),
         ("true = 1", "1:1", "expected a key, found true"),
         ("a \"b\" = 1", "1:7", "a key with labels needs a block, not '='"),
-        ("a = [1 2]", "1:8", "expected ',' or ']', found 2"),
+        ("a = [1 2]", "1:8", "expected ',' or ']', found a number"),
         ("a = [1", "1:7", "expected ',' or ']', found the end of the file"),
         ("\n a = \"x\ny\"", "2:6", "string without a closing quote on its line"),
         ("a = \"x", "1:5", "string without a closing quote on its line"),
@@ -123,10 +140,10 @@ fn broken_texts_are_refused_with_their_place() {
         ("a = <<\nx\n", "1:5", "heredoc must begin with \"<<MARKER\" or \"<<-MARKER\" and the end of the line"),
         ("a = <EOF\n", "1:5", "heredoc must begin with \"<<MARKER\" or \"<<-MARKER\" and the end of the line"),
         ("<<EOF\nx\nEOF\n = 1", "1:1", "expected a key, found a heredoc"),
-        ("a = 0x", "1:5", "\"0x\" is not a number"),
-        ("a = 089", "1:5", "\"089\" is not a number"),
-        ("a = 1.", "1:5", "\"1.\" is not a number"),
-        ("a = 1e", "1:5", "\"1e\" is not a number"),
+        ("a = 0x", "1:5", "a number with a wrong digit or without digits"),
+        ("a = 089", "1:5", "a number with a wrong digit or without digits"),
+        ("a = 1.", "1:5", "a number with a wrong digit or without digits"),
+        ("a = 1e", "1:5", "a number with a wrong digit or without digits"),
         ("a = - 1", "1:5", "unexpected character '-'"),
         ("a = \u{c}1", "1:5", "unexpected character '\\u{c}'"),
         ("a : 1", "1:3", "unexpected character ':'"),
