@@ -191,6 +191,26 @@ pub enum PersistError {
         /// The directory.
         path: PathBuf,
     },
+    /// Its owner could replace what the agent keeps.
+    #[error("the data directory {} belongs to user {uid}; give it to the agent's user with chown, or set another data_dir", path.display())]
+    Owner {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
+    /// Others could replace what the agent keeps.
+    #[error(
+        "the data directory {} has mode {mode:o}, so that others may write in it; take that away with chmod go-w, or set another \
+         data_dir",
+        path.display()
+    )]
+    OthersWrite {
+        /// The directory.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// A file can't be read.
     #[error("can't read {}", path.display())]
     Read {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -12,13 +12,22 @@ use crate::PersistError;
 /// No file of ours comes near this; a larger one is not ours.
 const MAX_FILE_LEN: u64 = 4 * 1024 * 1024;
 
-/// Makes a directory for this user alone, where it is missing.
+/// Who may write in a directory can put a key and an SVID of its own there, or take ours away.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// Makes a directory for this user alone, where it is missing. One that is there must belong to this user or root, and nobody else may
+/// write in it; a sticky bit does not help, because a file that is not there yet can be made by anyone.
 pub(crate) fn make_dir(dir: &Path) -> Result<(), PersistError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|source| PersistError::Write { path: dir.to_owned(), source })
+    let failed = |source| PersistError::Write { path: dir.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    let found = fs::metadata(dir).map_err(failed)?;
+    if found.uid() != rustix::process::geteuid().as_raw() && found.uid() != 0 {
+        return Err(PersistError::Owner { path: dir.to_owned(), uid: found.uid() });
+    }
+    if found.mode() & OTHERS_WRITE != 0 {
+        return Err(PersistError::OthersWrite { path: dir.to_owned(), mode: found.mode() & 0o7777 });
+    }
+    Ok(())
 }
 
 pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, PersistError> {

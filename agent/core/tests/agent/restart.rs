@@ -118,3 +118,27 @@ fn two_agents_do_not_share_a_directory() {
     drop(first);
     DataDir::open(dir.path(), KeyCustody::Memory).unwrap();
 }
+
+/// Who may write in the data directory can put a key and an SVID there.
+#[test]
+fn a_directory_in_which_others_may_write_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, keys) = (dir.path().join("data"), dir.path().join("keys"));
+    let open = || DataDir::open(&data, KeyCustody::Disk(keys.clone())).map(drop);
+    open().unwrap();
+    for each in [&data, &keys] {
+        for mode in [0o777, 0o1777, 0o770, 0o702] {
+            std::fs::set_permissions(each, std::fs::Permissions::from_mode(mode)).unwrap();
+            match open() {
+                Err(PersistError::OthersWrite { path, mode: found }) => assert_eq!((&path, found), (each, mode)),
+                other => panic!("{mode:o}: {other:?}"),
+            }
+        }
+        std::fs::set_permissions(each, std::fs::Permissions::from_mode(0o755)).unwrap();
+        open().unwrap();
+    }
+    // Only root can give a directory away.
+    if std::os::unix::fs::chown(&data, Some(12_345), None).is_ok() {
+        assert!(matches!(open(), Err(PersistError::Owner { uid: 12_345, .. })));
+    }
+}
