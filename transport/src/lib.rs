@@ -14,7 +14,8 @@ pub use limits::{
 };
 pub use places::{Place, Places};
 pub use tls::{
-    AddressError, BundleSlot, ClientTls, ConnectError, HANDSHAKE_TIMEOUT, IdentityError, IdentitySlot, MAX_HANDSHAKES,
+    AddressError, BundleSlot, ClientTls, ConnectError, FIRST_BYTE_TIMEOUT, HANDSHAKE_TIMEOUT, IdentityError,
+    IdentitySlot, MAX_ANONYMOUS_CONNECTIONS, MAX_ANONYMOUS_CONNECTIONS_OF_ADDRESS, MAX_HANDSHAKES,
     MAX_HANDSHAKES_OF_ADDRESS, MAX_TLS_CONNECTIONS, MAX_TLS_CONNECTIONS_OF_ADDRESS, PeerRefused, ServerTls,
     TlsConnection, TlsIdentity, TlsPeer, connect_error, tls_incoming,
 };

@@ -8,8 +8,8 @@ use std::time::Duration;
 use plastron_spiffe::x509::{SvidError, X509Svid};
 use plastron_spiffe::{Bundle, SpiffeId, TrustDomain, X509Authority};
 use plastron_transport::{
-    BundleSlot, ClientTls, ConnectError, IdentityError, IdentitySlot, PeerRefused, ServerTls, TlsIdentity, TlsPeer,
-    connect_error, tls_incoming, tls_server,
+    BundleSlot, ClientTls, ConnectError, IdentityError, IdentitySlot, MAX_ANONYMOUS_CONNECTIONS_OF_ADDRESS,
+    PeerRefused, ServerTls, TlsIdentity, TlsPeer, connect_error, tls_incoming, tls_server,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
@@ -237,6 +237,26 @@ async fn a_peer_that_says_nothing_delays_no_one() {
         silent.push(tokio::net::TcpStream::connect(server.address).await.unwrap());
     }
     call(server.connect(&client(&ca.bundle, None)).await.unwrap()).await.unwrap();
+}
+
+/// Threat 45.
+#[tokio::test]
+async fn strangers_of_one_address_do_not_take_the_places_of_agents() {
+    let ca = Ca::new("example.org");
+    let server = Server::start(ca.identity(SERVER), vec![ca.bundle.clone()]).await;
+    let stranger = client(&ca.bundle, None);
+    let mut held = Vec::new();
+    for _ in 0..MAX_ANONYMOUS_CONNECTIONS_OF_ADDRESS {
+        let channel = server.connect(&stranger).await.unwrap();
+        call(channel.clone()).await.unwrap();
+        held.push(channel);
+    }
+    // The handshake ends at the client first, so it is the call that fails.
+    match server.connect(&stranger).await {
+        Ok(channel) => assert!(call(channel).await.is_err(), "one more than there are places"),
+        Err(_closed) => {}
+    }
+    call(server.connect(&client(&ca.bundle, Some(ca.identity(AGENT)))).await.unwrap()).await.unwrap();
 }
 
 /// Threat 22: a resumed session would skip the verification of the client's certificate.

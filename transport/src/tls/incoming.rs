@@ -22,12 +22,19 @@ use crate::places::{Place, Places};
 pub const MAX_HANDSHAKES: usize = 4096;
 /// Most handshakes at a time from one address: a fleet behind one router has far fewer at once, and an attacker needs more addresses.
 pub const MAX_HANDSHAKES_OF_ADDRESS: usize = 1024;
+/// How long a connection may be silent before its handshake takes a place: an honest peer's first bytes follow its connection at once, and
+/// may be lost once or twice.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a handshake may take: an honest peer on a slow link needs three round trips.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most connections at a time: each agent keeps one or two, at about 60 KiB each.
 pub const MAX_TLS_CONNECTIONS: usize = 20_000;
 /// Most connections at a time from one address, so that no one takes them all from the others.
 pub const MAX_TLS_CONNECTIONS_OF_ADDRESS: usize = 10_000;
+/// Most of these that are without a certificate. They serve a first attestation and are gone after it; agents have the rest.
+pub const MAX_ANONYMOUS_CONNECTIONS: usize = 4096;
+/// Most of these from one address: at one attestation a second some 60 wait for their turn.
+pub const MAX_ANONYMOUS_CONNECTIONS_OF_ADDRESS: usize = 256;
 /// Connections that are ready and not yet taken by the server.
 const READY: usize = 128;
 /// Pause after a failed accept: most often the process is out of file descriptors, and that lasts.
@@ -47,7 +54,8 @@ pub struct TlsPeer {
 pub struct TlsConnection {
     stream: TlsStream<TcpStream>,
     peer: TlsPeer,
-    _place: Place<IpAddr>,
+    /// Among all, and among those without a certificate if it is one.
+    _places: (Place<IpAddr>, Option<Place<IpAddr>>),
 }
 
 /// The stream for `Server::serve_with_incoming_shutdown`. It ends when it is dropped. Refused handshakes are logged and are not items.
@@ -57,26 +65,32 @@ pub fn tls_incoming(listener: TcpListener, tls: ServerTls) -> ReceiverStream<io:
     ReceiverStream::new(incoming)
 }
 
+/// What connections share.
+struct Door {
+    tls: ServerTls,
+    connections: Arc<Places<IpAddr>>,
+    handshakes: Arc<Places<IpAddr>>,
+    anonymous: Arc<Places<IpAddr>>,
+}
+
 async fn accept_loop(listener: TcpListener, tls: ServerTls, ready: mpsc::Sender<io::Result<TlsConnection>>) {
-    let handshakes = Places::new(MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ADDRESS);
-    let connections = Places::new(MAX_TLS_CONNECTIONS, MAX_TLS_CONNECTIONS_OF_ADDRESS);
+    let door = Arc::new(Door {
+        tls,
+        connections: Places::new(MAX_TLS_CONNECTIONS, MAX_TLS_CONNECTIONS_OF_ADDRESS),
+        handshakes: Places::new(MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ADDRESS),
+        anonymous: Places::new(MAX_ANONYMOUS_CONNECTIONS, MAX_ANONYMOUS_CONNECTIONS_OF_ADDRESS),
+    });
     let next = async {
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => {
                     // Without a place the connection is closed at once, so that others need not wait behind it.
-                    let holder = holder(address.ip());
-                    let (Some(place), Some(handshake)) = (connections.take(holder), handshakes.take(holder)) else {
-                        if handshakes.is_news() {
-                            tracing::warn!(%address, "TLS connections refused: too many");
-                        }
+                    let Some(place) = take(&door.connections, address, "TLS connections refused: too many") else {
                         continue;
                     };
-                    let (tls, ready) = (tls.clone(), ready.clone());
+                    let (door, ready) = (Arc::clone(&door), ready.clone());
                     tokio::spawn(async move {
-                        let connection = shake_hands(&tls, stream, address, place).await;
-                        drop(handshake);
-                        if let Some(connection) = connection {
+                        if let Some(connection) = door.shake_hands(stream, address, place).await {
                             // Fails where the server is gone, and then so is the connection.
                             let _ = ready.send(Ok(connection)).await;
                         }
@@ -95,6 +109,14 @@ async fn accept_loop(listener: TcpListener, tls: ServerTls, ready: mpsc::Sender<
     }
 }
 
+fn take(places: &Arc<Places<IpAddr>>, address: SocketAddr, refused: &str) -> Option<Place<IpAddr>> {
+    let place = places.take(holder(address.ip()));
+    if place.is_none() && places.is_news() {
+        tracing::warn!(%address, "{refused}");
+    }
+    place
+}
+
 /// Whoever has one IPv6 address has the 2^64 of its network.
 fn holder(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -103,31 +125,40 @@ fn holder(address: IpAddr) -> IpAddr {
     }
 }
 
-async fn shake_hands(
-    tls: &ServerTls,
-    stream: TcpStream,
-    address: SocketAddr,
-    place: Place<IpAddr>,
-) -> Option<TlsConnection> {
-    // Only latency is lost where this fails.
-    let _ = stream.set_nodelay(true);
-    let Ok((accepted, verdict)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await else {
-        tracing::info!(%address, "TLS handshake took too long");
-        return None;
-    };
-    match (accepted, verdict) {
-        (Ok(stream), None) => Some(TlsConnection { stream, peer: TlsPeer { address, svid: None }, _place: place }),
-        (Ok(stream), Some(Ok(svid))) => {
-            Some(TlsConnection { stream, peer: TlsPeer { address, svid: Some(svid) }, _place: place })
-        }
-        (_, Some(Err(refused))) => {
-            let reason = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(%address, error = %refused, reason = %reason.escape_debug(), "client certificate refused");
-            None
-        }
-        (Err(error), _) => {
-            tracing::info!(%address, %error, "TLS handshake failed");
-            None
+impl Door {
+    async fn shake_hands(&self, stream: TcpStream, address: SocketAddr, place: Place<IpAddr>) -> Option<TlsConnection> {
+        // Only latency is lost where this fails.
+        let _ = stream.set_nodelay(true);
+        let Ok(Ok(())) = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.readable()).await else {
+            tracing::info!(%address, "TLS peer said nothing");
+            return None;
+        };
+        let handshake = take(&self.handshakes, address, "TLS handshakes refused: too many")?;
+        let Ok((accepted, verdict)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await else {
+            tracing::info!(%address, "TLS handshake took too long");
+            return None;
+        };
+        drop(handshake);
+        match (accepted, verdict) {
+            (Ok(stream), None) => {
+                let anonymous =
+                    take(&self.anonymous, address, "TLS connections without certificate refused: too many")?;
+                let peer = TlsPeer { address, svid: None };
+                Some(TlsConnection { stream, peer, _places: (place, Some(anonymous)) })
+            }
+            (Ok(stream), Some(Ok(svid))) => {
+                let peer = TlsPeer { address, svid: Some(svid) };
+                Some(TlsConnection { stream, peer, _places: (place, None) })
+            }
+            (_, Some(Err(refused))) => {
+                let reason = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(%address, error = %refused, reason = %reason.escape_debug(), "client certificate refused");
+                None
+            }
+            (Err(error), _) => {
+                tracing::info!(%address, %error, "TLS handshake failed");
+                None
+            }
         }
     }
 }

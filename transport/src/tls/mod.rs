@@ -9,8 +9,9 @@ mod verifier;
 pub use client::{AddressError, ClientTls, ConnectError, connect_error};
 pub use identity::{BundleSlot, IdentityError, IdentitySlot, TlsIdentity};
 pub use incoming::{
-    HANDSHAKE_TIMEOUT, MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ADDRESS, MAX_TLS_CONNECTIONS, MAX_TLS_CONNECTIONS_OF_ADDRESS,
-    TlsConnection, TlsPeer, tls_incoming,
+    FIRST_BYTE_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_ANONYMOUS_CONNECTIONS, MAX_ANONYMOUS_CONNECTIONS_OF_ADDRESS,
+    MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ADDRESS, MAX_TLS_CONNECTIONS, MAX_TLS_CONNECTIONS_OF_ADDRESS, TlsConnection,
+    TlsPeer, tls_incoming,
 };
 pub use server::ServerTls;
 pub use verifier::PeerRefused;
