@@ -13,6 +13,10 @@ use tower::{Layer, Service};
 
 use crate::caller::caller;
 
+/// Longest path and message that a line shows: that of every method is shorter, and a path may be as long as all headers may be.
+const MAX_PATH_LEN: usize = 128;
+const MAX_MESSAGE_LEN: usize = 1024;
+
 /// Wraps every service of a listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AuditLayer;
@@ -51,7 +55,7 @@ where
                 && status.code() != Code::Ok
             {
                 let (code, caller_id) = (status.code(), caller.describe());
-                let (method, message) = (path.escape_debug(), status.message().escape_debug());
+                let (method, message) = (shown(&path, MAX_PATH_LEN), shown(status.message(), MAX_MESSAGE_LEN));
                 tracing::info!(
                     target: TARGET,
                     r#type = "audit", event = "rpc", status = "error", status_code = ?code, status_message = %message, caller_id, %method,
@@ -60,5 +64,25 @@ where
             }
             Ok(answer)
         })
+    }
+}
+
+/// Escaped, and cut where it is too long.
+fn shown(text: &str, max_len: usize) -> String {
+    let mut shown: String = text.chars().take(max_len).flat_map(char::escape_debug).collect();
+    if text.chars().nth(max_len).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stranger_wrote_is_escaped_and_cut() {
+        assert_eq!(shown("/a.B/C\n\u{1b}", 9), "/a.B/C\\n\\u{1b}");
+        assert_eq!(shown(&"a".repeat(1 << 14), 3), "aaa…");
     }
 }

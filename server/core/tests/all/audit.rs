@@ -2,12 +2,19 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use plastron_hsm_soft::SoftStore;
+use plastron_plugins::node::{AdmissionContext, NodeAttestor, NodeConversation, NodeStep, Refusal};
+use plastron_server_core::admission::{AttestationStep, NodeAdmission};
+use plastron_server_core::authorization::rpc;
+use plastron_server_core::clock::Clock;
+use rustls_pki_types::UnixTime;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::fixture::{Disk, csr, entry, id};
+use crate::fixture::{Disk, anonymous, csr, entry, id};
 
 thread_local! {
     /// What this thread logged since it began to record.
@@ -108,4 +115,44 @@ async fn a_lost_ca_key_is_named() {
     let [line] = lines.as_slice() else { unreachable!("one key, one line: {lines:?}") };
     let subject = line["subject"].as_str().unwrap();
     assert!(subject.contains("x509-CA-A") && subject.contains(&lost) && subject.contains("exchanged"), "{subject}");
+}
+
+/// An attestor that is never satisfied.
+struct Asking;
+
+#[async_trait::async_trait]
+impl NodeConversation for Asking {
+    async fn step(&mut self, _message: &[u8], _now: UnixTime) -> Result<NodeStep, Refusal> {
+        Ok(NodeStep::Challenge(b"more".to_vec()))
+    }
+}
+
+impl NodeAttestor for Asking {
+    fn name(&self) -> &'static str {
+        "asking"
+    }
+
+    fn begin(&self, _context: AdmissionContext) -> Box<dyn NodeConversation> {
+        Box::new(Self)
+    }
+}
+
+#[tokio::test]
+async fn an_attestation_that_is_abandoned_has_its_line() {
+    ThreadLog::record();
+    let server = Disk::new().start().await.unwrap();
+    let (ca, ledger) = (Arc::clone(&server.services.ca), Arc::clone(&server.services.ledger));
+    let clock: Arc<dyn Clock> = server.clock.clone();
+    let admission = Arc::new(NodeAdmission::new(vec![Arc::new(Asking)], ca, ledger, clock, Duration::from_secs(60)));
+    let permit = server.permit::<rpc::AttestAgent>(&anonymous()).await;
+    let begun = admission.begin(permit, "asking", &csr(&[]), Some(Ipv4Addr::LOCALHOST.into())).unwrap();
+    let AttestationStep::Challenge(_, waiting) = begun.step(b"payload").await.unwrap() else {
+        unreachable!("it always asks")
+    };
+    assert!(audit(&ThreadLog::take(), "node attestation").is_empty(), "it has not ended");
+    waiting.abandon("the node closed the stream");
+    let lines = audit(&ThreadLog::take(), "node attestation");
+    let [line] = lines.as_slice() else { unreachable!("one attestation, one line: {lines:?}") };
+    assert_eq!((&line["verdict"], &line["attestation_type"]), (&"refused".into(), &"asking".into()));
+    assert_eq!((&line["reason"], &line["peer"]), (&"the node closed the stream".into(), &"127.0.0.1".into()));
 }
