@@ -168,7 +168,10 @@ impl Tls {
     async fn follow(self, services: Arc<Services>, ended: CancellationToken) {
         let mut svids = services.server_svid.subscribe();
         let mut revisions = services.ledger.revisions();
-        let mut sequence = services.bundles.current().sequence_number;
+        let mut sequence = None;
+        // Since `new` time has passed, and a watch shows only what changes after it was made.
+        svids.mark_changed();
+        revisions.mark_changed();
         loop {
             tokio::select! {
                 () = ended.cancelled() => return,
@@ -189,8 +192,8 @@ impl Tls {
                         return;
                     }
                     let bundle = services.bundles.current();
-                    if bundle.sequence_number != sequence {
-                        sequence = bundle.sequence_number;
+                    if sequence != Some(bundle.sequence_number) {
+                        sequence = Some(bundle.sequence_number);
                         self.bundles.replace([bundle.as_ref().clone()]);
                     }
                 }
@@ -229,3 +232,6 @@ fn checks(services: Arc<Services>) -> Checks {
         })
         .build()
 }
+
+#[cfg(test)]
+mod tests;
