@@ -31,7 +31,8 @@ fn code(error: &ExchangeError) -> RefusalCode {
         ExchangeError::Wire(_) | ExchangeError::Sequence { .. } | ExchangeError::SecretUnasked => {
             RefusalCode::Malformed
         }
-        ExchangeError::Evidence(_) | ExchangeError::Banned { .. } | ExchangeError::SecretMissing => RefusalCode::Denied,
+        ExchangeError::Evidence(_) | ExchangeError::SecretMissing => RefusalCode::Denied,
+        ExchangeError::Banned { .. } => RefusalCode::Banned,
         // An operator has to look first; the agent goes on asking.
         ExchangeError::Quarantined { .. } => RefusalCode::NotYet,
         // A slow TPM is no bad one.

@@ -253,7 +253,7 @@ async fn what_is_told_depends_on_what_is_wrong() {
     assert_eq!(refusal.node, Some(node.agent_path()));
 
     for (standing, code) in [
-        (Standing::Banned { reason: "stolen".into() }, RefusalCode::Denied),
+        (Standing::Banned { reason: "stolen".into() }, RefusalCode::Banned),
         (Standing::Quarantined { reason: "a copy".into() }, RefusalCode::NotYet),
     ] {
         server.memory.0.lock().unwrap()[0].standing = standing;

@@ -104,6 +104,8 @@ pub enum RefusalCode {
     Malformed,
     /// The evidence is bad: PermissionDenied.
     Denied,
+    /// An operator banned the node: PermissionDenied, and the peer is told that much.
+    Banned,
     /// Known, but waiting for an operator, or the node can't be judged now: FailedPrecondition.
     NotYet,
     /// Try again later: Unavailable.

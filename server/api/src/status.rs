@@ -168,7 +168,7 @@ fn admission(error: &AdmissionError) -> (Code, Told) {
         AdmissionError::Csr(_) | AdmissionError::NodeId => (Code::InvalidArgument, Told::Chain),
         AdmissionError::Refused(refusal) => match refusal.code {
             RefusalCode::Malformed => (Code::InvalidArgument, Told::Step),
-            RefusalCode::Denied => (Code::PermissionDenied, Told::Step),
+            RefusalCode::Denied | RefusalCode::Banned => (Code::PermissionDenied, Told::Step),
             RefusalCode::NotYet => (Code::FailedPrecondition, Told::Step),
             RefusalCode::Unavailable => (Code::Unavailable, Told::Step),
         },

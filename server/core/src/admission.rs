@@ -210,8 +210,11 @@ impl Attestation {
             Ok(NodeStep::Admit(admission)) => attempt.conclude(admission).await.map(AttestationStep::Admitted),
             Err(refusal) => {
                 attempt.report(None, &refusal.records, Err(&refusal.to_string()));
-                if refusal.code == RefusalCode::Denied {
-                    attempt.admission.cut_off(&refusal).await;
+                match refusal.code {
+                    RefusalCode::Denied => attempt.admission.cut_off(&refusal).await,
+                    // Told in the words that every banned node is told in, whichever step finds it out.
+                    RefusalCode::Banned => return Err(AdmissionError::Admit(AdmitError::Banned)),
+                    RefusalCode::Malformed | RefusalCode::NotYet | RefusalCode::Unavailable => {}
                 }
                 Err(AdmissionError::Refused(refusal))
             }
