@@ -1,7 +1,8 @@
 //! Quote appraisals per CPU-second, beside the raw verification of signatures by a key of the same type.
 //!
-//! An appraisal is a whole renewal as the server sees it: payload and response read, AK compared with the record, quote verified and
-//! bound to this conversation, PCRs of three banks compared, state compared with the last. The same bytes are judged again and again,
+//! An appraisal is a whole renewal as the server sees it: payload and response read, EK certificate judged again (two more signatures, on
+//! P-256), AK compared with the record, quote verified and bound to this conversation, PCRs of three banks compared, state compared
+//! with the last. The same bytes are judged again and again,
 //! which the verifier's own randomness being an argument makes possible.
 
 use std::sync::Arc;
@@ -35,7 +36,9 @@ const SVID_KEY: &[u8] = b"SubjectPublicKeyInfo of an SVID";
 const TEMPLATE: EkTemplate = EkTemplate::H3P384;
 
 pub(crate) fn run(effort: Effort) -> Result<(), BenchError> {
-    heading("Quote appraisals, one thread (CPU time)");
+    heading(
+        "Quote appraisals, one thread (CPU time); each is three signatures: the quote, and two of the EK's chain on P-256",
+    );
     for (name, algorithm, raw) in
         [("RSA-2048", AkAlgorithm::Rsa2048, rsa()?), ("ECDSA P-256", AkAlgorithm::P256, ecdsa()?)]
     {
