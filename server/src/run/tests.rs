@@ -1,3 +1,5 @@
+//! What TLS follows while the server runs.
+
 use std::time::Duration;
 
 use plastron_hsm::KeyType;
