@@ -12,6 +12,7 @@ mod public;
 mod reader;
 mod signature;
 mod template;
+pub mod uefi;
 
 pub use algorithm::{EccCurve, HashAlgorithm};
 pub use attest::{

@@ -1,4 +1,5 @@
-//! A reader of the TPM's big-endian structures: zero-copy, bounded by its input, and exact about what is wrong where.
+//! A reader of structures: zero-copy, bounded by its input, and exact about what is wrong where. Numbers are the TPM's, big-endian,
+//! unless the name ends in `_le`: firmware, boot loaders and Linux write little-endian.
 
 use crate::HashAlgorithm;
 
@@ -6,7 +7,7 @@ use crate::HashAlgorithm;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{structure} at offset {offset}: {reason}")]
 pub struct ReadError {
-    /// The structure that was being read, by its name in part 2 of the TPM 2.0 Library.
+    /// The structure that was being read, by its name in the specification that its module names.
     pub structure: &'static str,
     /// Where in the input reading stopped.
     pub offset: usize,
@@ -74,7 +75,8 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {
+    /// The next `N` bytes, as they are.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
         Ok(array)
@@ -100,6 +102,35 @@ impl<'a> Reader<'a> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 
+    /// UINT16, little-endian.
+    pub fn u16_le(&mut self) -> Result<u16, ReadError> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    /// UINT32, little-endian.
+    pub fn u32_le(&mut self) -> Result<u32, ReadError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    /// UINT64, little-endian.
+    pub fn u64_le(&mut self) -> Result<u64, ReadError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// A length of at most `limit`, from a little-endian UINT32: an error names it and stands at its own offset.
+    pub fn length_u32_le(&mut self, what: &'static str, limit: usize) -> Result<usize, ReadError> {
+        let before = self.clone();
+        let got = usize::try_from(self.u32_le()?).unwrap_or(usize::MAX);
+        if got > limit { Err(before.too_many(what, got, limit)) } else { Ok(got) }
+    }
+
+    /// A length of at most `limit`, from a little-endian UINT64: an error names it and stands at its own offset.
+    pub fn length_u64_le(&mut self, what: &'static str, limit: usize) -> Result<usize, ReadError> {
+        let before = self.clone();
+        let got = usize::try_from(self.u64_le()?).unwrap_or(usize::MAX);
+        if got > limit { Err(before.too_many(what, got, limit)) } else { Ok(got) }
+    }
+
     /// A TPM2B: a 16-bit size and as many bytes.
     pub fn tpm2b(&mut self) -> Result<&'a [u8], ReadError> {
         let size = self.u16()?;
@@ -119,6 +150,11 @@ impl<'a> Reader<'a> {
     pub fn hash(&mut self, field: &'static str) -> Result<HashAlgorithm, ReadError> {
         let id = self.u16()?;
         HashAlgorithm::from_id(id).ok_or_else(|| self.value(field, id.into()))
+    }
+
+    /// Where the next byte is read from.
+    pub fn offset(&self) -> usize {
+        self.offset
     }
 
     /// How many bytes are left.
