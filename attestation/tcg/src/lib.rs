@@ -1,4 +1,4 @@
-//! TPM 2.0 structures read from bytes (TPM 2.0 Library, part 2), without a TPM and without libtss2.
+//! TPM 2.0 structures (TPM 2.0 Library, part 2) and firmware event logs read from bytes, without a TPM and without libtss2.
 //!
 //! Readers borrow from the bytes that arrived, so that a signature is always checked over those and nothing is encoded again.
 //! Every reader is bounded, refuses trailing bytes, and says at which offset what is wrong. Not here: what any of it proves.
@@ -6,6 +6,7 @@
 pub mod algorithm;
 mod attest;
 mod attributes;
+pub mod event_log;
 mod name;
 mod pcr_selection;
 mod public;
