@@ -8,6 +8,7 @@
 mod ak;
 mod attested;
 mod binding;
+mod boot_policy;
 mod certificate;
 mod certificate_signature;
 mod check;
@@ -25,6 +26,7 @@ pub use ak::credential::{CREDENTIAL_LEN, CredentialEntropy, MadeCredential, Pend
 pub use ak::{AcceptableAk, BoundAk};
 pub use attested::AttestedNode;
 pub use binding::{Binding, NONCE_LEN, Purpose};
+pub use boot_policy::{BootPolicy, DriversBeforeSeparator, EmptySecureBoot, MissingEventLog, Sha1EventLog};
 pub use certificate::MAX_CERTIFICATE_LEN;
 pub use check::{Check, CheckOutcome, CheckRecord, Checklist};
 pub use ek::container::certificate_in_container;

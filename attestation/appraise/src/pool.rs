@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use plastron_attestation_tcg::{EkTemplate, HashAlgorithm, PcrBank};
 
 use crate::certificate::Certificate;
-use crate::{AppraiseError, EkPin};
+use crate::{AppraiseError, BootPolicy, EkPin, MissingEventLog};
 
 /// PCRs that are quoted unless the pool says otherwise: firmware and boot loader, and shim's MOK state.
 pub const DEFAULT_PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
@@ -99,10 +99,13 @@ pub struct PoolConfig {
     pub golden_pcrs: Vec<GoldenPcr>,
     /// PCRs of the SHA-256 bank whose values become selectors `tpm:pcr:sha256:<n>:<hex>`.
     pub selector_pcrs: Vec<u8>,
+    /// What a boot must have been.
+    pub boot: BootPolicy,
 }
 
 impl PoolConfig {
-    /// A pool that trusts endorsement keys of template L-1 so and demands nothing of what was booted.
+    /// A pool that trusts endorsement keys of template L-1 so, wants to see the log of every boot, and demands nothing of what it tells
+    /// beyond what every boot does.
     pub fn new(name: impl Into<String>, ek_trust: EkTrust) -> Self {
         Self {
             name: name.into(),
@@ -113,6 +116,7 @@ impl PoolConfig {
             banks: HashAlgorithm::ALL.to_vec(),
             golden_pcrs: Vec::new(),
             selector_pcrs: Vec::new(),
+            boot: BootPolicy::default(),
         }
     }
 }
@@ -130,13 +134,14 @@ pub struct Pool {
     pub(crate) selection: Vec<PcrBank>,
     pub(crate) golden: Golden,
     pub(crate) selector_pcrs: Vec<u8>,
+    pub(crate) boot: BootPolicy,
 }
 
 impl Pool {
     /// Checks a configuration: name; pins where trust needs them; PCR numbers; banks distinct and not SHA-1 alone; golden values as
-    /// long as their bank, with at least one outside SHA-1 for each PCR.
+    /// long as their bank, with at least one outside SHA-1 for each PCR; a bank to judge the boot by, and the log where it is asked for.
     pub fn new(config: PoolConfig) -> Result<Self, PoolError> {
-        let PoolConfig { name, ek_template, ek_trust, expired_ek, pcrs, mut banks, golden_pcrs, selector_pcrs } =
+        let PoolConfig { name, ek_template, ek_trust, expired_ek, pcrs, mut banks, golden_pcrs, selector_pcrs, boot } =
             config;
         if name.is_empty()
             || name.len() > MAX_NAME_LEN
@@ -156,6 +161,13 @@ impl Pool {
         if !banks.iter().any(|bank| *bank != HashAlgorithm::Sha1) {
             return Err(PoolError::Banks { name });
         }
+        if boot.missing_event_log == MissingEventLog::Accept && boot.secure_boot.is_some() {
+            return Err(PoolError::SecureBootWithoutLog { name });
+        }
+        let judged = |bank: &&HashAlgorithm| **bank != HashAlgorithm::Sha1 && !boot.unextended_banks.contains(bank);
+        if !banks.iter().any(|bank| judged(&bank)) {
+            return Err(PoolError::NoBankLeft { name });
+        }
         let golden = group_golden(&name, golden_pcrs)?;
         let mut bitmap = 0;
         for index in pcrs.iter().chain(golden.keys()).chain(&selector_pcrs) {
@@ -168,12 +180,17 @@ impl Pool {
             return Err(PoolError::NoPcrs { name });
         }
         let selection = banks.iter().map(|bank| PcrBank { hash: bank.id(), bitmap }).collect();
-        Ok(Self { name, template: ek_template, trust: ek_trust, expired_ek, selection, golden, selector_pcrs })
+        Ok(Self { name, template: ek_template, trust: ek_trust, expired_ek, selection, golden, selector_pcrs, boot })
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What a boot must have been.
+    pub fn boot(&self) -> &BootPolicy {
+        &self.boot
     }
 
     /// What a quote has to cover: the same PCRs of every bank.
@@ -227,6 +244,22 @@ pub enum PoolError {
     /// No bank but SHA-1.
     #[error("pool {name:?} quotes no bank other than sha1, which is never evidence by itself")]
     Banks {
+        /// The pool.
+        name: String,
+    },
+    /// A fact is demanded that only a log can tell, and the log is not.
+    #[error(
+        "pool {name:?} demands a state of Secure Boot and accepts machines without an event log, which can't show it: drop one of the two"
+    )]
+    SecureBootWithoutLog {
+        /// The pool.
+        name: String,
+    },
+    /// Every bank that counts is one that firmware is said not to extend.
+    #[error(
+        "pool {name:?} names every bank that it quotes, apart from sha1, as unextended: none is left to judge a boot by"
+    )]
+    NoBankLeft {
         /// The pool.
         name: String,
     },

@@ -1,7 +1,7 @@
 //! A pool's configuration: what makes no sense is refused when it is read, not when a node comes.
 
 use plastron_attestation::EkTemplate;
-use plastron_attestation_appraise::{EkTrust, GoldenPcr, Pool, PoolConfig, PoolError, TrustAnchors};
+use plastron_attestation_appraise::{EkTrust, GoldenPcr, MissingEventLog, Pool, PoolConfig, PoolError, TrustAnchors};
 use plastron_attestation_fake_tpm::Manufacturer;
 use plastron_attestation_tcg::HashAlgorithm;
 
@@ -34,6 +34,23 @@ fn nonsense_is_refused() {
     assert!(matches!(short, Err(PoolError::GoldenLength { .. })));
     let witness = with(|config| config.golden_pcrs = vec![golden(HashAlgorithm::Sha1, 20)]);
     assert!(matches!(witness, Err(PoolError::GoldenSha1 { .. })));
+}
+
+/// What a pool demands of a boot, its evidence can show.
+#[test]
+fn a_boot_policy_that_nothing_could_show_is_refused() {
+    let without_log = with(|config| {
+        config.boot.secure_boot = Some(true);
+        config.boot.missing_event_log = MissingEventLog::Accept;
+    });
+    assert!(matches!(without_log, Err(PoolError::SecureBootWithoutLog { .. })));
+    let without_bank = with(|config| {
+        config.banks = vec![HashAlgorithm::Sha1, HashAlgorithm::Sha256];
+        config.boot.unextended_banks = vec![HashAlgorithm::Sha256];
+    });
+    assert!(matches!(without_bank, Err(PoolError::NoBankLeft { .. })));
+    let one_left = with(|config| config.boot.unextended_banks = vec![HashAlgorithm::Sha1, HashAlgorithm::Sha384]);
+    assert_eq!(one_left.unwrap().boot().unextended_banks.len(), 2);
 }
 
 /// Threat 3: what policy judges is quoted, in every bank, each once.
