@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RsaKeyPair,
+};
+use plastron_attestation::EkTemplate;
 use plastron_attestation_tcg::algorithm::{ALG_ECC, ALG_ECDSA, ALG_NULL, ALG_RSA, ALG_RSASSA};
 use plastron_attestation_tcg::{EccCurve, HashAlgorithm, ObjectAttributes};
 
 use crate::ek::tpm2b;
+use crate::rsa::RsaKeys;
 
 /// The type of new AKs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,13 +20,28 @@ pub enum AkAlgorithm {
     /// ECDSA with SHA-256 on P-256.
     #[default]
     P256,
+    /// ECDSA with SHA-384 on P-384, and SHA-384 for its Name.
+    P384,
     /// RSASSA with SHA-256, RSA-2048.
     Rsa2048,
+}
+
+impl AkAlgorithm {
+    /// nameAlg, and the hash of the scheme.
+    pub(crate) fn hash(self) -> HashAlgorithm {
+        match self {
+            Self::P256 | Self::Rsa2048 => HashAlgorithm::Sha256,
+            Self::P384 => HashAlgorithm::Sha384,
+        }
+    }
 }
 
 /// An AK, ready to sign.
 #[derive(Clone)]
 pub(crate) struct AkKey {
+    /// The EK that it is a child of.
+    pub(crate) parent: EkTemplate,
+    algorithm: AkAlgorithm,
     public: Arc<[u8]>,
     signer: Signer,
 }
@@ -34,16 +53,26 @@ enum Signer {
 }
 
 impl AkKey {
-    pub(crate) fn generate(algorithm: AkAlgorithm, attributes: ObjectAttributes) -> Self {
+    pub(crate) fn generate(
+        parent: EkTemplate,
+        algorithm: AkAlgorithm,
+        attributes: ObjectAttributes,
+        rsa: &RsaKeys,
+    ) -> Self {
+        let ecdsa = |signing| Signer::Ecdsa(Arc::new(EcdsaKeyPair::generate(signing).expect("an ECDSA key")));
         let signer = match algorithm {
-            AkAlgorithm::P256 => {
-                Signer::Ecdsa(Arc::new(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a P-256 key")))
-            }
+            AkAlgorithm::P256 => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING),
+            AkAlgorithm::P384 => ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING),
             AkAlgorithm::Rsa2048 => {
-                Signer::Rsa(Arc::new(RsaKeyPair::generate(KeySize::Rsa2048).expect("an RSA-2048 key")))
+                Signer::Rsa(Arc::new(RsaKeyPair::from_pkcs8(&rsa.next(2048)).expect("our own key")))
             }
         };
-        Self { public: Arc::from(signer.public(attributes)), signer }
+        Self { parent, algorithm, public: Arc::from(signer.public(algorithm, attributes)), signer }
+    }
+
+    /// Hash of its scheme, which is that of a quote's pcrDigest.
+    pub(crate) fn hash(&self) -> HashAlgorithm {
+        self.algorithm.hash()
     }
 
     /// TPMT_PUBLIC.
@@ -54,11 +83,11 @@ impl AkKey {
     /// TPMT_SIGNATURE over these bytes. Leading zeros of r and s are dropped, as some TPMs do.
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
-        let hash = HashAlgorithm::Sha256.id().to_be_bytes();
+        let hash = self.hash().id().to_be_bytes();
         match &self.signer {
             Signer::Ecdsa(key) => {
                 let signature = key.sign(&random, message).expect("a signature");
-                let (r, s) = signature.as_ref().split_at_checked(32).expect("64 bytes");
+                let (r, s) = signature.as_ref().split_at(signature.as_ref().len() / 2);
                 [&ALG_ECDSA.to_be_bytes(), hash.as_slice(), &tpm2b(without_zeros(r)), &tpm2b(without_zeros(s))].concat()
             }
             Signer::Rsa(key) => {
@@ -71,12 +100,12 @@ impl AkKey {
 }
 
 impl Signer {
-    fn public(&self, attributes: ObjectAttributes) -> Vec<u8> {
+    fn public(&self, kind: AkAlgorithm, attributes: ObjectAttributes) -> Vec<u8> {
         let (algorithm, scheme) = match self {
             Self::Ecdsa(_) => (ALG_ECC, ALG_ECDSA),
             Self::Rsa(_) => (ALG_RSA, ALG_RSASSA),
         };
-        let hash = HashAlgorithm::Sha256.id();
+        let hash = kind.hash().id();
         let mut public = Vec::new();
         public.extend(algorithm.to_be_bytes());
         public.extend(hash.to_be_bytes());
@@ -87,11 +116,13 @@ impl Signer {
         }
         match self {
             Self::Ecdsa(key) => {
-                public.extend(EccCurve::P256.id().to_be_bytes());
+                let curve = if kind == AkAlgorithm::P384 { EccCurve::P384 } else { EccCurve::P256 };
+                public.extend(curve.id().to_be_bytes());
                 public.extend(ALG_NULL.to_be_bytes());
-                let point = key.public_key().as_ref();
-                public.extend(tpm2b(without_zeros(point.get(1..33).expect("an uncompressed point"))));
-                public.extend(tpm2b(without_zeros(point.get(33..).expect("an uncompressed point"))));
+                let point = key.public_key().as_ref().get(1..).expect("an uncompressed point");
+                let (x, y) = point.split_at(curve.field_len());
+                public.extend(tpm2b(without_zeros(x)));
+                public.extend(tpm2b(without_zeros(y)));
             }
             Self::Rsa(key) => {
                 public.extend(2048u16.to_be_bytes());

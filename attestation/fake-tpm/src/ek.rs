@@ -1,7 +1,11 @@
 //! Endorsement keys.
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
-use aws_lc_rs::rsa::{KeyPair, KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
+use std::sync::Arc;
+
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::rsa::{
+    KeyPair, OAEP_SHA256_MGF1SHA256, OAEP_SHA384_MGF1SHA384, OaepPrivateDecryptingKey, PrivateDecryptingKey,
+};
 use aws_lc_rs::signature::KeyPair as _;
 use p384::elliptic_curve::sec1::ToSec1Point;
 use plastron_attestation::EkTemplate;
@@ -9,6 +13,13 @@ use plastron_attestation_tcg::algorithm::{ALG_ECC, ALG_NULL, ALG_RSA};
 use plastron_attestation_tcg::{EccCurve, HashAlgorithm};
 
 use crate::activate::kdfe;
+use crate::rsa::RsaKeys;
+
+/// SubjectPublicKeyInfo of a P-256 key up to its point (RFC 5480).
+const P256_SPKI_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
 
 /// SubjectPublicKeyInfo of a P-384 key up to its point (RFC 5480).
 const P384_SPKI_PREFIX: [u8; 23] = [
@@ -16,57 +27,129 @@ const P384_SPKI_PREFIX: [u8; 23] = [
     0x22, 0x03, 0x62, 0x00,
 ];
 
+/// An EK with what NV holds beside it.
 #[derive(Clone)]
-pub(crate) enum EkKey {
-    Rsa { pkcs8: Vec<u8> },
+pub(crate) struct Ek {
+    pub(crate) template: EkTemplate,
+    /// TPMT_PUBLIC.
+    pub(crate) public: Arc<[u8]>,
+    pub(crate) certificate: Option<Vec<u8>>,
+    pub(crate) chain: Vec<Vec<u8>>,
+    key: EkKey,
+}
+
+#[derive(Clone)]
+enum EkKey {
+    Rsa { bits: u16, modulus: Arc<[u8]>, spki: Arc<[u8]>, key: Arc<OaepPrivateDecryptingKey> },
+    P256 { secret: p256::SecretKey },
     P384 { secret: p384::SecretKey },
 }
 
-impl EkKey {
-    pub(crate) fn generate(template: EkTemplate) -> Self {
-        match template {
-            EkTemplate::L1Rsa2048 => {
-                let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).expect("an RSA key");
-                let pkcs8: Pkcs8V1Der<'_> = key.as_der().expect("its encoding");
-                Self::Rsa { pkcs8: pkcs8.as_ref().to_vec() }
+/// What kind of key a template asks for.
+enum KeyType {
+    /// RSA of this many bits.
+    Rsa(u16),
+    /// On this curve.
+    Ecc(EccCurve),
+}
+
+fn key_type(template: EkTemplate) -> KeyType {
+    match template {
+        EkTemplate::L1Rsa2048 => KeyType::Rsa(2048),
+        EkTemplate::H3P384 => KeyType::Ecc(EccCurve::P384),
+    }
+}
+
+/// Bits of the template's modulus, where it is of RSA.
+pub(crate) fn rsa_bits(template: EkTemplate) -> Option<u16> {
+    match key_type(template) {
+        KeyType::Rsa(bits) => Some(bits),
+        KeyType::Ecc(_) => None,
+    }
+}
+
+impl Ek {
+    /// A key by the template, without a certificate.
+    pub(crate) fn generate(template: EkTemplate, rsa: &RsaKeys) -> Self {
+        let key = match key_type(template) {
+            KeyType::Rsa(bits) => EkKey::rsa(bits, &rsa.next(bits)),
+            KeyType::Ecc(EccCurve::P256) => {
+                let mut scalar = [0; 32];
+                getrandom::fill(&mut scalar).expect("randomness");
+                EkKey::P256 { secret: p256::SecretKey::from_slice(&scalar).expect("a scalar in range") }
             }
-            EkTemplate::H3P384 => {
+            KeyType::Ecc(EccCurve::P384) => {
                 let mut scalar = [0; 48];
                 getrandom::fill(&mut scalar).expect("randomness");
-                Self::P384 { secret: p384::SecretKey::from_slice(&scalar).expect("a scalar in range") }
+                EkKey::P384 { secret: p384::SecretKey::from_slice(&scalar).expect("a scalar in range") }
             }
-        }
-    }
-
-    fn template(&self) -> EkTemplate {
-        match self {
-            Self::Rsa { .. } => EkTemplate::L1Rsa2048,
-            Self::P384 { .. } => EkTemplate::H3P384,
-        }
+        };
+        let public = Arc::from(key.public(template));
+        Self { template, public, certificate: None, chain: Vec::new(), key }
     }
 
     /// SubjectPublicKeyInfo, DER.
     pub(crate) fn spki(&self) -> Vec<u8> {
-        match self {
-            Self::Rsa { pkcs8 } => {
-                let key = PrivateDecryptingKey::from_pkcs8(pkcs8).expect("our own key").public_key();
-                let spki: PublicKeyX509Der<'_> = key.as_der().expect("its encoding");
-                spki.as_ref().to_vec()
+        match &self.key {
+            EkKey::Rsa { spki, .. } => spki.to_vec(),
+            EkKey::P256 { secret } => {
+                [P256_SPKI_PREFIX.as_slice(), secret.public_key().to_sec1_point(false).as_bytes()].concat()
             }
-            Self::P384 { secret } => {
+            EkKey::P384 { secret } => {
                 [P384_SPKI_PREFIX.as_slice(), secret.public_key().to_sec1_point(false).as_bytes()].concat()
             }
         }
     }
 
     pub(crate) fn is_rsa(&self) -> bool {
-        matches!(self, Self::Rsa { .. })
+        matches!(self.key, EkKey::Rsa { .. })
+    }
+
+    /// The seed in a TPM2B_ENCRYPTED_SECRET's buffer: decrypted with OAEP, or agreed with the ephemeral point.
+    pub(crate) fn seed(&self, secret: &[u8]) -> Option<Vec<u8>> {
+        let hash = self.template.name_alg();
+        match &self.key {
+            EkKey::Rsa { key, .. } => {
+                let oaep = match hash {
+                    HashAlgorithm::Sha384 => &OAEP_SHA384_MGF1SHA384,
+                    _ => &OAEP_SHA256_MGF1SHA256,
+                };
+                let mut seed = vec![0; key.min_output_size()];
+                Some(key.decrypt(oaep, secret, &mut seed, Some(b"IDENTITY\0")).ok()?.to_vec())
+            }
+            EkKey::P256 { secret: own } => {
+                let point = ephemeral_point(EccCurve::P256, secret)?;
+                let z = own.diffie_hellman(&p256::PublicKey::from_sec1_bytes(&point).ok()?);
+                let own = own.public_key().to_sec1_point(false);
+                Some(kdfe(hash, z.raw_secret_bytes(), point.get(1..33)?, own.x()?))
+            }
+            EkKey::P384 { secret: own } => {
+                let point = ephemeral_point(EccCurve::P384, secret)?;
+                let z = own.diffie_hellman(&p384::PublicKey::from_sec1_bytes(&point).ok()?);
+                let own = own.public_key().to_sec1_point(false);
+                Some(kdfe(hash, z.raw_secret_bytes(), point.get(1..49)?, own.x()?))
+            }
+        }
+    }
+}
+
+impl EkKey {
+    fn rsa(bits: u16, pkcs8: &[u8]) -> Self {
+        let pair = KeyPair::from_pkcs8(pkcs8).expect("our own key");
+        let key = PrivateDecryptingKey::from_pkcs8(pkcs8).expect("our own key");
+        let public = key.public_key();
+        let spki: PublicKeyX509Der<'_> = public.as_der().expect("its encoding");
+        Self::Rsa {
+            bits,
+            modulus: Arc::from(pair.public_key().modulus().big_endian_without_leading_zero()),
+            spki: Arc::from(spki.as_ref()),
+            key: Arc::new(OaepPrivateDecryptingKey::new(key).expect("our own key")),
+        }
     }
 
     /// TPMT_PUBLIC by the template.
-    pub(crate) fn public(&self) -> Vec<u8> {
-        let template = self.template();
-        let algorithm = if self.is_rsa() { ALG_RSA } else { ALG_ECC };
+    fn public(&self, template: EkTemplate) -> Vec<u8> {
+        let algorithm = if matches!(self, Self::Rsa { .. }) { ALG_RSA } else { ALG_ECC };
         let symmetric = template.symmetric();
         let mut public = Vec::new();
         for field in [algorithm, template.name_alg().id()] {
@@ -78,49 +161,45 @@ impl EkKey {
             public.extend(field.to_be_bytes());
         }
         match self {
-            Self::Rsa { pkcs8 } => {
-                public.extend(2048u16.to_be_bytes());
+            Self::Rsa { bits, modulus, .. } => {
+                public.extend(bits.to_be_bytes());
                 public.extend(0u32.to_be_bytes());
-                let key = KeyPair::from_pkcs8(pkcs8).expect("our own key");
-                public.extend(tpm2b(key.public_key().modulus().big_endian_without_leading_zero()));
+                public.extend(tpm2b(modulus));
+            }
+            Self::P256 { secret } => {
+                let point = secret.public_key().to_sec1_point(false);
+                public.extend(ecc_parameters(
+                    EccCurve::P256,
+                    point.x().map(AsRef::as_ref),
+                    point.y().map(AsRef::as_ref),
+                ));
             }
             Self::P384 { secret } => {
-                public.extend(EccCurve::P384.id().to_be_bytes());
-                public.extend(ALG_NULL.to_be_bytes());
                 let point = secret.public_key().to_sec1_point(false);
-                public.extend(tpm2b(point.x().expect("an x coordinate")));
-                public.extend(tpm2b(point.y().expect("a y coordinate")));
+                public.extend(ecc_parameters(
+                    EccCurve::P384,
+                    point.x().map(AsRef::as_ref),
+                    point.y().map(AsRef::as_ref),
+                ));
             }
         }
         public
     }
+}
 
-    /// The seed in a TPM2B_ENCRYPTED_SECRET, and the EK's nameAlg.
-    pub(crate) fn seed(&self, secret: &[u8]) -> Option<(Vec<u8>, HashAlgorithm)> {
-        match self {
-            Self::Rsa { pkcs8 } => {
-                let key = PrivateDecryptingKey::from_pkcs8(pkcs8).ok()?;
-                let key = OaepPrivateDecryptingKey::new(key).ok()?;
-                let mut seed = vec![0; key.min_output_size()];
-                let seed = key.decrypt(&OAEP_SHA256_MGF1SHA256, secret, &mut seed, Some(b"IDENTITY\0")).ok()?.to_vec();
-                Some((seed, HashAlgorithm::Sha256))
-            }
-            Self::P384 { secret: own } => {
-                let (x, rest) = split_tpm2b(secret)?;
-                let (y, rest) = split_tpm2b(rest)?;
-                if !rest.is_empty() {
-                    return None;
-                }
-                let point = plastron_attestation_tcg::sec1_point(EccCurve::P384, x, y)?;
-                let ephemeral = p384::PublicKey::from_sec1_bytes(&point).ok()?;
-                let z = own.diffie_hellman(&ephemeral);
-                let own_point = own.public_key().to_sec1_point(false);
-                let own_x = own_point.x()?.to_vec();
-                let ephemeral_x = point.get(1..49)?;
-                Some((kdfe(z.raw_secret_bytes(), ephemeral_x, &own_x), HashAlgorithm::Sha384))
-            }
-        }
-    }
+/// Curve, no key derivation scheme, and the point.
+fn ecc_parameters(curve: EccCurve, x: Option<&[u8]>, y: Option<&[u8]>) -> Vec<u8> {
+    let mut parameters = [curve.id().to_be_bytes(), ALG_NULL.to_be_bytes()].concat();
+    parameters.extend(tpm2b(x.expect("an x coordinate")));
+    parameters.extend(tpm2b(y.expect("a y coordinate")));
+    parameters
+}
+
+/// TPMS_ECC_POINT, uncompressed.
+fn ephemeral_point(curve: EccCurve, secret: &[u8]) -> Option<Vec<u8>> {
+    let (x, rest) = split_tpm2b(secret)?;
+    let (y, []) = split_tpm2b(rest)? else { return None };
+    plastron_attestation_tcg::sec1_point(curve, x, y)
 }
 
 pub(crate) fn tpm2b(bytes: &[u8]) -> Vec<u8> {

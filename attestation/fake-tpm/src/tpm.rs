@@ -11,11 +11,17 @@ use zeroize::Zeroizing;
 use crate::activate::activate;
 use crate::ak::{AkAlgorithm, AkKey};
 use crate::attest::AttestParts;
-use crate::ek::EkKey;
+use crate::ek::Ek;
 use crate::manufacturer::{EkCertificate, Manufacturer};
+use crate::rsa::RsaKeys;
 
 /// PCRs of a PC Client TPM.
 pub const PCR_COUNT: u8 = 24;
+
+/// TPM2B_DATA: as long as the longest digest.
+const MAX_DATA_LEN: usize = 64;
+/// TPML_PCR_SELECTION.
+const MAX_BANKS: usize = 16;
 
 /// Attributes of a good AK.
 const AK_ATTRIBUTES: ObjectAttributes = ObjectAttributes::RESTRICTED
@@ -31,10 +37,9 @@ type BeforeSigning = Box<dyn FnMut(&mut AttestParts) + Send>;
 /// A TPM in memory, as its manufacturer ships it: SHA-1, SHA-256 and SHA-384 allocated, every PCR at zero.
 pub struct FakeTpm {
     manufacturer: Manufacturer,
-    ek: EkKey,
-    ek_public: Vec<u8>,
-    certificate: Option<Vec<u8>>,
-    chain: Vec<Vec<u8>>,
+    // The first is the one whose certificate a test may change.
+    eks: Vec<Ek>,
+    rsa: RsaKeys,
     aks: BTreeMap<Vec<u8>, AkKey>,
     banks: BTreeMap<HashAlgorithm, Vec<Vec<u8>>>,
     reset_count: u32,
@@ -50,13 +55,24 @@ pub struct FakeTpm {
 impl FakeTpm {
     /// A TPM with an EK of this template and a good certificate for it.
     pub fn new(manufacturer: &Manufacturer, template: EkTemplate) -> Self {
-        let ek = EkKey::generate(template);
+        Self::with_keys(manufacturer, template, RsaKeys::default())
+    }
+
+    /// A TPM with an EK of each template, and a good certificate for each.
+    pub fn with_eks(manufacturer: &Manufacturer, first: EkTemplate, others: &[EkTemplate]) -> Self {
+        let mut tpm = Self::new(manufacturer, first);
+        for template in others {
+            tpm.add_ek(*template);
+        }
+        tpm
+    }
+
+    /// The next of a fleet: its RSA keys come from there.
+    pub(crate) fn with_keys(manufacturer: &Manufacturer, template: EkTemplate, rsa: RsaKeys) -> Self {
         let mut tpm = Self {
             manufacturer: manufacturer.clone(),
-            ek_public: ek.public(),
-            ek,
-            certificate: None,
-            chain: Vec::new(),
+            eks: Vec::new(),
+            rsa,
             aks: BTreeMap::new(),
             banks: BTreeMap::new(),
             reset_count: 1,
@@ -69,7 +85,7 @@ impl FakeTpm {
             before_signing: None,
         };
         tpm.allocate(&[HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha384]);
-        tpm.certify(&EkCertificate::default());
+        tpm.add_ek(template);
         tpm
     }
 
@@ -77,10 +93,8 @@ impl FakeTpm {
     pub fn copy(&self) -> Self {
         Self {
             manufacturer: self.manufacturer.clone(),
-            ek: self.ek.clone(),
-            ek_public: self.ek_public.clone(),
-            certificate: self.certificate.clone(),
-            chain: self.chain.clone(),
+            eks: self.eks.clone(),
+            rsa: self.rsa.clone(),
             aks: self.aks.clone(),
             banks: self.banks.clone(),
             before_signing: None,
@@ -88,29 +102,45 @@ impl FakeTpm {
         }
     }
 
-    /// Has its manufacturer certify the EK like this.
+    fn add_ek(&mut self, template: EkTemplate) {
+        let mut ek = Ek::generate(template, &self.rsa);
+        ek.certificate = Some(self.manufacturer.certify(&ek.spki(), ek.is_rsa(), &EkCertificate::default()));
+        self.eks.push(ek);
+    }
+
+    fn first_ek(&self) -> &Ek {
+        self.eks.first().expect("a TPM is made with one")
+    }
+
+    fn first_ek_mut(&mut self) -> &mut Ek {
+        self.eks.first_mut().expect("a TPM is made with one")
+    }
+
+    /// Has its manufacturer certify the first EK like this.
     pub fn certify(&mut self, certificate: &EkCertificate) {
-        self.certificate = Some(self.manufacturer.certify(&self.ek.spki(), self.ek.is_rsa(), certificate));
+        let manufacturer = self.manufacturer.clone();
+        let ek = self.first_ek_mut();
+        ek.certificate = Some(manufacturer.certify(&ek.spki(), ek.is_rsa(), certificate));
     }
 
-    /// Puts this in the certificate's NV index, or empties it.
+    /// Puts this in the NV index of the first EK's certificate, or empties it.
     pub fn set_certificate(&mut self, certificate: Option<Vec<u8>>) {
-        self.certificate = certificate;
+        self.first_ek_mut().certificate = certificate;
     }
 
-    /// What is in the certificate's NV index.
+    /// What is in the NV index of the first EK's certificate.
     pub fn certificate(&self) -> Option<&[u8]> {
-        self.certificate.as_deref()
+        self.first_ek().certificate.as_deref()
     }
 
     /// Puts intermediate certificates in NV.
     pub fn set_chain(&mut self, chain: Vec<Vec<u8>>) {
-        self.chain = chain;
+        self.first_ek_mut().chain = chain;
     }
 
-    /// TPMT_PUBLIC of the EK.
+    /// TPMT_PUBLIC of the first EK.
     pub fn ek_public(&self) -> Vec<u8> {
-        self.ek_public.clone()
+        self.first_ek().public.to_vec()
     }
 
     /// The type of AKs that are made from now on.
@@ -168,7 +198,13 @@ impl FakeTpm {
         self.allocate(&banks);
     }
 
-    /// Suspended and resumed.
+    /// The power fails and comes back, without TPM2_Shutdown: a reboot after which the clock is not safe.
+    pub fn power_cut(&mut self) {
+        self.reboot();
+        self.safe = false;
+    }
+
+    /// Suspended and resumed: PCRs stay, restartCount one higher.
     pub fn resume(&mut self) {
         self.restart_count += 1;
         self.clock += 1_000;
@@ -189,52 +225,52 @@ impl FakeTpm {
         self.firmware_version = version;
     }
 
-    /// TPM2_Clear: children of the EK are gone, the EK stays, resetCount begins anew.
+    /// TPM2_Clear: children of the EKs are gone, the EKs stay, clock and resetCount begin anew.
     pub fn clear(&mut self) {
         self.aks.clear();
         self.reset_count = 0;
         self.restart_count = 0;
+        self.clock = 0;
+        self.safe = true;
     }
 
-    fn ak(&self, blob: &AkBlob) -> Result<&AkKey, TpmDeviceError> {
+    fn ak(&self, parent: EkTemplate, blob: &AkBlob) -> Result<&AkKey, TpmDeviceError> {
         self.aks
             .get(&blob.private)
-            .filter(|key| key.public() == blob.public)
+            .filter(|key| key.parent == parent && key.public() == blob.public)
             .ok_or_else(|| TpmDeviceError::AkNotLoadable { reason: "TPM_RC_INTEGRITY".to_owned() })
     }
 
-    fn check_template(&self, template: EkTemplate, command: &'static str) -> Result<(), TpmDeviceError> {
-        if self.ek.is_rsa() == (template == EkTemplate::L1Rsa2048) {
-            return Ok(());
-        }
-        Err(TpmDeviceError::Command { command, reason: format!("this TPM has no EK of template {}", template.name()) })
+    fn ek(&self, template: EkTemplate, command: &'static str) -> Result<&Ek, TpmDeviceError> {
+        self.eks.iter().find(|ek| ek.template == template).ok_or_else(|| TpmDeviceError::Command {
+            command,
+            reason: format!("this TPM has no EK of template {}", template.name()),
+        })
     }
+}
 
-    fn qualified_name(&self, ak_public: &[u8]) -> QualifiedName {
-        let mut name = QualifiedName::endorsement_hierarchy();
-        for public in [self.ek_public.as_slice(), ak_public] {
-            let public = TpmtPublic::parse(public).expect("our own public area");
-            name = name.child(public.name_alg, &public.name());
-        }
-        name
+fn qualified_name(ek_public: &[u8], ak_public: &[u8]) -> QualifiedName {
+    let mut name = QualifiedName::endorsement_hierarchy();
+    for public in [ek_public, ak_public] {
+        let public = TpmtPublic::parse(public).expect("our own public area");
+        name = name.child(public.name_alg, &public.name());
     }
+    name
 }
 
 impl TpmDevice for FakeTpm {
     fn endorsement_key(&mut self, template: EkTemplate) -> Result<EkMaterial, TpmDeviceError> {
-        self.check_template(template, "CreatePrimary")?;
-        Ok(EkMaterial {
-            public: self.ek_public.clone(),
-            certificate: self.certificate.clone(),
-            chain: self.chain.clone(),
-        })
+        let Ek { public, certificate, chain, .. } = self.ek(template, "CreatePrimary")?;
+        Ok(EkMaterial { public: public.to_vec(), certificate: certificate.clone(), chain: chain.clone() })
     }
 
     fn create_attestation_key(&mut self, template: EkTemplate) -> Result<AkBlob, TpmDeviceError> {
-        self.check_template(template, "Create")?;
-        let key = AkKey::generate(self.ak_algorithm, self.ak_attributes);
+        self.ek(template, "Create")?;
+        let key = AkKey::generate(template, self.ak_algorithm, self.ak_attributes, &self.rsa);
         let public = key.public().to_vec();
-        let private = HashAlgorithm::Sha256.digest([public.as_slice()]);
+        // Nothing is in it: the key is found by it, in this TPM and its copies.
+        let handle = HashAlgorithm::Sha256.digest([public.as_slice()]);
+        let private = [&[0, 32][..], &handle].concat();
         self.aks.insert(private.clone(), key);
         Ok(AkBlob { private, public })
     }
@@ -246,10 +282,9 @@ impl TpmDevice for FakeTpm {
         credential: &[u8],
         secret: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TpmDeviceError> {
-        self.check_template(template, "ActivateCredential")?;
-        self.ak(ak)?;
-        let name = Name::of(HashAlgorithm::Sha256, &ak.public);
-        activate(&self.ek, name.as_bytes(), credential, secret)
+        let ek = self.ek(template, "ActivateCredential")?;
+        let name = Name::of(self.ak(template, ak)?.hash(), &ak.public);
+        activate(ek, name.as_bytes(), credential, secret)
             .map(Zeroizing::new)
             .map_err(|reason| TpmDeviceError::CredentialRefused { reason: reason.to_owned() })
     }
@@ -261,9 +296,10 @@ impl TpmDevice for FakeTpm {
         extra_data: &[u8],
         selection: &PcrSelection,
     ) -> Result<QuoteBytes, TpmDeviceError> {
-        self.check_template(template, "Quote")?;
+        let qualified_signer = qualified_name(&self.ek(template, "Quote")?.public, &ak.public).as_bytes().to_vec();
+        let key = self.ak(template, ak)?.clone();
+        check_quote(extra_data, selection)?;
         self.clock += 1;
-        let key = self.ak(ak)?.clone();
         let mut select = Vec::new();
         let mut pcr_values = Vec::new();
         for (hash, bitmap) in &selection.0 {
@@ -272,8 +308,7 @@ impl TpmDevice for FakeTpm {
             let Some(pcrs) = pcrs else { continue };
             pcr_values.extend(pcr_indices(*bitmap).filter_map(|index| pcrs.get(usize::from(index)).cloned()));
         }
-        let digest = HashAlgorithm::Sha256.digest(pcr_values.iter().map(Vec::as_slice));
-        let qualified_signer = self.qualified_name(&ak.public).as_bytes().to_vec();
+        let digest = key.hash().digest(pcr_values.iter().map(Vec::as_slice));
         let mut parts = AttestParts::quote(qualified_signer, extra_data.to_vec(), select, digest);
         parts.clock = self.clock;
         parts.reset_count = self.reset_count;
@@ -285,5 +320,21 @@ impl TpmDevice for FakeTpm {
         }
         let attest = parts.encode();
         Ok(QuoteBytes { signature: key.sign(&attest), attest, pcr_values })
+    }
+}
+
+/// What TPM2_Quote refuses: more qualifying data than TPM2B_DATA holds, more banks than TPML_PCR_SELECTION holds, banks and PCRs that
+/// no TPM has.
+fn check_quote(extra_data: &[u8], selection: &PcrSelection) -> Result<(), TpmDeviceError> {
+    let refused = |reason: &str| Err(TpmDeviceError::Command { command: "Quote", reason: reason.to_owned() });
+    if extra_data.len() > MAX_DATA_LEN {
+        return refused("TPM_RC_SIZE: qualifyingData");
+    }
+    if selection.0.len() > MAX_BANKS {
+        return refused("TPM_RC_SIZE: PCRselect");
+    }
+    match selection.0.iter().find(|(bank, pcrs)| HashAlgorithm::from_id(*bank).is_none() || *pcrs >> PCR_COUNT != 0) {
+        Some(_) => refused("TPM_RC_VALUE: PCRselect"),
+        None => Ok(()),
     }
 }
