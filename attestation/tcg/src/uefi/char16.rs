@@ -17,6 +17,28 @@ pub(crate) fn read(reader: &mut Reader<'_>, field: &'static str, count: usize) -
     })
 }
 
+/// Reads CHAR16 up to a NUL, which is taken and not returned, or to the end of the structure.
+pub(crate) fn read_until_nul(reader: &mut Reader<'_>, field: &'static str, limit: usize) -> Result<String, ReadError> {
+    let mut ahead = reader.clone();
+    let mut count = 0;
+    let mut terminated = false;
+    while ahead.left() > 0 {
+        if ahead.u16_le()? == 0 {
+            terminated = true;
+            break;
+        }
+        count += 1;
+        if count > limit {
+            return Err(reader.too_many(field, count, limit));
+        }
+    }
+    let text = read(reader, field, count)?;
+    if terminated {
+        reader.take(2)?;
+    }
+    Ok(text)
+}
+
 /// Decodes UTF-16LE, or gives the unit that is no character's and its number. An odd last byte is the caller's to refuse.
 fn decode(bytes: &[u8]) -> Result<String, (u16, usize)> {
     let units = bytes.chunks_exact(2).map(|pair| pair.iter().rev().fold(0, |unit, byte| unit << 8 | u16::from(*byte)));
@@ -62,5 +84,13 @@ mod tests {
     fn half_a_character_and_too_many_are_refused() {
         assert_eq!(utf16_le(&[0x41, 0, 0x42], 9).unwrap_err().reason, ReadFault::Trailing { left: 1 });
         assert!(matches!(utf16_le(&[0; 8], 3).unwrap_err().reason, ReadFault::TooMany { got: 4, limit: 3, .. }));
+    }
+
+    #[test]
+    fn a_terminator_ends_a_text_and_is_taken() {
+        let mut reader = Reader::new("test", &[0x41, 0, 0, 0, 0x42, 0]);
+        assert_eq!(read_until_nul(&mut reader, "text", 8).unwrap(), "A");
+        assert_eq!(read_until_nul(&mut reader, "text", 8).unwrap(), "B");
+        assert_eq!(reader.left(), 0);
     }
 }
