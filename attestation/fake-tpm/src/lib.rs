@@ -10,6 +10,7 @@ mod activate;
 mod ak;
 mod attest;
 mod ek;
+pub mod event_log;
 mod fleet;
 mod manufacturer;
 mod rsa;

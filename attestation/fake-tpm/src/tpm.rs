@@ -183,6 +183,15 @@ impl FakeTpm {
         }
     }
 
+    /// TPM2_Startup from this locality, in which PCR 0 has it as its first value. Every PCR is as after a reset.
+    pub fn start_up(&mut self, locality: u8) {
+        let banks: Vec<_> = self.banks.keys().copied().collect();
+        self.allocate(&banks);
+        for last in self.banks.values_mut().filter_map(|pcrs| pcrs.first_mut()?.last_mut()) {
+            *last = locality;
+        }
+    }
+
     /// A PCR's value.
     pub fn pcr(&self, bank: HashAlgorithm, index: u8) -> Option<&[u8]> {
         self.banks.get(&bank)?.get(usize::from(index)).map(Vec::as_slice)
