@@ -1,4 +1,5 @@
-//! The `TpmDevice` seam: what the attester asks of a TPM 2.0, whoever talks to it.
+//! The `TpmDevice` seam: what the attester asks of a TPM 2.0, whoever talks to it; and `TpmSvidKeys`, for a TPM that keeps the
+//! SVID's key too.
 //!
 //! All byte strings are the TPM's own encodings (TPM 2.0 Library, part 2), without TPM2B sizes unless said.
 
@@ -68,6 +69,48 @@ pub trait TpmDevice: Send {
     ) -> Result<QuoteBytes, TpmDeviceError>;
 }
 
+/// The key of an SVID as the agent keeps it in its data directory: wrapped by the TPM, useless elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SvidKeyBlob {
+    /// TPM2B_PRIVATE, with its size.
+    pub private: Vec<u8>,
+    /// TPMT_PUBLIC.
+    pub public: Vec<u8>,
+}
+
+/// A certification exactly as the TPM returned it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertifyBytes {
+    /// TPMS_ATTEST of type TPM_ST_ATTEST_CERTIFY.
+    pub attest: Vec<u8>,
+    /// TPMT_SIGNATURE by the AK.
+    pub signature: Vec<u8>,
+}
+
+/// A TPM that also keeps the key of the node's SVID: TLS client authentication, without the private key ever in memory.
+pub trait TpmSvidKeys: TpmDevice {
+    /// Makes an ECDSA P-256 key with SHA-256 as an ordinary child of that EK: fixedTPM, fixedParent, sensitiveDataOrigin,
+    /// userWithAuth with an empty value, noDA, sign; neither restricted nor decrypt. TPM2_Clear destroys it together with the AK.
+    fn create_svid_key(&mut self, template: EkTemplate) -> Result<SvidKeyBlob, TpmDeviceError>;
+
+    /// TPM2_Certify of that key by the AK, with `extra_data` as qualifyingData.
+    fn certify_svid_key(
+        &mut self,
+        template: EkTemplate,
+        ak: &AkBlob,
+        key: &SvidKeyBlob,
+        extra_data: &[u8],
+    ) -> Result<CertifyBytes, TpmDeviceError>;
+
+    /// TPM2_Sign: TPMT_SIGNATURE (ECDSA, SHA-256) over a digest that the caller made.
+    fn sign_with_svid_key(
+        &mut self,
+        template: EkTemplate,
+        key: &SvidKeyBlob,
+        digest: &[u8; 32],
+    ) -> Result<Vec<u8>, TpmDeviceError>;
+}
+
 /// Why the TPM did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum TpmDeviceError {
@@ -82,6 +125,12 @@ pub enum TpmDeviceError {
     /// The AK blob is not (or no longer) loadable in this TPM: cleared, replaced, or another machine's.
     #[error("the TPM does not accept the attestation key: {reason}")]
     AkNotLoadable {
+        /// The TPM's answer.
+        reason: String,
+    },
+    /// The SVID key's blob is not (or no longer) loadable in this TPM, as an AK can become.
+    #[error("the TPM does not accept the SVID key: {reason}")]
+    SvidKeyNotLoadable {
         /// The TPM's answer.
         reason: String,
     },

@@ -12,7 +12,9 @@ mod wire;
 pub use attester::{
     Attester, AttesterAction, AttesterContext, AttesterError, AttesterEvent, TpmReply, TpmRequest, perform,
 };
-pub use device::{AkBlob, EkMaterial, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
+pub use device::{
+    AkBlob, CertifyBytes, EkMaterial, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError, TpmSvidKeys,
+};
 pub use message::{Challenge, Payload, Response, Task};
 pub use plastron_attestation_appraise::{Claims, KnownTpm, Purpose, Standing};
 pub use plastron_attestation_tcg::EkTemplate;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256,
@@ -80,22 +81,32 @@ impl AkKey {
         &self.public
     }
 
-    /// TPMT_SIGNATURE over these bytes. Leading zeros of r and s are dropped, as some TPMs do.
+    /// TPMT_SIGNATURE over these bytes.
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
-        let hash = self.hash().id().to_be_bytes();
         match &self.signer {
-            Signer::Ecdsa(key) => {
-                let signature = key.sign(&random, message).expect("a signature");
-                let (r, s) = signature.as_ref().split_at(signature.as_ref().len() / 2);
-                [&ALG_ECDSA.to_be_bytes(), hash.as_slice(), &tpm2b(without_zeros(r)), &tpm2b(without_zeros(s))].concat()
-            }
+            Signer::Ecdsa(key) => self.encode_ecdsa(key.sign(&random, message).expect("a signature").as_ref()),
             Signer::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
                 key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).expect("a signature");
+                let hash = self.hash().id().to_be_bytes();
                 [&ALG_RSASSA.to_be_bytes(), hash.as_slice(), &tpm2b(&signature)].concat()
             }
         }
+    }
+
+    /// TPMT_SIGNATURE over a SHA-256 digest; `None` for a key that can't sign one.
+    pub(crate) fn sign_digest(&self, digest: &[u8; 32]) -> Option<Vec<u8>> {
+        let Signer::Ecdsa(key) = &self.signer else { return None };
+        let digest = Digest::import_less_safe(digest, &SHA256).ok()?;
+        Some(self.encode_ecdsa(key.sign_digest(&digest).ok()?.as_ref()))
+    }
+
+    /// Leading zeros of r and s are dropped, as some TPMs do.
+    fn encode_ecdsa(&self, fixed: &[u8]) -> Vec<u8> {
+        let hash = self.hash().id().to_be_bytes();
+        let (r, s) = fixed.split_at(fixed.len() / 2);
+        [&ALG_ECDSA.to_be_bytes(), hash.as_slice(), &tpm2b(without_zeros(r)), &tpm2b(without_zeros(s))].concat()
     }
 }
 

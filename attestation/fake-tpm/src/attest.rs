@@ -1,6 +1,8 @@
 //! TPMS_ATTEST, field by field, so that a test can have any of them forged before it is signed.
 
-use plastron_attestation_tcg::{PcrBank, ST_ATTEST_QUOTE, TPM_GENERATED_VALUE, encode_pcr_selection};
+use plastron_attestation_tcg::{
+    PcrBank, ST_ATTEST_CERTIFY, ST_ATTEST_QUOTE, TPM_GENERATED_VALUE, encode_pcr_selection,
+};
 
 use crate::ek::tpm2b;
 
@@ -41,6 +43,13 @@ pub enum AttestedParts {
         /// pcrDigest.
         digest: Vec<u8>,
     },
+    /// A certification.
+    Certify {
+        /// Name of the certified key.
+        name: Vec<u8>,
+        /// Its Qualified Name.
+        qualified_name: Vec<u8>,
+    },
     /// Anything.
     Raw(Vec<u8>),
 }
@@ -62,6 +71,19 @@ impl AttestParts {
         }
     }
 
+    pub(crate) fn certify(
+        qualified_signer: Vec<u8>,
+        extra_data: Vec<u8>,
+        name: Vec<u8>,
+        qualified_name: Vec<u8>,
+    ) -> Self {
+        Self {
+            attest_type: ST_ATTEST_CERTIFY,
+            attested: AttestedParts::Certify { name, qualified_name },
+            ..Self::quote(qualified_signer, extra_data, Vec::new(), Vec::new())
+        }
+    }
+
     /// The bytes that are signed.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = self.magic.to_be_bytes().to_vec();
@@ -77,6 +99,10 @@ impl AttestParts {
             AttestedParts::Quote { select, digest } => {
                 bytes.extend(encode_pcr_selection(select));
                 bytes.extend(tpm2b(digest));
+            }
+            AttestedParts::Certify { name, qualified_name } => {
+                bytes.extend(tpm2b(name));
+                bytes.extend(tpm2b(qualified_name));
             }
             AttestedParts::Raw(raw) => bytes.extend_from_slice(raw),
         }

@@ -1,5 +1,7 @@
 //! The TPM itself.
 
+mod svid_key;
+
 use std::collections::BTreeMap;
 
 use plastron_attestation::{AkBlob, EkMaterial, EkTemplate, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
@@ -41,6 +43,7 @@ pub struct FakeTpm {
     eks: Vec<Ek>,
     rsa: RsaKeys,
     aks: BTreeMap<Vec<u8>, AkKey>,
+    svid_keys: BTreeMap<Vec<u8>, AkKey>,
     banks: BTreeMap<HashAlgorithm, Vec<Vec<u8>>>,
     reset_count: u32,
     restart_count: u32,
@@ -49,6 +52,7 @@ pub struct FakeTpm {
     firmware_version: u64,
     ak_algorithm: AkAlgorithm,
     ak_attributes: ObjectAttributes,
+    svid_key_attributes: ObjectAttributes,
     before_signing: Option<BeforeSigning>,
 }
 
@@ -74,6 +78,7 @@ impl FakeTpm {
             eks: Vec::new(),
             rsa,
             aks: BTreeMap::new(),
+            svid_keys: BTreeMap::new(),
             banks: BTreeMap::new(),
             reset_count: 1,
             restart_count: 0,
@@ -82,6 +87,7 @@ impl FakeTpm {
             firmware_version: 0x0001_0002_0003_0004,
             ak_algorithm: AkAlgorithm::default(),
             ak_attributes: AK_ATTRIBUTES,
+            svid_key_attributes: svid_key::ATTRIBUTES,
             before_signing: None,
         };
         tpm.allocate(&[HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha384]);
@@ -96,6 +102,7 @@ impl FakeTpm {
             eks: self.eks.clone(),
             rsa: self.rsa.clone(),
             aks: self.aks.clone(),
+            svid_keys: self.svid_keys.clone(),
             banks: self.banks.clone(),
             before_signing: None,
             ..*self
@@ -237,10 +244,26 @@ impl FakeTpm {
     /// TPM2_Clear: children of the EKs are gone, the EKs stay, clock and resetCount begin anew.
     pub fn clear(&mut self) {
         self.aks.clear();
+        self.svid_keys.clear();
         self.reset_count = 0;
         self.restart_count = 0;
         self.clock = 0;
         self.safe = true;
+    }
+
+    /// What the AK signs, after whoever forges it had a look.
+    fn attested(&mut self, key: &AkKey, mut parts: AttestParts) -> (Vec<u8>, Vec<u8>) {
+        parts.clock = self.clock;
+        parts.reset_count = self.reset_count;
+        parts.restart_count = self.restart_count;
+        parts.safe = self.safe;
+        parts.firmware_version = self.firmware_version;
+        if let Some(forge) = &mut self.before_signing {
+            forge(&mut parts);
+        }
+        let attest = parts.encode();
+        let signature = key.sign(&attest);
+        (attest, signature)
     }
 
     fn ak(&self, parent: EkTemplate, blob: &AkBlob) -> Result<&AkKey, TpmDeviceError> {
@@ -318,17 +341,9 @@ impl TpmDevice for FakeTpm {
             pcr_values.extend(pcr_indices(*bitmap).filter_map(|index| pcrs.get(usize::from(index)).cloned()));
         }
         let digest = key.hash().digest(pcr_values.iter().map(Vec::as_slice));
-        let mut parts = AttestParts::quote(qualified_signer, extra_data.to_vec(), select, digest);
-        parts.clock = self.clock;
-        parts.reset_count = self.reset_count;
-        parts.restart_count = self.restart_count;
-        parts.safe = self.safe;
-        parts.firmware_version = self.firmware_version;
-        if let Some(forge) = &mut self.before_signing {
-            forge(&mut parts);
-        }
-        let attest = parts.encode();
-        Ok(QuoteBytes { signature: key.sign(&attest), attest, pcr_values })
+        let parts = AttestParts::quote(qualified_signer, extra_data.to_vec(), select, digest);
+        let (attest, signature) = self.attested(&key, parts);
+        Ok(QuoteBytes { attest, signature, pcr_values })
     }
 }
 

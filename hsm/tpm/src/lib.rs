@@ -12,15 +12,22 @@
 
 mod activate;
 mod ak;
+mod child;
 mod ek;
+mod key_template;
 mod link;
 mod nv;
 mod properties;
 mod quote;
 mod response;
 mod session;
+mod sign;
+mod svid_key;
 
-use plastron_attestation::{AkBlob, EkMaterial, EkTemplate, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
+use plastron_attestation::{
+    AkBlob, CertifyBytes, EkMaterial, EkTemplate, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError,
+    TpmSvidKeys,
+};
 use zeroize::Zeroizing;
 
 use link::Link;
@@ -92,6 +99,37 @@ impl TpmDevice for Tpm {
         let hash = ak::signing_hash(ak)?;
         ek::with(&mut self.link, template, |link, ek| {
             ak::with(link, template, ek, ak, |link, ak| quote::run(link, ak, hash, extra_data, selection))
+        })
+    }
+}
+
+impl TpmSvidKeys for Tpm {
+    fn create_svid_key(&mut self, template: EkTemplate) -> Result<SvidKeyBlob, TpmDeviceError> {
+        ek::with(&mut self.link, template, |link, ek| svid_key::create(link, template, ek))
+    }
+
+    fn certify_svid_key(
+        &mut self,
+        template: EkTemplate,
+        ak: &AkBlob,
+        key: &SvidKeyBlob,
+        extra_data: &[u8],
+    ) -> Result<CertifyBytes, TpmDeviceError> {
+        ek::with(&mut self.link, template, |link, ek| {
+            ak::with(link, template, ek, ak, |link, ak| {
+                svid_key::with(link, template, ek, key, |link, key| svid_key::certify(link, ak, key, extra_data))
+            })
+        })
+    }
+
+    fn sign_with_svid_key(
+        &mut self,
+        template: EkTemplate,
+        key: &SvidKeyBlob,
+        digest: &[u8; 32],
+    ) -> Result<Vec<u8>, TpmDeviceError> {
+        ek::with(&mut self.link, template, |link, ek| {
+            svid_key::with(link, template, ek, key, |link, key| svid_key::sign_digest(link, key, digest))
         })
     }
 }

@@ -10,4 +10,5 @@ mod tap;
 mod thread;
 mod tpm_bus;
 mod tpm_device;
+mod tpm_svid_key;
 mod workloads;
