@@ -12,6 +12,7 @@ mod pcr_selection;
 mod public;
 mod reader;
 mod signature;
+pub mod sipa;
 mod template;
 pub mod uefi;
 

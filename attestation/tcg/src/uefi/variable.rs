@@ -23,6 +23,19 @@ pub struct Variable<'a> {
 impl<'a> Variable<'a> {
     /// Reads a structure that fills `bytes`. UnicodeNameLength counts characters of 16 bits, VariableDataLength bytes; both are UINT64.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ReadError> {
+        let (variable, reader) = Self::read(bytes)?;
+        reader.end()?;
+        Ok(variable)
+    }
+
+    /// Reads a structure and gives the bytes after its end, which old versions of shim left there.
+    pub fn parse_with_trailing(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), ReadError> {
+        let (variable, mut reader) = Self::read(bytes)?;
+        let trailing = reader.take(reader.left())?;
+        Ok((variable, trailing))
+    }
+
+    fn read(bytes: &'a [u8]) -> Result<(Self, Reader<'a>), ReadError> {
         let mut reader = Reader::new("UEFI_VARIABLE_DATA", bytes);
         let vendor_guid = Guid::read(&mut reader)?;
         let name_len = reader.length_u64_le("characters of UnicodeName", MAX_VARIABLE_NAME)?;
@@ -33,8 +46,7 @@ impl<'a> Variable<'a> {
             name.pop();
         }
         let data = reader.take(data_len)?;
-        reader.end()?;
-        Ok(Self { vendor_guid, name, data })
+        Ok((Self { vendor_guid, name, data }, reader))
     }
 }
 
@@ -86,6 +98,13 @@ mod tests {
         assert_eq!((error.offset, error.reason), (32, ReadFault::Short { needed: 2, left: 1 }));
         assert_eq!(Variable::parse(&bytes(0, 0, &[1])).unwrap_err().reason, ReadFault::Trailing { left: 1 });
         assert!(Variable::parse(&[]).is_err());
+    }
+
+    #[test]
+    fn trailing_bytes_are_given_where_they_are_asked_for() {
+        let bytes = bytes(0, 1, &[7, 8, 9]);
+        let (variable, trailing) = Variable::parse_with_trailing(&bytes).unwrap();
+        assert_eq!((variable.data, trailing), ([7].as_slice(), [8, 9].as_slice()));
     }
 
     #[test]
