@@ -53,11 +53,8 @@ impl Settings {
         };
         let template = match &ek_template {
             None => EkTemplate::L1Rsa2048,
-            Some(name) => match name.value.as_str() {
-                "rsa2048" => EkTemplate::L1Rsa2048,
-                "p384" => EkTemplate::H3P384,
-                _ => return Err(name.refuse("use rsa2048 or p384")),
-            },
+            Some(name) => EkTemplate::from_name(&name.value)
+                .ok_or_else(|| name.refuse(format_args!("use one of {}", EkTemplate::names())))?,
         };
         Ok(Self { tcti, template, endorsement_auth_file, owner_auth_file })
     }

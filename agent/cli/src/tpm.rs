@@ -5,7 +5,7 @@
 
 mod render;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use plastron_attestation::{PcrSelection, TpmDevice, TpmDeviceError};
 use plastron_attestation_tcg::{EkTemplate, HashAlgorithm};
 
@@ -74,9 +74,9 @@ pub struct Common {
 pub struct Quote {
     #[command(flatten)]
     common: Common,
-    /// The endorsement key under which the attestation key is made
-    #[arg(long, value_enum, default_value_t)]
-    template: Template,
+    /// The endorsement key under which the attestation key is made: rsa2048, p256, rsa2048-high, p256-high, p384 or rsa3072
+    #[arg(long, value_name = "NAME", default_value = "rsa2048", value_parser = parse_template)]
+    template: EkTemplate,
     /// PCRs, such as 0,1,7 [default: 0 to 7]
     #[arg(long, value_name = "LIST", value_parser = parse_pcrs)]
     pcrs: Option<u32>,
@@ -91,24 +91,6 @@ pub struct Quote {
 /// One value, where the parser would take a bare list for several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Nonce(Vec<u8>);
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Template {
-    /// L-1
-    #[default]
-    Rsa2048,
-    /// H-3
-    P384,
-}
-
-impl From<Template> for EkTemplate {
-    fn from(template: Template) -> Self {
-        match template {
-            Template::Rsa2048 => Self::L1Rsa2048,
-            Template::P384 => Self::H3P384,
-        }
-    }
-}
 
 pub(crate) fn run(command: Tpm, context: Context<'_>) -> Result<(), CliError> {
     let source = context.tpm.ok_or(CliError::NoTpm)?;
@@ -129,7 +111,7 @@ pub(crate) fn run(command: Tpm, context: Context<'_>) -> Result<(), CliError> {
                 banks.into_iter().map(|bank| (bank.id(), pcrs)).collect()
             };
             let mut device = source.open(&common.device)?;
-            (common.output, render::quote(device.as_mut(), template.into(), &nonce.0, &PcrSelection(selection))?)
+            (common.output, render::quote(device.as_mut(), template, &nonce.0, &PcrSelection(selection))?)
         }
     };
     match output {
@@ -154,6 +136,11 @@ fn parse_pcrs(text: &str) -> Result<u32, String> {
         }
     }
     Ok(bitmap)
+}
+
+fn parse_template(text: &str) -> Result<EkTemplate, String> {
+    EkTemplate::from_name(text)
+        .ok_or_else(|| format!("{text:?} is not an EK template; use one of {}", EkTemplate::names()))
 }
 
 fn parse_bank(text: &str) -> Result<HashAlgorithm, String> {

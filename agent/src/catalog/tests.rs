@@ -78,7 +78,10 @@ fn a_tpm_that_is_misnamed_is_refused() {
     for (data, expected) in [
         ("device = \"tpm0\"", "tpm.plugin_data.device: a device is an absolute path"),
         ("device = \"/dev/tpm0\" tcti = \"mssim\"", "tpm.plugin_data.tcti: device is given too"),
-        ("ek_template = \"dsa\"", "tpm.plugin_data.ek_template: use rsa2048 or p384"),
+        (
+            "ek_template = \"dsa\"",
+            "tpm.plugin_data.ek_template: use one of rsa2048, p256, rsa2048-high, p256-high, p384, rsa3072",
+        ),
         ("bogus = 1", "unknown key plugins.NodeAttestor.tpm.plugin_data.bogus"),
     ] {
         let refused =

@@ -9,8 +9,7 @@ use aws_lc_rs::rsa::{
 use aws_lc_rs::signature::KeyPair as _;
 use p384::elliptic_curve::sec1::ToSec1Point;
 use plastron_attestation::EkTemplate;
-use plastron_attestation_tcg::algorithm::{ALG_ECC, ALG_NULL, ALG_RSA};
-use plastron_attestation_tcg::{EccCurve, HashAlgorithm};
+use plastron_attestation_tcg::{EccCurve, EkKeyType, HashAlgorithm};
 
 use crate::activate::kdfe;
 use crate::rsa::RsaKeys;
@@ -40,45 +39,30 @@ pub(crate) struct Ek {
 
 #[derive(Clone)]
 enum EkKey {
-    Rsa { bits: u16, modulus: Arc<[u8]>, spki: Arc<[u8]>, key: Arc<OaepPrivateDecryptingKey> },
+    Rsa { modulus: Arc<[u8]>, spki: Arc<[u8]>, key: Arc<OaepPrivateDecryptingKey> },
     P256 { secret: p256::SecretKey },
     P384 { secret: p384::SecretKey },
 }
 
-/// What kind of key a template asks for.
-enum KeyType {
-    /// RSA of this many bits.
-    Rsa(u16),
-    /// On this curve.
-    Ecc(EccCurve),
-}
-
-fn key_type(template: EkTemplate) -> KeyType {
-    match template {
-        EkTemplate::L1Rsa2048 => KeyType::Rsa(2048),
-        EkTemplate::H3P384 => KeyType::Ecc(EccCurve::P384),
-    }
-}
-
 /// Bits of the template's modulus, where it is of RSA.
 pub(crate) fn rsa_bits(template: EkTemplate) -> Option<u16> {
-    match key_type(template) {
-        KeyType::Rsa(bits) => Some(bits),
-        KeyType::Ecc(_) => None,
+    match template.key_type() {
+        EkKeyType::Rsa(bits) => Some(bits),
+        EkKeyType::Ecc(_) => None,
     }
 }
 
 impl Ek {
     /// A key by the template, without a certificate.
     pub(crate) fn generate(template: EkTemplate, rsa: &RsaKeys) -> Self {
-        let key = match key_type(template) {
-            KeyType::Rsa(bits) => EkKey::rsa(bits, &rsa.next(bits)),
-            KeyType::Ecc(EccCurve::P256) => {
+        let key = match template.key_type() {
+            EkKeyType::Rsa(bits) => EkKey::rsa(&rsa.next(bits)),
+            EkKeyType::Ecc(EccCurve::P256) => {
                 let mut scalar = [0; 32];
                 getrandom::fill(&mut scalar).expect("randomness");
                 EkKey::P256 { secret: p256::SecretKey::from_slice(&scalar).expect("a scalar in range") }
             }
-            KeyType::Ecc(EccCurve::P384) => {
+            EkKeyType::Ecc(EccCurve::P384) => {
                 let mut scalar = [0; 48];
                 getrandom::fill(&mut scalar).expect("randomness");
                 EkKey::P384 { secret: p384::SecretKey::from_slice(&scalar).expect("a scalar in range") }
@@ -134,13 +118,12 @@ impl Ek {
 }
 
 impl EkKey {
-    fn rsa(bits: u16, pkcs8: &[u8]) -> Self {
+    fn rsa(pkcs8: &[u8]) -> Self {
         let pair = KeyPair::from_pkcs8(pkcs8).expect("our own key");
         let key = PrivateDecryptingKey::from_pkcs8(pkcs8).expect("our own key");
         let public = key.public_key();
         let spki: PublicKeyX509Der<'_> = public.as_der().expect("its encoding");
         Self::Rsa {
-            bits,
             modulus: Arc::from(pair.public_key().modulus().big_endian_without_leading_zero()),
             spki: Arc::from(spki.as_ref()),
             key: Arc::new(OaepPrivateDecryptingKey::new(key).expect("our own key")),
@@ -149,50 +132,22 @@ impl EkKey {
 
     /// TPMT_PUBLIC by the template.
     fn public(&self, template: EkTemplate) -> Vec<u8> {
-        let algorithm = if matches!(self, Self::Rsa { .. }) { ALG_RSA } else { ALG_ECC };
-        let symmetric = template.symmetric();
-        let mut public = Vec::new();
-        for field in [algorithm, template.name_alg().id()] {
-            public.extend(field.to_be_bytes());
-        }
-        public.extend(template.attributes().0.to_be_bytes());
-        public.extend(tpm2b(template.auth_policy()));
-        for field in [symmetric.algorithm, symmetric.key_bits, symmetric.mode, ALG_NULL] {
-            public.extend(field.to_be_bytes());
-        }
+        let mut public = template.public_before_unique();
         match self {
-            Self::Rsa { bits, modulus, .. } => {
-                public.extend(bits.to_be_bytes());
-                public.extend(0u32.to_be_bytes());
-                public.extend(tpm2b(modulus));
-            }
+            Self::Rsa { modulus, .. } => public.extend(tpm2b(modulus)),
             Self::P256 { secret } => {
                 let point = secret.public_key().to_sec1_point(false);
-                public.extend(ecc_parameters(
-                    EccCurve::P256,
-                    point.x().map(AsRef::as_ref),
-                    point.y().map(AsRef::as_ref),
-                ));
+                public.extend(tpm2b(point.x().expect("an x coordinate")));
+                public.extend(tpm2b(point.y().expect("a y coordinate")));
             }
             Self::P384 { secret } => {
                 let point = secret.public_key().to_sec1_point(false);
-                public.extend(ecc_parameters(
-                    EccCurve::P384,
-                    point.x().map(AsRef::as_ref),
-                    point.y().map(AsRef::as_ref),
-                ));
+                public.extend(tpm2b(point.x().expect("an x coordinate")));
+                public.extend(tpm2b(point.y().expect("a y coordinate")));
             }
         }
         public
     }
-}
-
-/// Curve, no key derivation scheme, and the point.
-fn ecc_parameters(curve: EccCurve, x: Option<&[u8]>, y: Option<&[u8]>) -> Vec<u8> {
-    let mut parameters = [curve.id().to_be_bytes(), ALG_NULL.to_be_bytes()].concat();
-    parameters.extend(tpm2b(x.expect("an x coordinate")));
-    parameters.extend(tpm2b(y.expect("a y coordinate")));
-    parameters
 }
 
 /// TPMS_ECC_POINT, uncompressed.

@@ -26,4 +26,4 @@ pub use pcr_selection::{MAX_BANKS, PcrBank, encode_pcr_selection, parse_pcr_sele
 pub use public::{AsymScheme, MAX_PUBLIC_LEN, PublicKey, SymmetricDefinition, TpmtPublic, left_pad, sec1_point};
 pub use reader::{ReadError, ReadFault, Reader};
 pub use signature::{MAX_SIGNATURE_LEN, TpmtSignature};
-pub use template::EkTemplate;
+pub use template::{EkAuthorisation, EkKeyType, EkNvIndices, EkTemplate};

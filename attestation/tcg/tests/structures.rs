@@ -2,8 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use plastron_attestation_tcg::{
-    Attested, EccCurve, EkTemplate, HashAlgorithm, Name, ObjectAttributes, PcrBank, PublicKey, QualifiedName,
-    ReadFault, TpmsAttest, TpmtPublic, TpmtSignature, encode_pcr_selection, left_pad, parse_pcr_selection, pcr_indices,
+    Attested, EccCurve, EkAuthorisation, EkKeyType, EkTemplate, HashAlgorithm, Name, ObjectAttributes, PcrBank,
+    PublicKey, QualifiedName, ReadFault, TpmsAttest, TpmtPublic, TpmtSignature, encode_pcr_selection, left_pad,
+    parse_pcr_selection, pcr_indices,
 };
 
 /// An AK: ECC, SHA-256, restricted signing, ECDSA with SHA-256 on P-256.
@@ -165,8 +166,68 @@ fn templates_differ_in_what_the_profile_says() {
         EkTemplate::L1Rsa2048.attributes().to_string(),
         "fixedTPM|fixedParent|sensitiveDataOrigin|adminWithPolicy|restricted|decrypt"
     );
-    // PolicySecret(TPM_RH_ENDORSEMENT): H(H(0 ‖ TPM_CC_PolicySecret ‖ Name) ‖ policyRef).
-    let command = [[0; 32].as_slice(), &[0, 0, 1, 0x51], &[0x40, 0, 0, 0x0b]].concat();
-    let inner = HashAlgorithm::Sha256.digest([command.as_slice()]);
-    assert_eq!(EkTemplate::L1Rsa2048.auth_policy(), HashAlgorithm::Sha256.digest([inner.as_slice()]));
+}
+
+/// Every template reads as itself and as no other, and names every field in which it differs.
+#[test]
+fn each_template_is_its_own_and_no_other() {
+    for template in EkTemplate::ALL {
+        let bytes = template.create_primary_public(&[]);
+        let unique = match template.key_type() {
+            EkKeyType::Rsa(bits) => [(bits / 8).to_be_bytes().to_vec(), vec![0xc1; usize::from(bits / 8)]].concat(),
+            EkKeyType::Ecc(_) => vec![0, 1, 1, 0, 1, 1],
+        };
+        let public = [template.public_before_unique(), unique].concat();
+        let public = TpmtPublic::parse(&public).unwrap();
+        for other in EkTemplate::ALL {
+            assert_eq!(other.difference(&public).is_none(), other == template, "{template:?} as {other:?}");
+        }
+        assert_eq!(EkTemplate::from_name(template.name()), Some(template));
+        let key = TpmtPublic::parse(&bytes).unwrap().key;
+        let low = template.authorisation() == EkAuthorisation::EndorsementPolicy;
+        let empty = match key {
+            PublicKey::Rsa { modulus, .. } => modulus.is_empty(),
+            PublicKey::Ecc { x, y, .. } => x.is_empty() && y.is_empty(),
+        };
+        assert_eq!(empty, !low, "{template:?}");
+    }
+    let with_nonce = EkTemplate::L2P256.create_primary_public(&[0x5a; 40]);
+    let PublicKey::Ecc { x, y, .. } = TpmtPublic::parse(&with_nonce).unwrap().key else { panic!() };
+    assert_eq!((x, y), ([0x5a; 32].as_slice(), [0; 32].as_slice()));
+    let indices: Vec<_> = EkTemplate::ALL.iter().map(|template| template.nv_indices().certificate).collect();
+    assert_eq!(indices, [0x01c0_0002, 0x01c0_000a, 0x01c0_0012, 0x01c0_0014, 0x01c0_0016, 0x01c0_001c]);
+}
+
+/// TCG EK Credential Profile 2.5, annex B.6: PolicyA is PolicySecret(TPM_RH_ENDORSEMENT), PolicyC is PolicyAuthorizeNV with the NV index
+/// 0x01c07f01 (SHA-256) or 0x01c07f02 (SHA-384), PolicyB is PolicyOR of the two.
+#[test]
+fn the_policies_are_what_their_commands_give() {
+    for template in EkTemplate::ALL {
+        let hash = template.name_alg();
+        let digest = |parts: &[&[u8]]| hash.digest(parts.iter().copied());
+        let start = vec![0; hash.digest_len()];
+        let (secret, or, authorize_nv) = ([0, 0, 1, 0x51], [0, 0, 1, 0x71], [0, 0, 1, 0x92]);
+        let policy_a = digest(&[&digest(&[&start, &secret, &[0x40, 0, 0, 0x0b]])]);
+        if template.authorisation() == EkAuthorisation::EndorsementPolicy {
+            assert_eq!(template.auth_policy(), policy_a);
+            continue;
+        }
+        let mut index: u32 = 0x01c0_7f01;
+        if hash == HashAlgorithm::Sha384 {
+            index += 1;
+        }
+        // TPMS_NV_PUBLIC: policyWrite, writeAll, all four kinds of read, noDA, written; it holds a TPMT_HA.
+        let length = u16::try_from(hash.digest_len()).unwrap();
+        let nv_public = [
+            &index.to_be_bytes(),
+            hash.id().to_be_bytes().as_slice(),
+            &0x220f_1008u32.to_be_bytes(),
+            &length.to_be_bytes(),
+            &policy_a,
+            &(length + 2).to_be_bytes(),
+        ]
+        .concat();
+        let policy_c = digest(&[&start, &authorize_nv, Name::of(hash, &nv_public).as_bytes()]);
+        assert_eq!(template.auth_policy(), digest(&[&start, &or, &policy_a, &policy_c]), "{template:?}");
+    }
 }

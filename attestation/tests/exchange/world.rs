@@ -219,10 +219,8 @@ pub(crate) fn pool_config(manufacturer: &Manufacturer, template: EkTemplate) -> 
 }
 
 fn tpm_template(tpm: &mut FakeTpm) -> EkTemplate {
-    match tpm.endorsement_key(EkTemplate::H3P384) {
-        Ok(_) => EkTemplate::H3P384,
-        Err(_) => EkTemplate::L1Rsa2048,
-    }
+    let has = |template: &EkTemplate| tpm.endorsement_key(*template).is_ok();
+    EkTemplate::ALL.into_iter().find(has).expect("an EK of some template")
 }
 
 /// The refusal is by this check, says so last, and nothing before it failed.

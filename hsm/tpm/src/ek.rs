@@ -2,14 +2,10 @@
 //! the same key. With what NV holds about it: certificate, on-die chain, nonce and template (TCG EK Credential Profile 2.5, 2.2.1.4).
 
 use plastron_attestation::{EkMaterial, EkTemplate, TpmDeviceError};
-use plastron_attestation_tcg::TpmtPublic;
-use tss_esapi::abstraction::AsymmetricAlgorithmSelection;
-use tss_esapi::abstraction::ek::create_ek_public_from_default_template_2;
+use plastron_attestation_tcg::{EkNvIndices, TpmtPublic};
 use tss_esapi::constants::CapabilityType;
 use tss_esapi::constants::tss::TPM2_PERSISTENT_FIRST;
 use tss_esapi::handles::{KeyHandle, ObjectHandle, PersistentTpmHandle, TpmHandle};
-use tss_esapi::interface_types::ecc::EccCurve;
-use tss_esapi::interface_types::key_bits::RsaKeyBits;
 use tss_esapi::interface_types::resource_handles;
 use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{CapabilityData, Public, PublicKeyRsa};
@@ -27,11 +23,16 @@ const MAX_PERSISTENT: u32 = 64;
 const MAX_CHAIN: usize = 8;
 const CHAIN_INDICES: std::ops::RangeInclusive<u32> = 0x01c0_0100..=0x01c0_01ff;
 
-/// The persistent handle that TCG's provisioning guidance gives to the EK, and the NV indices of its nonce and its template.
-fn places(template: EkTemplate) -> (u32, Option<u32>, u32) {
+/// The persistent handle of the EK: in the low range those of TCG's provisioning guidance, in the high range numbered as the NV index of
+/// the certificate. Whatever lives there is compared with the template.
+fn persistent_handle(template: EkTemplate) -> u32 {
     match template {
-        EkTemplate::L1Rsa2048 => (0x8101_0001, Some(0x01c0_0003), 0x01c0_0004),
-        EkTemplate::H3P384 => (0x8101_0016, None, 0x01c0_0017),
+        EkTemplate::L1Rsa2048 => 0x8101_0001,
+        EkTemplate::L2P256 => 0x8101_0002,
+        EkTemplate::H1Rsa2048 => 0x8101_0012,
+        EkTemplate::H2P256 => 0x8101_0014,
+        EkTemplate::H3P384 => 0x8101_0016,
+        EkTemplate::H6Rsa3072 => 0x8101_001c,
     }
 }
 
@@ -67,7 +68,7 @@ pub(crate) fn with<T>(
 
 /// The persistent handle's object, if there is one that is this template's key. Something else may live there.
 fn persistent(link: &mut Link, template: EkTemplate) -> Result<Option<ObjectHandle>, TpmDeviceError> {
-    let (place, _, _) = places(template);
+    let place = persistent_handle(template);
     let listed = link.command("GetCapability", |context| {
         context.execute_without_session(|context| {
             context.get_capability(CapabilityType::Handles, TPM2_PERSISTENT_FIRST, MAX_PERSISTENT)
@@ -112,14 +113,10 @@ fn read_public(link: &mut Link, key: KeyHandle) -> Result<Vec<u8>, TpmDeviceErro
 
 /// What CreatePrimary is given: the profile's template, or the one in NV with the nonce that belongs to it.
 fn template_public(link: &mut Link, template: EkTemplate) -> Result<Public, TpmDeviceError> {
-    let (_, nonce_index, template_index) = places(template);
+    let EkNvIndices { certificate: _, nonce: nonce_index, template: template_index } = template.nv_indices();
     let indices = nv::indices(link)?;
     let Some(bytes) = nv::read_if_there(link, &indices, template_index)? else {
-        let algorithm = match template {
-            EkTemplate::L1Rsa2048 => AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048),
-            EkTemplate::H3P384 => AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP384),
-        };
-        let public = create_ek_public_from_default_template_2(algorithm, None);
+        let public = Public::unmarshall(&template.create_primary_public(&[]));
         return public.map_err(|error| malformed("CreatePrimary", error.to_string()));
     };
     let malformed = |what, error: tss_esapi::Error| malformed("NV_Read", format!("the EK {what} in NV: {error}"));

@@ -2,6 +2,7 @@
 //! whoever listens on the bus reads no parameter.
 
 use plastron_attestation::{EkTemplate, TpmDeviceError};
+use plastron_attestation_tcg::{EkAuthorisation, HashAlgorithm};
 use tss_esapi::attributes::SessionAttributesBuilder;
 use tss_esapi::constants::SessionType;
 use tss_esapi::handles::{AuthHandle, KeyHandle, ObjectHandle, SessionHandle};
@@ -21,9 +22,9 @@ pub(crate) fn authorising<T>(
     ek: KeyHandle,
     body: impl FnOnce(&mut Link, AuthSession) -> Result<T, TpmDeviceError>,
 ) -> Result<T, TpmDeviceError> {
-    match template {
-        EkTemplate::H3P384 => body(link, AuthSession::Password),
-        EkTemplate::L1Rsa2048 => salted(link, template, ek, SessionType::Policy, |link, session| {
+    match template.authorisation() {
+        EkAuthorisation::EmptyAuthValue => body(link, AuthSession::Password),
+        EkAuthorisation::EndorsementPolicy => salted(link, template, ek, SessionType::Policy, |link, session| {
             let policy = PolicySession::try_from(session)
                 .map_err(|_| malformed("StartAuthSession", "not the policy session that was asked for"))?;
             link.authorised("PolicySecret", Hierarchy::Endorsement, |context| {
@@ -54,9 +55,14 @@ fn salted<T>(
     session_type: SessionType,
     body: impl FnOnce(&mut Link, AuthSession) -> Result<T, TpmDeviceError>,
 ) -> Result<T, TpmDeviceError> {
-    let (cipher, hash) = match template {
-        EkTemplate::L1Rsa2048 => (SymmetricDefinition::AES_128_CFB, HashingAlgorithm::Sha256),
-        EkTemplate::H3P384 => (SymmetricDefinition::AES_256_CFB, HashingAlgorithm::Sha384),
+    let cipher = match template.symmetric().key_bits {
+        128 => SymmetricDefinition::AES_128_CFB,
+        _ => SymmetricDefinition::AES_256_CFB,
+    };
+    let hash = match template.name_alg() {
+        HashAlgorithm::Sha384 => HashingAlgorithm::Sha384,
+        HashAlgorithm::Sha512 => HashingAlgorithm::Sha512,
+        HashAlgorithm::Sha1 | HashAlgorithm::Sha256 => HashingAlgorithm::Sha256,
     };
     let session = link.command("StartAuthSession", |context| {
         context.execute_without_session(|context| {

@@ -8,7 +8,7 @@
 //!       ek_ca_paths           = ["roots.pem"]            # manufacturers' roots, PEM or DER
 //!       ek_intermediate_paths = ["intermediates.pem"]
 //!       ek_pins               = ["<64 hex digits>"]      # EK fingerprints: plastron-agent tpm fingerprint
-//!       ek_template           = "rsa2048"                # or p384
+//!       ek_template           = "rsa2048"                # L-1; see conf/server/server.conf for the others
 //!       golden_pcrs "sha256" { "7" = ["<hex>"] }
 //!     }
 //!   }
@@ -269,7 +269,7 @@ fn ek_template(name: &str) -> Result<EkTemplate, String> {
         "ecc-p384" => Some(EkTemplate::H3P384),
         other => EkTemplate::from_name(other),
     };
-    found.ok_or_else(|| format!("{name:?} is no EK template: expected rsa2048 or p384"))
+    found.ok_or_else(|| format!("{name:?} is no EK template: expected one of {}", EkTemplate::names()))
 }
 
 fn fingerprint(hex: &str) -> Result<EkFingerprint, String> {

@@ -12,7 +12,7 @@ use plastron_spiffe::TrustDomain;
 use plastron_swtpm_tests::{EkKind, Manufacturer, Swtpm};
 use rustls_pki_types::UnixTime;
 
-use crate::exchange::{Failure, Message, Node, Server, attest, converse, open, sent, trusting};
+use crate::exchange::{CERTIFIED, Failure, Message, Node, Server, attest, converse, open, sent, trusting};
 use crate::tpm_device::assert_nothing_left;
 
 /// A PCR selection as it is sent: (bank, bitmap).
@@ -33,7 +33,7 @@ fn refused_by(outcome: Result<AttestedNode, Failure>) -> Check {
 #[test]
 fn a_tpm_enrols_and_renews() {
     let tpm = Swtpm::start().unwrap();
-    for template in EkTemplate::ALL {
+    for template in CERTIFIED {
         let mut server = Server::trusting(tpm.manufacturer(), template);
         let mut node = Node::new(&tpm, template);
         let first = attest(&mut server, &mut node).unwrap();
@@ -88,7 +88,7 @@ fn another_manufacturers_tpm_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let other = Manufacturer::found(directory.path()).unwrap();
     let tpm = Swtpm::made_by(&other).unwrap();
-    for template in EkTemplate::ALL {
+    for template in CERTIFIED {
         let mut server = Server::trusting(&Manufacturer::shared().unwrap(), template);
         assert_eq!(refused_by(attest(&mut server, &mut Node::new(&tpm, template))), Check::EkPath);
         let mut server = Server::trusting(&other, template);
@@ -192,7 +192,7 @@ fn an_unrestricted_ak_is_refused() {
 #[test]
 fn a_foreign_ak_is_not_activated() {
     let (tpm, other) = (Swtpm::start().unwrap(), Swtpm::start().unwrap());
-    for template in EkTemplate::ALL {
+    for template in CERTIFIED {
         let foreign = plastron_attestation::TpmDevice::create_attestation_key(&mut open(&other), template).unwrap();
         let shows_foreign = |message, bytes: Vec<u8>| match message {
             Message::Payload => {

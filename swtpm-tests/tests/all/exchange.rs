@@ -84,6 +84,9 @@ impl Server {
     }
 }
 
+/// The templates for which swtpm_setup puts a certificate into NV.
+pub(crate) const CERTIFIED: [EkTemplate; 2] = [EkTemplate::L1Rsa2048, EkTemplate::H3P384];
+
 /// The configuration of a pool that trusts a manufacturer.
 pub(crate) fn trusting(manufacturer: &Manufacturer, template: EkTemplate) -> PoolConfig {
     let (root, intermediate) = (manufacturer.root_der().unwrap(), manufacturer.intermediate_der().unwrap());
