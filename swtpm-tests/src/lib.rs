@@ -22,4 +22,4 @@ pub use program::{program, scratch_dir};
 pub use softhsm::{SoftHsm, in_own_process};
 pub use swtpm::{EkKind, Swtpm};
 pub use testbed::{Attestor, ServerOptions, TRUST_DOMAIN, TestAgent, TestServer};
-pub use tool::tool;
+pub use tool::{run, tool};

@@ -62,8 +62,9 @@ impl Manufacturer {
         Ok(made)
     }
 
-    /// Manufactures a TPM: state with EKs (RSA-2048, P-384), their certificates and a platform certificate in NV.
-    pub(crate) fn make_tpm(&self, state: &Path) -> Result<(), HarnessError> {
+    /// Manufactures a TPM: state with EKs (RSA-2048, P-384), their certificates and a platform certificate in NV, in the empty
+    /// folder `state`, from which swtpm then runs.
+    pub fn make_tpm(&self, state: &Path) -> Result<(), HarnessError> {
         let mut command = Command::new(tool("swtpm_setup")?);
         command.args(["--tpm2", "--createek", "--create-ek-cert", "--create-platform-cert", "--lock-nvram"]);
         command.args(["--pcr-banks", "sha1,sha256,sha384"]);

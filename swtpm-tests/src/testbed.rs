@@ -30,11 +30,18 @@ pub struct ServerOptions {
     pub tpms: Option<(Manufacturer, EkKind)>,
     /// Further lines of the `server` block.
     pub server_lines: String,
+    /// Further lines of the `tpm` attestor's pool.
+    pub pool_lines: String,
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { token: None, tpms: None, server_lines: "default_x509_svid_ttl = \"1h\"".to_owned() }
+        Self {
+            token: None,
+            tpms: None,
+            server_lines: "default_x509_svid_ttl = \"1h\"".to_owned(),
+            pool_lines: String::new(),
+        }
     }
 }
 
@@ -43,7 +50,7 @@ pub struct TestServer {
     // Before the directory, so that the process ends before its files go.
     process: Process,
     directory: TempDir,
-    token: Option<SoftHsm>,
+    options: ServerOptions,
     port: u16,
 }
 
@@ -58,7 +65,7 @@ impl TestServer {
             write(&directory.path().join("server.conf"), &server_config(directory.path(), port, &options)?)?;
             match spawn_server(directory.path(), options.token.as_ref()) {
                 Ok(process) => {
-                    let server = Self { process, directory, token: options.token, port };
+                    let server = Self { process, directory, options, port };
                     server.write_bundle()?;
                     return Ok(server);
                 }
@@ -90,7 +97,7 @@ impl TestServer {
 
     /// The token of its CA key.
     pub fn token(&self) -> Option<&SoftHsm> {
-        self.token.as_ref()
+        self.options.token.as_ref()
     }
 
     /// Its process: log, signals.
@@ -123,8 +130,18 @@ impl TestServer {
 
     /// Starts it again with the same files on the same port, after `kill` or `terminate`, and waits until it serves.
     pub fn start_again(&mut self) -> Result<(), HarnessError> {
-        self.process = spawn_server(self.directory.path(), self.token.as_ref())?;
+        self.process = spawn_server(self.directory.path(), self.options.token.as_ref())?;
         Ok(())
+    }
+
+    /// Stops it, puts these lines in place of the pool's further lines, and starts it again: what an operator does who changes
+    /// what a pool demands.
+    pub fn change_pool(&mut self, pool_lines: &str) -> Result<(), HarnessError> {
+        self.terminate()?;
+        pool_lines.clone_into(&mut self.options.pool_lines);
+        let directory = self.directory.path();
+        write(&directory.join("server.conf"), &server_config(directory, self.port, &self.options)?)?;
+        self.start_again()
     }
 
     fn write_bundle(&self) -> Result<(), HarnessError> {
@@ -288,10 +305,11 @@ fn server_config(directory: &Path, port: u16, options: &ServerOptions) -> Result
     let tpms = match &options.tpms {
         None => String::new(),
         Some((manufacturer, kind)) => format!(
-            "NodeAttestor \"tpm\" {{\n plugin_data {{\n pool \"metal\" {{\n ek_ca_paths = [\"{}\"]\n ek_intermediate_paths = [\"{}\"]\n ek_template = \"{}\"\n }}\n }}\n }}",
+            "NodeAttestor \"tpm\" {{\n plugin_data {{\n pool \"metal\" {{\n ek_ca_paths = [\"{}\"]\n ek_intermediate_paths = [\"{}\"]\n ek_template = \"{}\"\n {}\n }}\n }}\n }}",
             manufacturer.root_pem_file().display(),
             manufacturer.intermediate_pem_file().display(),
-            template(*kind)
+            template(*kind),
+            options.pool_lines
         ),
     };
     let lines = &options.server_lines;

@@ -17,6 +17,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("pkcs11-tool", "opensc"),
     ("openssl", "openssl"),
     ("setpriv", "util-linux"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("ldd", "libc-bin"),
+    ("strip", "binutils"),
+    ("tar", "tar"),
 ];
 
 /// The path of a tool, or the package that would bring it.
@@ -35,7 +40,7 @@ pub fn tool(name: &str) -> Result<PathBuf, HarnessError> {
 }
 
 /// Runs a command to its end; anything but success is an error with all that it printed.
-pub(crate) fn run(command: &mut Command) -> Result<Output, HarnessError> {
+pub fn run(command: &mut Command) -> Result<Output, HarnessError> {
     let line = format!("{command:?}");
     let output = command.output().map_err(HarnessError::io(format!("run {line}")))?;
     if output.status.success() {

@@ -10,6 +10,7 @@ use super::metadata::{Package, by_name};
 const LAYERS: &[(&str, u8)] = &[
     // Tests and tools.
     ("bench", 8),
+    ("boot-test", 8),
     ("xtask", 8),
     // Fakes, suites and the test kit: no program can link them.
     ("attestation/fake-tpm", 7),

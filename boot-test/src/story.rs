@@ -1,0 +1,209 @@
+//! What is shown, in order: one machine, booted as it should be and as it should not.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use plastron_swtpm_tests::{EkKind, Manufacturer, ServerOptions, TestServer, run};
+
+use crate::machine::{Booted, Machine};
+use crate::verdict::{AuditReader, Verdict};
+use crate::{BootTestError, payload};
+
+/// Nothing that changes what is shown: the console, and a reset in place of a halt when the kernel panics.
+const COMMAND_LINE: &str = "console=ttyS0 panic=-1";
+/// What an attacker at GRUB's menu adds, and what the refusal has to show.
+const ADDED: &str = "init=/bin/sh";
+
+/// What the pool demands of every boot.
+const SECURE_BOOT: &str = "secure_boot { enabled = true }";
+/// PCRs that the reviewed boot pins: boot applications, Secure Boot, GRUB's commands with the kernel's command line, GRUB's files.
+const PINNED: [u8; 4] = [4, 7, 8, 9];
+/// The banks of the guest's TPM that pins are demanded for.
+const PINNED_BANKS: [&str; 2] = ["sha256", "sha384"];
+
+/// Server, machine and disks.
+struct Stage {
+    server: TestServer,
+    audit: AuditReader,
+    machine: Machine,
+    payload: PathBuf,
+    disks: Disks,
+}
+
+struct Disks {
+    reviewed: PathBuf,
+    changed: PathBuf,
+    systemd_boot: PathBuf,
+}
+
+/// Runs everything.
+pub(crate) fn tell(scripts: &Path, work: &Path) -> Result<(), BootTestError> {
+    step("Making disks, a server and a machine");
+    let mut stage = Stage::set(scripts, work)?;
+    let node = stage.reviewed_boot_is_admitted()?;
+    stage.changed_command_line_is_refused(&node)?;
+    stage.secure_boot_off_is_refused()?;
+    stage.no_log_is_no_verdict()
+}
+
+impl Stage {
+    fn set(scripts: &Path, work: &Path) -> Result<Self, BootTestError> {
+        let disks = Disks::make(scripts, work)?;
+        say("disks: Debian's shim, GRUB and kernel; the same with another command line; systemd-boot");
+        let manufacturer = Manufacturer::shared()?;
+        let server = TestServer::start(ServerOptions {
+            tpms: Some((manufacturer.clone(), EkKind::Rsa2048)),
+            server_lines: "log_format = \"json\"".to_owned(),
+            pool_lines: SECURE_BOOT.to_owned(),
+            ..ServerOptions::default()
+        })?;
+        say(format_args!("server on 127.0.0.1:{}: its pool demands Secure Boot", server.port()));
+        let payload = work.join("payload");
+        payload::fill(&payload, &scripts.join("guest"), &server)?;
+        let machine = Machine::new(&work.join("machine"), &manufacturer)?;
+        machine.set_secure_boot(true)?;
+        say("machine with a TPM of its own, OVMF and Microsoft's keys");
+        Ok(Self { server, audit: AuditReader::default(), machine, payload, disks })
+    }
+
+    fn boot(&mut self, name: &str, disk: &Path) -> Result<(Booted, Verdict), BootTestError> {
+        let booted = self.machine.boot(name, disk, &self.payload, self.server.port())?;
+        let log = match booted.event_log() {
+            Some(path) => {
+                let len = path.metadata().map_err(BootTestError::io(format!("read {}", path.display())))?.len();
+                format!("an event log of {len} bytes")
+            }
+            None => "no event log".to_owned(),
+        };
+        say(format_args!("booted and switched off within {} s; {log}", booted.took.as_secs()));
+        let verdict = self.audit.next(&mut self.server).map_err(|error| BootTestError::NotProved {
+            expected: "a verdict in the audit log".to_owned(),
+            saw: format!("{error}; the agent says: {}", booted.file("agent.log").unwrap_or_default()),
+        })?;
+        Ok((booted, verdict))
+    }
+
+    fn change_pool(&mut self, lines: &str) -> Result<(), BootTestError> {
+        self.server.change_pool(lines)?;
+        self.audit.start_over();
+        Ok(())
+    }
+
+    /// The first boot is the one that a person would look at; its values are pinned, and the same boot is admitted again.
+    fn reviewed_boot_is_admitted(&mut self) -> Result<String, BootTestError> {
+        step("The machine boots with Secure Boot");
+        let disk = self.disks.reviewed.clone();
+        let (booted, verdict) = self.boot("reviewed", &disk)?;
+        admitted(&booted, &verdict)?;
+        let node = verdict.node().to_owned();
+        let shown = self.server.cli(&["agent", "show", "-spiffeID", &node])?;
+        let selectors = String::from_utf8_lossy(&shown.stdout).into_owned();
+        require(selectors.contains("tpm:secure_boot:true"), "the selector tpm:secure_boot:true", &selectors)?;
+        say("its selectors have tpm:secure_boot:true, from a log that the firmware wrote");
+
+        step("What was measured is pinned, and the machine boots again");
+        let pins = pins(&booted)?;
+        self.change_pool(&format!("{SECURE_BOOT}\n{pins}"))?;
+        say(format_args!("golden values of PCRs {PINNED:?} in {}", PINNED_BANKS.join(" and ")));
+        let (booted, verdict) = self.boot("pinned", &disk)?;
+        admitted(&booted, &verdict)?;
+        require(verdict.node() == node, "the same node", &verdict)?;
+        Ok(node)
+    }
+
+    fn changed_command_line_is_refused(&mut self, node: &str) -> Result<(), BootTestError> {
+        step("Somebody changes the kernel's command line");
+        let disk = self.disks.changed.clone();
+        let (booted, verdict) = self.boot("changed", &disk)?;
+        refused(&booted, &verdict, &["golden_pcr=failed", "PCR 8", "event ", ADDED])?;
+        require(verdict.node() == node, "the same node", &verdict)
+    }
+
+    fn secure_boot_off_is_refused(&mut self) -> Result<(), BootTestError> {
+        step("Somebody switches Secure Boot off and boots systemd-boot without a signature");
+        self.change_pool(SECURE_BOOT)?;
+        self.machine.set_secure_boot(false)?;
+        let disk = self.disks.systemd_boot.clone();
+        let (booted, verdict) = self.boot("unsigned", &disk)?;
+        require(booted.event_log().is_some(), "a log that the kernel handed on", &verdict)?;
+        refused(&booted, &verdict, &["secure_boot=failed", "event "])
+    }
+
+    /// GRUB 2.06 enters the kernel in a way in which no log is handed on unless Secure Boot is on; GRUB 2.12 does not.
+    fn no_log_is_no_verdict(&mut self) -> Result<(), BootTestError> {
+        step("Secure Boot is off, and Debian's GRUB starts the kernel");
+        let disk = self.disks.reviewed.clone();
+        let (booted, verdict) = self.boot("off", &disk)?;
+        match booted.event_log() {
+            None => refused(&booted, &verdict, &["indeterminate: no log"]),
+            Some(_) => refused(&booted, &verdict, &["secure_boot=failed", "event "]),
+        }
+    }
+}
+
+impl Disks {
+    fn make(scripts: &Path, work: &Path) -> Result<Self, BootTestError> {
+        let packages = work.join("packages");
+        let initrd = work.join("initrd.img");
+        run(Command::new(scripts.join("initrd")).arg(&packages).arg(&initrd))?;
+        let make = |name: &str, loader: &str, command_line: &str| {
+            let disk = work.join(name).with_extension("disk");
+            let mut command = Command::new(scripts.join("image"));
+            run(command.arg(&packages).arg(&initrd).args([loader, command_line]).arg(&disk))?;
+            Ok::<_, BootTestError>(disk)
+        };
+        Ok(Self {
+            reviewed: make("reviewed", "grub", COMMAND_LINE)?,
+            changed: make("changed", "grub", &format!("{COMMAND_LINE} {ADDED}"))?,
+            systemd_boot: make("systemd-boot", "systemd-boot", COMMAND_LINE)?,
+        })
+    }
+}
+
+/// The pool's lines that pin what was measured.
+fn pins(booted: &Booted) -> Result<String, BootTestError> {
+    let mut lines = String::new();
+    for bank in PINNED_BANKS {
+        let values = PINNED.map(|index| Ok(format!("\"{index}\" = [\"{}\"]", booted.pcr(bank, index)?)));
+        let values = values.into_iter().collect::<Result<Vec<_>, BootTestError>>()?;
+        lines.push_str(&format!("golden_pcrs \"{bank}\" {{\n{}\n}}\n", values.join("\n")));
+    }
+    Ok(lines)
+}
+
+/// The server admitted it, and the agent serves workloads.
+fn admitted(booted: &Booted, verdict: &Verdict) -> Result<(), BootTestError> {
+    require(verdict.admitted() && !verdict.serial().is_empty(), "an admission", verdict)?;
+    let outcome = booted.file("outcome").unwrap_or_default();
+    let agent = format!("it {outcome}: {}", booted.file("agent.log").unwrap_or_default());
+    require(outcome == "healthy", "an agent that serves workloads in the guest", agent)?;
+    say(format_args!("admitted: {}", verdict.node()));
+    say(format_args!("agent SVID {}; the agent in the guest serves workloads", verdict.serial()));
+    say(format_args!("checks: {}", verdict.checks()));
+    Ok(())
+}
+
+/// The server refused it, its line names all of `named`, and the agent serves nobody.
+fn refused(booted: &Booted, verdict: &Verdict, named: &[&str]) -> Result<(), BootTestError> {
+    require(!verdict.admitted() && verdict.serial().is_empty(), "a refusal", verdict)?;
+    let text = format!("{} {}", verdict.checks(), verdict.reason());
+    for name in named {
+        require(text.contains(name), format_args!("a refusal that says {name:?}"), verdict)?;
+    }
+    let outcome = booted.file("outcome").unwrap_or_default();
+    require(outcome != "healthy", "an agent that serves nobody", &outcome)?;
+    say(format_args!("refused: {}", verdict.reason()));
+    Ok(())
+}
+
+fn require(holds: bool, expected: impl ToString, saw: impl ToString) -> Result<(), BootTestError> {
+    if holds { Ok(()) } else { Err(BootTestError::NotProved { expected: expected.to_string(), saw: saw.to_string() }) }
+}
+
+fn step(text: &str) {
+    println!("\n== {text}");
+}
+
+fn say(text: impl std::fmt::Display) {
+    println!("   {text}");
+}
