@@ -7,6 +7,7 @@ pub mod algorithm;
 mod attest;
 mod attributes;
 pub mod event_log;
+pub mod ima;
 mod name;
 mod pcr_selection;
 mod public;
