@@ -15,23 +15,23 @@ use crate::tpm::FakeTpm;
 /// can factor them.
 pub struct Fleet {
     manufacturer: Manufacturer,
-    template: EkTemplate,
+    templates: Vec<EkTemplate>,
     ak_algorithm: AkAlgorithm,
     rsa: RsaKeys,
     left: usize,
 }
 
 impl Fleet {
-    /// As many TPMs with EKs of this template, which make AKs of this type.
-    pub fn new(manufacturer: &Manufacturer, template: EkTemplate, ak_algorithm: AkAlgorithm, size: usize) -> Self {
+    /// As many TPMs, each with an EK of each of these templates, which make AKs of this type.
+    pub fn new(manufacturer: &Manufacturer, templates: &[EkTemplate], ak_algorithm: AkAlgorithm, size: usize) -> Self {
         let mut rsa = RsaKeys::default();
-        let ek_bits = rsa_bits(template);
         for bits in [2048, 3072] {
-            let eks = usize::from(ek_bits == Some(bits));
-            let aks = usize::from(bits == 2048 && ak_algorithm == AkAlgorithm::Rsa2048);
+            let eks = templates.iter().filter(|template| rsa_bits(**template) == Some(bits)).count();
+            // A TPM makes an AK for each of its EKs, as a rule.
+            let aks = if bits == 2048 && ak_algorithm == AkAlgorithm::Rsa2048 { templates.len() } else { 0 };
             rsa.share(size * (eks + aks), bits);
         }
-        Self { manufacturer: manufacturer.clone(), template, ak_algorithm, rsa, left: size }
+        Self { manufacturer: manufacturer.clone(), templates: templates.to_vec(), ak_algorithm, rsa, left: size }
     }
 }
 
@@ -40,7 +40,7 @@ impl Iterator for Fleet {
 
     fn next(&mut self) -> Option<FakeTpm> {
         self.left = self.left.checked_sub(1)?;
-        let mut tpm = FakeTpm::with_keys(&self.manufacturer, self.template, self.rsa.clone());
+        let mut tpm = FakeTpm::with_keys(&self.manufacturer, &self.templates, self.rsa.clone());
         tpm.set_ak_algorithm(self.ak_algorithm);
         Some(tpm)
     }

@@ -59,20 +59,11 @@ pub struct FakeTpm {
 impl FakeTpm {
     /// A TPM with an EK of this template and a good certificate for it.
     pub fn new(manufacturer: &Manufacturer, template: EkTemplate) -> Self {
-        Self::with_keys(manufacturer, template, RsaKeys::default())
+        Self::with_keys(manufacturer, &[template], RsaKeys::default())
     }
 
-    /// A TPM with an EK of each template, and a good certificate for each.
-    pub fn with_eks(manufacturer: &Manufacturer, first: EkTemplate, others: &[EkTemplate]) -> Self {
-        let mut tpm = Self::new(manufacturer, first);
-        for template in others {
-            tpm.add_ek(*template);
-        }
-        tpm
-    }
-
-    /// The next of a fleet: its RSA keys come from there.
-    pub(crate) fn with_keys(manufacturer: &Manufacturer, template: EkTemplate, rsa: RsaKeys) -> Self {
+    /// A TPM with an EK of each template and a good certificate for each; its RSA keys come from there.
+    pub(crate) fn with_keys(manufacturer: &Manufacturer, templates: &[EkTemplate], rsa: RsaKeys) -> Self {
         let mut tpm = Self {
             manufacturer: manufacturer.clone(),
             eks: Vec::new(),
@@ -91,7 +82,9 @@ impl FakeTpm {
             before_signing: None,
         };
         tpm.allocate(&[HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha384]);
-        tpm.add_ek(template);
+        for template in templates {
+            tpm.add_ek(*template);
+        }
         tpm
     }
 
@@ -328,8 +321,9 @@ impl TpmDevice for FakeTpm {
         extra_data: &[u8],
         selection: &PcrSelection,
     ) -> Result<QuoteBytes, TpmDeviceError> {
-        let qualified_signer = qualified_name(&self.ek(template, "Quote")?.public, &ak.public).as_bytes().to_vec();
+        let ek = self.ek(template, "Quote")?;
         let key = self.ak(template, ak)?.clone();
+        let qualified_signer = qualified_name(&ek.public, key.public()).as_bytes().to_vec();
         check_quote(extra_data, selection)?;
         self.clock += 1;
         let mut select = Vec::new();

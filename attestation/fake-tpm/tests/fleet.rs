@@ -22,7 +22,7 @@ fn a_thousand_tpms_are_each_their_own_and_fit_in_100_mb() {
     let mut eks = HashSet::new();
     let mut aks = HashSet::new();
     for (template, ak_algorithm) in fleets {
-        let mut tpms: Vec<FakeTpm> = Fleet::new(&manufacturer, template, ak_algorithm, 1_000).collect();
+        let mut tpms: Vec<FakeTpm> = Fleet::new(&manufacturer, &[template], ak_algorithm, 1_000).collect();
         for tpm in &mut tpms {
             let ak = tpm.create_attestation_key(template).unwrap();
             tpm.quote(template, &ak, &[7; 32], &PcrSelection(vec![(0x000b, 0xff)])).unwrap();

@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("boot-test", 8),
     ("xtask", 8),
     // Fakes, suites and the test kit: no program can link them.
+    ("attestation/conformance", 7),
     ("attestation/fake-tpm", 7),
     ("hsm/conformance", 7),
     ("swtpm-tests", 7),

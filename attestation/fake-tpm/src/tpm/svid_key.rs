@@ -49,8 +49,8 @@ impl TpmSvidKeys for FakeTpm {
         extra_data: &[u8],
     ) -> Result<CertifyBytes, TpmDeviceError> {
         let ek_public = &self.ek(template, "Certify")?.public;
-        let qualified_signer = qualified_name(ek_public, &ak.public).as_bytes().to_vec();
         let signer = self.ak(template, ak)?.clone();
+        let qualified_signer = qualified_name(ek_public, signer.public()).as_bytes().to_vec();
         let certified = self.svid_key(template, key)?;
         if extra_data.len() > MAX_DATA_LEN {
             let reason = "TPM_RC_SIZE: qualifyingData".to_owned();
