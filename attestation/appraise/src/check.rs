@@ -95,6 +95,12 @@ checks! {
     GoldenPcr = "golden_pcr",
     /// Every allocated bank was extended by the same boot (CVE-2021-42299).
     BankNotExtended = "bank_not_extended",
+    /// The node shows the event log of its boot.
+    EventLogMissing = "event_log_missing",
+    /// The event log has digests of another bank than SHA-1.
+    EventLogBanks = "event_log_banks",
+    /// The event log replays to the quoted PCR values.
+    EventLogReplay = "event_log_replay",
     /// The TPM's state did not go back, and no retired AK speaks for the node.
     TpmStateRegressed = "tpm_state_regressed",
     /// All proofs are about one TPM, one AK and one quote.

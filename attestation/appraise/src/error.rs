@@ -2,8 +2,10 @@
 //!
 //! Text that came from a node or a certificate is escaped in every message.
 
+use plastron_attestation_tcg::event_log::{LogError, LogFault};
 use plastron_attestation_tcg::{HashAlgorithm, ObjectAttributes, ReadError};
 
+use crate::event_log::LastEvent;
 use crate::{Check, EkFingerprint, FingerprintError};
 
 /// A failed check.
@@ -113,12 +115,53 @@ pub enum AppraiseError {
     NoGoldenPcr { pool: String, bank: HashAlgorithm, index: u8 },
     #[error("bank {bank} is untouched in PCR {index} while bank {other} is not: firmware did not extend it")]
     BankNotExtended { bank: HashAlgorithm, other: HashAlgorithm, index: u8 },
+    #[error(
+        "no event log: firmware wrote none, or the kernel found none (GRUB 2.06 does not hand it on where Secure Boot is off: use \
+         GRUB 2.12 or a unified kernel image, or enable Secure Boot); 'missing_event_log' in the pool accepts such machines"
+    )]
+    EventLogMissing,
+    #[error("the event log is malformed")]
+    EventLog(#[source] LogError),
+    #[error("the event log, of format {format}, has evidence in SHA-1 only, which is never evidence by itself")]
+    EventLogSha1 { format: &'static str },
+    #[error("PCR {index} of bank {bank} is {quoted}; the event log replays to {replayed}, {last_event}")]
+    EventLogReplay { bank: HashAlgorithm, index: u8, quoted: String, replayed: String, last_event: LastEvent },
+    #[error(
+        "bank {bank} is allocated and the event log has no digests for it (it has {log_banks}): firmware did not extend it"
+    )]
+    BankNotInLog { bank: HashAlgorithm, log_banks: String },
+    #[error("bank {bank} is allocated and event {event} of the log has no digest for it")]
+    BankMissingInEvent { bank: HashAlgorithm, event: u32 },
+    #[error("PCR {index} of bank {bank} is untouched: firmware did not extend it")]
+    BankUntouched { bank: HashAlgorithm, index: u8 },
+    #[error(
+        "PCR {index} of bank {bank} is {quoted}; the event log replays to {replayed} ({last_event}), and replays in bank {other}: \
+         something else than this boot filled the bank"
+    )]
+    BankNotReplayed {
+        bank: HashAlgorithm,
+        other: HashAlgorithm,
+        index: u8,
+        quoted: String,
+        replayed: String,
+        last_event: LastEvent,
+    },
     #[error("the TPM went back: {what} was {before}, now {now}")]
     StateRegressed { what: &'static str, before: u64, now: u64 },
     #[error("the node retired this AK: a copy of it, or of its disk, is alive")]
     RetiredAk,
     #[error("proofs about different subjects: {what}")]
     Subject { what: &'static str },
+}
+
+/// A log without an event is none; any other fault is a malformed log.
+impl From<LogError> for AppraiseError {
+    fn from(error: LogError) -> Self {
+        match error.reason {
+            LogFault::Empty => Self::EventLogMissing,
+            _ => Self::EventLog(error),
+        }
+    }
 }
 
 impl AppraiseError {
@@ -159,7 +202,15 @@ impl AppraiseError {
             Self::PcrCount { .. } | Self::PcrLength { .. } => Check::PcrValues,
             Self::PcrDigest { .. } => Check::PcrDigest,
             Self::GoldenPcr { .. } | Self::NoGoldenPcr { .. } => Check::GoldenPcr,
-            Self::BankNotExtended { .. } => Check::BankNotExtended,
+            Self::BankNotExtended { .. }
+            | Self::BankNotInLog { .. }
+            | Self::BankMissingInEvent { .. }
+            | Self::BankUntouched { .. }
+            | Self::BankNotReplayed { .. } => Check::BankNotExtended,
+            Self::EventLogMissing => Check::EventLogMissing,
+            Self::EventLog(_) => Check::Malformed,
+            Self::EventLogSha1 { .. } => Check::EventLogBanks,
+            Self::EventLogReplay { .. } => Check::EventLogReplay,
             Self::StateRegressed { .. } | Self::RetiredAk => Check::TpmStateRegressed,
             Self::Subject { .. } => Check::Subject,
         }

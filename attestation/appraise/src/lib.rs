@@ -3,7 +3,7 @@
 //! Proofs are types: `TrustedEk`, `BoundAk`, `VerifiedQuote` and `Appraisal` are each made by one function that makes every check
 //! of its stage, and `AttestedNode` is made only by giving up all four, which must be about one TPM. Bytes, time, nonce,
 //! randomness and roots are arguments; nothing is read, waited for or logged. What was checked, and what was not, is written down
-//! in a `Checklist`. Not here: the messages (`attestation`), event logs, and any policy over them.
+//! in a `Checklist`. A boot's event log is judged in `event_log`. Not here: the messages (`attestation`), and a policy language.
 
 mod ak;
 mod attested;
@@ -15,6 +15,7 @@ mod check;
 mod ek;
 mod enrolled;
 mod error;
+pub mod event_log;
 mod fingerprint;
 mod judge;
 mod known;

@@ -192,6 +192,13 @@ impl FakeTpm {
         }
     }
 
+    /// Zeros in every PCR of one bank: what it shows where firmware does not extend it.
+    pub fn clear_bank(&mut self, bank: HashAlgorithm) {
+        if let Some(pcrs) = self.banks.get_mut(&bank) {
+            *pcrs = vec![vec![0; bank.digest_len()]; PCR_COUNT.into()];
+        }
+    }
+
     /// A PCR's value.
     pub fn pcr(&self, bank: HashAlgorithm, index: u8) -> Option<&[u8]> {
         self.banks.get(&bank)?.get(usize::from(index)).map(Vec::as_slice)

@@ -10,6 +10,7 @@ pub mod event_log;
 pub mod ima;
 mod name;
 mod pcr_selection;
+mod pcr_value;
 mod public;
 mod reader;
 mod signature;
@@ -24,6 +25,7 @@ pub use attest::{
 pub use attributes::ObjectAttributes;
 pub use name::{Name, QualifiedName, RH_ENDORSEMENT};
 pub use pcr_selection::{MAX_BANKS, PcrBank, encode_pcr_selection, parse_pcr_selection, pcr_indices};
+pub use pcr_value::PcrValue;
 pub use public::{AsymScheme, MAX_PUBLIC_LEN, PublicKey, SymmetricDefinition, TpmtPublic, left_pad, sec1_point};
 pub use reader::{ReadError, ReadFault, Reader};
 pub use signature::{MAX_SIGNATURE_LEN, TpmtSignature};

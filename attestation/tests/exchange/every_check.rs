@@ -72,6 +72,9 @@ fn fixture(check: Check) -> Fixture {
         Check::PcrDigest => Fixture::Refused(|| in_response(|response| response.pcr_values[3][0] ^= 1)),
         Check::GoldenPcr => Fixture::Refused(golden_pcr),
         Check::BankNotExtended => Fixture::Refused(|| forged(|tpm| tpm.extend(HashAlgorithm::Sha256, 4, &[1; 32]))),
+        Check::EventLogMissing | Check::EventLogBanks | Check::EventLogReplay => {
+            Fixture::Elsewhere("attestation/appraise/tests/event_log.rs")
+        }
         Check::TpmStateRegressed => Fixture::Refused(tpm_state_regressed),
         Check::Subject => Fixture::Elsewhere("proofs_about_two_tpms_do_not_combine, below"),
     }

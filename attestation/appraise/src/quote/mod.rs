@@ -5,6 +5,7 @@ mod signature;
 pub(crate) mod values;
 
 use plastron_attestation_tcg::{Attested, HashAlgorithm, Name, PcrBank, TPM_GENERATED_VALUE, TpmsAttest};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::{AppraiseError, Binding, BoundAk, Check, Checklist, TpmState};
@@ -15,6 +16,7 @@ use values::PcrValues;
 pub struct VerifiedQuote {
     ak_name: Name,
     svid_public_key: Vec<u8>,
+    sha256: [u8; 32],
     state: TpmState,
     allocated: Vec<HashAlgorithm>,
     pcrs: PcrValues,
@@ -34,6 +36,7 @@ impl VerifiedQuote {
     ) -> Result<Self, AppraiseError> {
         signature::check(ak, attest, signature)?;
         checks.pass(Check::QuoteSignature, format!("AK {}", ak.name()));
+        let sha256 = Sha256::digest(attest).into();
         let attest = TpmsAttest::parse(attest)?;
         if attest.magic != TPM_GENERATED_VALUE {
             return Err(AppraiseError::QuoteMagic { got: attest.magic });
@@ -68,6 +71,7 @@ impl VerifiedQuote {
         Ok(Self {
             ak_name: ak.name().clone(),
             svid_public_key: binding.svid_public_key.clone(),
+            sha256,
             state: TpmState {
                 reset_count: clock.reset_count,
                 restart_count: clock.restart_count,
@@ -87,6 +91,11 @@ impl VerifiedQuote {
 
     pub(crate) fn svid_public_key(&self) -> &[u8] {
         &self.svid_public_key
+    }
+
+    /// SHA-256 of the signed bytes, nonce included: no other quote has it.
+    pub(crate) fn sha256(&self) -> [u8; 32] {
+        self.sha256
     }
 
     pub(crate) fn state(&self) -> TpmState {

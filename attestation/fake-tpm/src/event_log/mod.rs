@@ -153,6 +153,11 @@ impl LogBuilder {
     /// the log lacks stays as it is.
     pub fn boot(&self, tpm: &mut FakeTpm) {
         tpm.start_up(self.startup_locality);
+        self.extend(tpm);
+    }
+
+    /// Extends a running TPM so, as a program can that has root.
+    pub fn extend(&self, tpm: &mut FakeTpm) {
         for Extension { pcr, digests } in &self.extensions {
             for (bank, digest) in digests {
                 tpm.extend(*bank, *pcr, digest);
