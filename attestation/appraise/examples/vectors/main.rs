@@ -1,17 +1,20 @@
-//! Judges recorded EK certificates and quotes of other projects and real TPMs:
+//! Judges recorded EK certificates, quotes and event logs of other projects and real machines:
 //! `cargo run -p plastron-attestation-appraise --example vectors -- DIR`, where DIR holds `index.tsv` with a path, its SHA-256 and the
 //! expected result in each row. One line per row; the last line counts; the exit code is non-zero where a row failed.
 //!
-//! The vectors are other projects' data and are not copied into this repository. Rows of event logs are counted apart: no parser yet.
+//! The vectors are other projects' data and are not copied into this repository. A row whose expectation is not understood fails.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_macros,
     reason = "a program, which reads files and prints; what it calls is pure"
 )]
 
+mod event_logs;
+mod machine;
+
 use std::error::Error;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
@@ -43,20 +46,67 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(directory: &Path) -> Result<bool, Box<dyn Error>> {
-    let index = fs::read_to_string(directory.join("index.tsv"))?;
-    let (mut passed, mut failed, mut not_covered) = (0, 0, 0);
-    for row in index.lines().skip(1) {
-        let mut columns = row.split('\t');
-        let (Some(path), Some(sha256), Some(expected)) = (columns.next(), columns.next(), columns.next()) else {
-            return Err(format!("a row without path, sha256 and expectation: {row:?}").into());
-        };
-        if path.starts_with("event-logs/") {
-            println!("not covered: event logs (no parser yet)  {path}");
-            not_covered += 1;
-            continue;
+/// The rows of `index.tsv`, and the folder that holds what they name.
+struct Index {
+    directory: PathBuf,
+    rows: Vec<Row>,
+}
+
+/// One row: what a file is expected to be.
+struct Row {
+    path: String,
+    sha256: String,
+    expected: String,
+    /// How the expectation was obtained.
+    oracle: String,
+    /// PCR values per bank, for event logs.
+    pcrs: String,
+}
+
+impl Index {
+    fn read(directory: &Path) -> Result<Self, Box<dyn Error>> {
+        let text = fs::read_to_string(directory.join("index.tsv"))?;
+        let rows = text.lines().skip(1).map(|line| {
+            let columns: Vec<&str> = line.split('\t').collect();
+            let [path, sha256, expected, oracle, _licence, pcrs] = columns.as_slice() else {
+                return Err(format!("a row without six columns: {line:?}"));
+            };
+            let owned = |text: &str| text.to_owned();
+            Ok(Row {
+                path: owned(path),
+                sha256: owned(sha256),
+                expected: owned(expected),
+                oracle: owned(oracle),
+                pcrs: owned(pcrs),
+            })
+        });
+        Ok(Self { directory: directory.to_owned(), rows: rows.collect::<Result<_, _>>()? })
+    }
+
+    /// The bytes of a row's file, which must be those that the index means.
+    fn load(&self, row: &Row) -> Result<Vec<u8>, Box<dyn Error>> {
+        let bytes = fs::read(self.directory.join(&row.path))?;
+        if hex::encode(HashAlgorithm::Sha256.digest([bytes.as_slice()])) != row.sha256 {
+            return Err("the file is not the one in the index".into());
         }
-        match judge(directory, path, sha256, expected) {
+        Ok(bytes)
+    }
+
+    /// The row that a tampered file was made from, and its bytes.
+    fn parent(&self, row: &Row) -> Result<(&Row, Vec<u8>), Box<dyn Error>> {
+        let name = row.oracle.strip_prefix("made from ").ok_or("the row does not say what its file was made from")?;
+        let parent = self.rows.iter().find(|row| row.path.strip_prefix("event-logs/") == Some(name));
+        let parent = parent.ok_or_else(|| format!("{name}, from which the file was made, is not in the index"))?;
+        Ok((parent, self.load(parent)?))
+    }
+}
+
+fn run(directory: &Path) -> Result<bool, Box<dyn Error>> {
+    let index = Index::read(directory)?;
+    let (mut passed, mut failed) = (0, 0);
+    for row in &index.rows {
+        let Row { path, expected, .. } = row;
+        match judge(&index, row) {
             Ok(what) => {
                 println!("passed  {path}: {what}");
                 passed += 1;
@@ -67,18 +117,20 @@ fn run(directory: &Path) -> Result<bool, Box<dyn Error>> {
             }
         }
     }
-    println!("{not_covered} not covered: event logs (no parser yet)");
     println!("{passed} passed, {failed} failed");
+    if passed == 0 {
+        return Err("the index has no row".into());
+    }
     Ok(failed == 0)
 }
 
-fn judge(directory: &Path, path: &str, sha256: &str, expected: &str) -> Outcome {
-    let bytes = fs::read(directory.join(path))?;
-    if hex::encode(HashAlgorithm::Sha256.digest([bytes.as_slice()])) != sha256 {
-        return Err("the file is not the one in the index".into());
-    }
-    match path.split_once('/') {
-        Some(("ek-certificates", _)) if expected.contains("must not be taken for an EK") => refused(directory, &bytes),
+fn judge(index: &Index, row: &Row) -> Outcome {
+    let (directory, bytes) = (&index.directory, index.load(row)?);
+    match row.path.split_once('/') {
+        Some(("event-logs", _)) => event_logs::judge(index, row, &bytes),
+        Some(("ek-certificates", _)) if row.expected.contains("must not be taken for an EK") => {
+            refused(directory, &bytes)
+        }
         Some(("ek-certificates", name)) if name.contains("_ek_") || name.contains("_st_") => {
             endorsed(directory, &bytes)
         }
