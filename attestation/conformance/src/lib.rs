@@ -61,7 +61,7 @@ pub trait Machine {
     /// TPM2_Clear.
     fn clear(&mut self);
 
-    /// Another machine with a copy of this one's TPM state.
+    /// Another machine with a copy of this one's TPM state, switched on.
     fn copy(&self) -> Box<dyn Machine>;
 }
 
