@@ -6,7 +6,7 @@
 use const_oid::AssociatedOid;
 use const_oid::ObjectIdentifier;
 use der::asn1::{AnyRef, BitStringRef, ContextSpecific, OctetStringRef, UintRef};
-use der::{Decode, Reader as _, Sequence, SliceReader, TagNumber};
+use der::{Decode, Reader as _, Sequence, SliceReader, Tag, TagNumber, Tagged};
 use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::time::Validity;
@@ -168,6 +168,7 @@ fn read<'a>(which: &'static str, der: &'a [u8]) -> der::Result<Certificate<'a>> 
     let certificate = reader.sequence(|reader| {
         let version = ContextSpecific::<u8>::decode_explicit(reader, TagNumber(0))?;
         let serial = AnyRef::decode(reader)?;
+        serial.tag().assert_eq(Tag::Integer)?;
         let inner_algorithm = AlgorithmIdentifierRef::decode(reader)?;
         if inner_algorithm != signature_algorithm {
             return Err(der::ErrorKind::Value { tag: der::Tag::Sequence }.into());
@@ -207,4 +208,10 @@ fn read<'a>(which: &'static str, der: &'a [u8]) -> der::Result<Certificate<'a>> 
 pub(crate) struct RsaPublicKey<'a> {
     pub(crate) modulus: UintRef<'a>,
     pub(crate) exponent: UintRef<'a>,
+}
+
+/// A big-endian number without the zeros that its encoding puts in front, so that one number has one form.
+pub(crate) fn without_leading_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
 }

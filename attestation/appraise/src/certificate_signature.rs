@@ -1,4 +1,4 @@
-//! The signature of a certificate, by the key of its issuer. SHA-1 and RSA under 2048 bits are refused, RSA over 8192 too.
+//! The signature of a certificate or a revocation list, by the key of its issuer. SHA-1 and RSA under 2048 bits are refused, RSA over 8192 too.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P256_SHA512_ASN1, ECDSA_P384_SHA256_ASN1,
@@ -14,14 +14,17 @@ use const_oid::db::rfc5912::{
 
 use crate::certificate::Certificate;
 
-/// The key of `issuer` signed `certificate`, or the reason why not.
-pub(crate) fn verify(certificate: &Certificate<'_>, issuer: &Certificate<'_>) -> Result<(), &'static str> {
-    let algorithm = verification_algorithm(certificate.signature_algorithm().oid, issuer)
+/// The key of `issuer` signed `tbs`, which is a certificate's or a revocation list's, or the reason why not.
+pub(crate) fn verify(
+    tbs: &[u8],
+    algorithm: ObjectIdentifier,
+    signature: &[u8],
+    issuer: &Certificate<'_>,
+) -> Result<(), &'static str> {
+    let algorithm = verification_algorithm(algorithm, issuer)
         .ok_or("its signature algorithm is not accepted with its issuer's key")?;
     let key = issuer.spki().subject_public_key.as_bytes().ok_or("its issuer's key is not whole octets")?;
-    UnparsedPublicKey::new(algorithm, key)
-        .verify(certificate.tbs(), certificate.signature())
-        .map_err(|_| "its issuer's key did not sign it")
+    UnparsedPublicKey::new(algorithm, key).verify(tbs, signature).map_err(|_| "its issuer's key did not sign it")
 }
 
 fn verification_algorithm(

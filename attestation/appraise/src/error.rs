@@ -72,6 +72,20 @@ pub enum AppraiseError {
     NotYetValid { which: &'static str, not_before: u64, now: u64 },
     #[error("no path from the EK certificate, issued by {issuer}, to a root of the pool: {reason}")]
     EkPath { issuer: String, reason: String },
+    #[error("the certificate revocation list does not parse: {reason}")]
+    CrlMalformed { reason: String },
+    #[error(
+        "critical extension {oid} of the revocation list by {issuer} is not understood: delta, indirect and partial lists are not taken"
+    )]
+    CrlExtension { issuer: String, oid: String },
+    #[error("the revocation list by {issuer} is not its issuer's: {reason}")]
+    CrlSignature { issuer: String, reason: &'static str },
+    #[error("the revocation list by {issuer} is of the future: this update {this_update}, now {now}")]
+    CrlNotYetValid { issuer: String, this_update: u64, now: u64 },
+    #[error("the revocation list by {issuer} is stale: good until {until}, now {now}; import a newer one")]
+    CrlStale { issuer: String, until: u64, now: u64 },
+    #[error("the {which} certificate with serial number {serial} is revoked by the list of {this_update} by {issuer}")]
+    Revoked { which: &'static str, issuer: String, serial: String, this_update: u64 },
     #[error("EK {fingerprint} is not pinned in pool {pool:?}")]
     EkNotPinned { fingerprint: EkFingerprint, pool: String },
     #[error("the pin of EK {fingerprint} in pool {pool:?} expired at {expires}, now {now}")]
@@ -188,6 +202,12 @@ impl AppraiseError {
             Self::CriticalExtension { .. } => Check::EkCriticalExtension,
             Self::Expired { .. } | Self::NotYetValid { .. } => Check::EkValidity,
             Self::EkPath { .. } => Check::EkPath,
+            Self::CrlMalformed { .. }
+            | Self::CrlExtension { .. }
+            | Self::CrlSignature { .. }
+            | Self::CrlNotYetValid { .. }
+            | Self::CrlStale { .. }
+            | Self::Revoked { .. } => Check::EkRevocation,
             Self::EkNotPinned { .. } | Self::EkPinExpired { .. } => Check::EkPin,
             Self::AkAttributes { .. } => Check::AkAttributes,
             Self::AkAlgorithm { .. } => Check::AkAlgorithm,

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use plastron_attestation_tcg::{EkTemplate, HashAlgorithm, PcrBank};
 
-use crate::certificate::Certificate;
-use crate::{AppraiseError, BootPolicy, EkPin, MissingEventLog};
+use crate::{AppraiseError, BootPolicy, EkTrust, MissingEventLog};
 
 /// PCRs that are quoted unless the pool says otherwise: firmware and boot loader, and shim's MOK state.
 pub const DEFAULT_PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
@@ -15,49 +14,6 @@ const MAX_EVIDENCE_PCR: u8 = 15;
 
 /// Longest pool name: it becomes a selector and a metric label.
 const MAX_NAME_LEN: usize = 64;
-
-/// How a pool trusts endorsement keys. AND and OR are spelled out.
-#[derive(Clone, Debug)]
-pub enum EkTrust {
-    /// The EK certificate leads to a pinned root.
-    Chain(TrustAnchors),
-    /// The EK is pinned; its certificate, if any, is not judged and proves nothing.
-    Pin(Vec<EkPin>),
-    /// Both.
-    ChainAndPin(TrustAnchors, Vec<EkPin>),
-    /// Either.
-    ChainOrPin(TrustAnchors, Vec<EkPin>),
-}
-
-/// Manufacturers' CA certificates, roots and intermediates kept apart.
-#[derive(Clone, Debug, Default)]
-pub struct TrustAnchors {
-    roots: Vec<Vec<u8>>,
-    intermediates: Vec<Vec<u8>>,
-}
-
-impl TrustAnchors {
-    /// From DER certificates. At least one root; each parses.
-    pub fn new(roots: Vec<Vec<u8>>, intermediates: Vec<Vec<u8>>) -> Result<Self, PoolError> {
-        if roots.is_empty() {
-            return Err(PoolError::NoRoots);
-        }
-        for (which, certificates) in [("root", &roots), ("intermediate", &intermediates)] {
-            for (index, der) in certificates.iter().enumerate() {
-                Certificate::parse(which, der).map_err(|source| PoolError::Certificate { which, index, source })?;
-            }
-        }
-        Ok(Self { roots, intermediates })
-    }
-
-    pub(crate) fn roots(&self) -> Result<Vec<Certificate<'_>>, AppraiseError> {
-        self.roots.iter().map(|der| Certificate::parse("root", der)).collect()
-    }
-
-    pub(crate) fn intermediates(&self) -> Result<Vec<Certificate<'_>>, AppraiseError> {
-        self.intermediates.iter().map(|der| Certificate::parse("intermediate", der)).collect()
-    }
-}
 
 /// What becomes of an EK certificate whose validity has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -236,6 +192,14 @@ pub enum PoolError {
     Certificate {
         /// `root` or `intermediate`.
         which: &'static str,
+        /// Position in the list, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: AppraiseError,
+    },
+    /// A revocation list that can't be used.
+    #[error("certificate revocation list {index} is not usable")]
+    Crl {
         /// Position in the list, from 0.
         index: usize,
         /// What is wrong with it.

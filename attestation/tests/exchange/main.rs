@@ -8,5 +8,6 @@ mod every_check;
 mod path;
 mod pool;
 mod renew;
+mod revocation;
 mod wire;
 mod world;

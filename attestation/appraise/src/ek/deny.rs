@@ -1,5 +1,6 @@
 //! The operator's deny list: it refuses what a pool would trust.
 
+use crate::certificate::without_leading_zeros;
 use crate::ek::tpm_identity::TpmIdentity;
 use crate::{AppraiseError, EkFingerprint};
 
@@ -56,8 +57,7 @@ impl DenyList {
     }
 
     pub(crate) fn check_certificate(&self, issuer: &[u8], serial: &[u8]) -> Result<(), AppraiseError> {
-        let zeros = serial.iter().take_while(|byte| **byte == 0).count();
-        let serial = serial.get(zeros..).unwrap_or_default();
+        let serial = without_leading_zeros(serial);
         match self.certificates.iter().find(|denied| denied.issuer == issuer && denied.serial == serial) {
             Some(denied) => {
                 let reason = denied.reason.clone();

@@ -6,13 +6,14 @@ use const_oid::db::rfc5280::{
     ID_CE_EXT_KEY_USAGE, ID_CE_KEY_USAGE, ID_CE_SUBJECT_ALT_NAME, ID_CE_SUBJECT_DIRECTORY_ATTRIBUTES,
     ID_CE_SUBJECT_KEY_IDENTIFIER,
 };
-use const_oid::db::rfc5912::{ID_EC_PUBLIC_KEY, ID_RSAES_OAEP, RSA_ENCRYPTION, SECP_256_R_1, SECP_384_R_1};
+use const_oid::db::rfc5912::{ID_EC_PUBLIC_KEY, SECP_256_R_1, SECP_384_R_1};
 use der::Decode;
 use plastron_attestation_tcg::{EccCurve, PublicKey, TpmtPublic, sec1_point};
 use x509_cert::ext::pkix::ExtendedKeyUsage;
 
-use crate::certificate::{Certificate, RsaPublicKey};
+use crate::certificate::{Certificate, RsaPublicKey, without_leading_zeros};
 use crate::ek::container::certificate_in_container;
+use crate::ek::rsa_key;
 use crate::ek::tpm_identity::TpmIdentity;
 use crate::{AppraiseError, Check, Checklist};
 
@@ -84,15 +85,13 @@ fn check_key(certificate: &Certificate<'_>, ek: &PublicKey<'_>) -> Result<(), Ap
     let key = spki.subject_public_key.as_bytes().ok_or_else(|| other("its bits are not whole octets"))?;
     match ek {
         PublicKey::Rsa { exponent, modulus, .. } => {
-            if spki.algorithm.oid != RSA_ENCRYPTION && spki.algorithm.oid != ID_RSAES_OAEP {
-                return Err(other("it is not an RSA key"));
-            }
+            rsa_key::check(&spki.algorithm).map_err(other)?;
             let certified = RsaPublicKey::from_der(key).map_err(|_| other("its RSAPublicKey does not parse"))?;
             let exponent = exponent.to_be_bytes();
-            if without_zeros(certified.exponent.as_bytes()) != without_zeros(&exponent) {
+            if without_leading_zeros(certified.exponent.as_bytes()) != without_leading_zeros(&exponent) {
                 return Err(other("the exponents differ"));
             }
-            if without_zeros(certified.modulus.as_bytes()) != without_zeros(modulus) {
+            if without_leading_zeros(certified.modulus.as_bytes()) != without_leading_zeros(modulus) {
                 return Err(other("the moduli differ"));
             }
         }
@@ -110,11 +109,6 @@ fn check_key(certificate: &Certificate<'_>, ek: &PublicKey<'_>) -> Result<(), Ap
         }
     }
     Ok(())
-}
-
-fn without_zeros(number: &[u8]) -> &[u8] {
-    let zeros = number.iter().take_while(|byte| **byte == 0).count();
-    number.get(zeros..).unwrap_or_default()
 }
 
 fn check_key_usage(certificate: &Certificate<'_>) -> Result<(), AppraiseError> {

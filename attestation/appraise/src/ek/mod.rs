@@ -1,12 +1,15 @@
 //! The endorsement key: `TrustedEk` is the proof that a pool trusts it.
 
 pub(crate) mod container;
+pub(crate) mod crl;
 pub(crate) mod deny;
 pub(crate) mod leaf;
 pub(crate) mod path;
 pub(crate) mod pin;
+mod rsa_key;
 mod strength;
 pub(crate) mod tpm_identity;
+pub(crate) mod trust;
 
 use der::Decode;
 use plastron_attestation_tcg::{Name, QualifiedName, TpmtPublic};
@@ -46,7 +49,7 @@ impl TrustedEk {
     /// Judges a TPM that was not known: the first pool, in the order of configuration, that trusts the EK takes the node.
     ///
     /// Checks, in order: public area and container parse; deny list; template; strength; then, as the pool says, the certificate
-    /// (`leaf`), its validity, its path, and the pin.
+    /// (`leaf`), its validity, its path, the revocation of each certificate on it, and the pin.
     pub fn judge(
         evidence: EkEvidence<'_>,
         pools: &[Pool],
@@ -280,8 +283,9 @@ impl<'a> Candidate<'a> {
             intermediates.push(Certificate::parse("intermediate", der)?);
         }
         let path = path::check(&certificate, &roots, &intermediates, now, budget)?;
-        checks.pass(Check::EkPath, path.join(" < "));
-        checks.not_checked(Check::EkRevocation, "revocation: not checked");
+        let names: Vec<_> = path.iter().map(|issuer| readable_name(issuer.subject())).collect();
+        checks.pass(Check::EkPath, names.join(" < "));
+        anchors.check_revocation(&certificate, &path, now, checks)?;
         Ok(Certified {
             identity,
             certificate: der.to_vec(),

@@ -43,23 +43,23 @@ const UNDERSTOOD: [ObjectIdentifier; 8] = [
     ID_CE_CRL_DISTRIBUTION_POINTS,
 ];
 
-struct Search<'s, 'a> {
+struct Search<'s, 'a, 'b> {
     roots: &'s [Certificate<'a>],
     intermediates: &'s [Certificate<'a>],
     now: u64,
-    budget: &'s mut Budget,
+    budget: &'b mut Budget,
     /// Why the last candidate was not the issuer: a certificate on the way failed its own check.
     failure: Option<AppraiseError>,
 }
 
-/// Finds a path. Answers with the subjects of the issuers, leaf's issuer first, root last.
-pub(crate) fn check<'a>(
+/// Finds a path. Answers with the issuers, leaf's issuer first, root last.
+pub(crate) fn check<'s, 'a>(
     leaf: &Certificate<'a>,
-    roots: &[Certificate<'a>],
-    intermediates: &[Certificate<'a>],
+    roots: &'s [Certificate<'a>],
+    intermediates: &'s [Certificate<'a>],
     now: u64,
     budget: &mut Budget,
-) -> Result<Vec<String>, AppraiseError> {
+) -> Result<Vec<&'s Certificate<'a>>, AppraiseError> {
     let mut search = Search { roots, intermediates, now, budget, failure: None };
     match search.climb(leaf, 0) {
         Some(path) => Ok(path),
@@ -70,12 +70,12 @@ pub(crate) fn check<'a>(
     }
 }
 
-impl<'a> Search<'_, 'a> {
+impl<'s, 'a> Search<'s, 'a, '_> {
     /// The path above `child`, which has `below` intermediates under it.
-    fn climb(&mut self, child: &Certificate<'a>, below: usize) -> Option<Vec<String>> {
+    fn climb(&mut self, child: &Certificate<'a>, below: usize) -> Option<Vec<&'s Certificate<'a>>> {
         for root in self.roots {
             if root.subject() == child.issuer() && self.issued(child, root, below) {
-                return Some(vec![readable_name(root.subject())]);
+                return Some(vec![root]);
             }
         }
         if below == MAX_INTERMEDIATES {
@@ -89,7 +89,7 @@ impl<'a> Search<'_, 'a> {
             if self.issued(child, intermediate, below)
                 && let Some(mut path) = self.climb(intermediate, below + 1)
             {
-                path.insert(0, readable_name(intermediate.subject()));
+                path.insert(0, intermediate);
                 return Some(path);
             }
         }
@@ -107,7 +107,8 @@ impl<'a> Search<'_, 'a> {
             return false;
         };
         self.budget.signatures = left;
-        let judged = certificate_signature::verify(child, issuer)
+        let algorithm = child.signature_algorithm().oid;
+        let judged = certificate_signature::verify(child.tbs(), algorithm, child.signature(), issuer)
             .map_err(|reason| self.no_path(child, reason.to_owned()))
             .and_then(|()| self.may_issue(issuer, below));
         match judged {
