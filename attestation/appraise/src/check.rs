@@ -101,6 +101,10 @@ checks! {
     EventLogBanks = "event_log_banks",
     /// The event log replays to the quoted PCR values.
     EventLogReplay = "event_log_replay",
+    /// A beginning of the IMA list replays to PCR 10 in every allocated bank.
+    ImaList = "ima_list",
+    /// The IMA list is about the boot that the quote shows.
+    ImaBootAggregate = "ima_boot_aggregate",
     /// The TPM's state did not go back, and no retired AK speaks for the node.
     TpmStateRegressed = "tpm_state_regressed",
     /// All proofs are about one TPM, one AK and one quote.

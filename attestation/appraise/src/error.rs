@@ -3,6 +3,7 @@
 //! Text that came from a node or a certificate is escaped in every message.
 
 use plastron_attestation_tcg::event_log::{LogError, LogFault};
+use plastron_attestation_tcg::ima::ImaListError;
 use plastron_attestation_tcg::{HashAlgorithm, ObjectAttributes, ReadError};
 
 use crate::event_log::LastEvent;
@@ -160,6 +161,26 @@ pub enum AppraiseError {
         replayed: String,
         last_event: LastEvent,
     },
+    #[error("an IMA list does not parse")]
+    ImaList(#[from] ImaListError),
+    #[error(
+        "entry {entry} of the IMA list was extended into PCR {pcr}; only lists in PCR 10 are judged: leave pcr= out of the IMA policy"
+    )]
+    ImaPcr { entry: u32, pcr: u8 },
+    #[error("the template digest of entry {entry} of the IMA list is {got}, its data hash to {wanted}")]
+    ImaTemplateDigest { entry: u32, got: String, wanted: String },
+    #[error("PCR {index} of bank {bank} is not quoted, and an IMA list needs it: name it in the pool's PCRs")]
+    ImaNotQuoted { bank: HashAlgorithm, index: u8 },
+    #[error(
+        "PCR 10 of bank {bank} is untouched: the kernel did not extend it; build IMA and the TPM's driver into the kernel"
+    )]
+    ImaNotExtended { bank: HashAlgorithm },
+    #[error("no beginning of the IMA list, of {entries} entries, replays to PCR 10 in every bank: {banks}")]
+    ImaReplay { entries: usize, banks: String },
+    #[error("the IMA list does not begin with boot_aggregate")]
+    ImaNoBootAggregate,
+    #[error("boot_aggregate of the IMA list is {got}, not {wanted}: the list is of another boot")]
+    ImaBootAggregate { got: String, wanted: String },
     #[error("the TPM went back: {what} was {before}, now {now}")]
     StateRegressed { what: &'static str, before: u64, now: u64 },
     #[error("the node retired this AK: a copy of it, or of its disk, is alive")]
@@ -231,6 +252,13 @@ impl AppraiseError {
             Self::EventLog(_) => Check::Malformed,
             Self::EventLogSha1 { .. } => Check::EventLogBanks,
             Self::EventLogReplay { .. } => Check::EventLogReplay,
+            Self::ImaList(_) => Check::Malformed,
+            Self::ImaPcr { .. }
+            | Self::ImaTemplateDigest { .. }
+            | Self::ImaNotQuoted { .. }
+            | Self::ImaNotExtended { .. }
+            | Self::ImaReplay { .. } => Check::ImaList,
+            Self::ImaNoBootAggregate | Self::ImaBootAggregate { .. } => Check::ImaBootAggregate,
             Self::StateRegressed { .. } | Self::RetiredAk => Check::TpmStateRegressed,
             Self::Subject { .. } => Check::Subject,
         }

@@ -3,7 +3,7 @@
 //! Proofs are types: `TrustedEk`, `BoundAk`, `VerifiedQuote` and `Appraisal` are each made by one function that makes every check
 //! of its stage, and `AttestedNode` is made only by giving up all four, which must be about one TPM. Bytes, time, nonce,
 //! randomness and roots are arguments; nothing is read, waited for or logged. What was checked, and what was not, is written down
-//! in a `Checklist`. A boot's event log is judged in `event_log`. Not here: the messages (`attestation`), and a policy language.
+//! in a `Checklist`. A boot's event log is judged in `event_log`, an IMA list in `ima`. Not here: the messages (`attestation`), and a policy language.
 
 mod ak;
 mod attested;
@@ -17,6 +17,7 @@ mod enrolled;
 mod error;
 pub mod event_log;
 mod fingerprint;
+mod ima;
 mod judge;
 mod known;
 mod pool;
@@ -42,6 +43,7 @@ pub use ek::{EkEvidence, MAX_EK_INTERMEDIATES, TrustedEk};
 pub use enrolled::{Claims, ENROLLED_TPM_VERSION, EnrolledTpm, MAX_CLAIM_LEN, TpmState};
 pub use error::AppraiseError;
 pub use fingerprint::{EkFingerprint, FingerprintError};
+pub use ima::{Extension as ImaExtension, IMA_PCR, ImaFacts, ImaFileFact, ImaViolation, ReplayedImaList};
 pub use judge::{Appraisal, History};
 pub use known::{KnownTpm, Standing};
 pub use pool::{DEFAULT_PCRS, ExpiredEk, GoldenPcr, Pool, PoolConfig, PoolError};

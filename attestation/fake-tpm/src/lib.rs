@@ -12,6 +12,7 @@ mod attest;
 mod ek;
 pub mod event_log;
 mod fleet;
+pub mod ima_list;
 mod manufacturer;
 mod rsa;
 mod tpm;

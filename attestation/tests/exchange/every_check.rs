@@ -73,6 +73,7 @@ fn fixture(check: Check) -> Fixture {
             Fixture::Elsewhere("attestation/appraise/tests/event_log.rs")
         }
         Check::TpmStateRegressed => Fixture::Refused(tpm_state_regressed),
+        Check::ImaList | Check::ImaBootAggregate => Fixture::Elsewhere("attestation/appraise/tests/ima.rs"),
         Check::Subject => Fixture::Elsewhere("proofs_about_two_tpms_do_not_combine, below"),
     }
 }
