@@ -105,6 +105,20 @@ checks! {
     ImaList = "ima_list",
     /// The IMA list is about the boot that the quote shows.
     ImaBootAggregate = "ima_boot_aggregate",
+    /// Firmware ended each of PCR 0 to 7 with one separator, and not with that of an error.
+    Separators = "separators",
+    /// PCR 7 holds the variables of Secure Boot once each, then its separator, then authorities, all of them text that hashes.
+    SecureBootEvents = "secure_boot_events",
+    /// Secure Boot was in the state that the pool demands.
+    SecureBoot = "secure_boot",
+    /// No firmware debugger was enabled.
+    DebugMode = "debug_mode",
+    /// No boot application was started after the operating system took over.
+    LateBootApplication = "late_boot_application",
+    /// Every event in a PCR that the pool pins is of a type that has a rule.
+    UnknownEvent = "unknown_event",
+    /// The log tells no more than is read.
+    FactLimit = "fact_limit",
     /// The TPM's state did not go back, and no retired AK speaks for the node.
     TpmStateRegressed = "tpm_state_regressed",
     /// All proofs are about one TPM, one AK and one quote.

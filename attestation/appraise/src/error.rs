@@ -6,7 +6,7 @@ use plastron_attestation_tcg::event_log::{LogError, LogFault};
 use plastron_attestation_tcg::ima::ImaListError;
 use plastron_attestation_tcg::{HashAlgorithm, ObjectAttributes, ReadError};
 
-use crate::event_log::LastEvent;
+use crate::event_log::{Finding, LastEvent};
 use crate::{Check, EkFingerprint, FingerprintError};
 
 /// A failed check.
@@ -181,6 +181,10 @@ pub enum AppraiseError {
     ImaNoBootAggregate,
     #[error("boot_aggregate of the IMA list is {got}, not {wanted}: the list is of another boot")]
     ImaBootAggregate { got: String, wanted: String },
+    #[error("{finding}")]
+    BootEvent { check: Check, finding: Box<Finding> },
+    #[error("Secure Boot is {got}; the pool demands that it was {wanted}")]
+    SecureBoot { got: String, wanted: &'static str },
     #[error("the TPM went back: {what} was {before}, now {now}")]
     StateRegressed { what: &'static str, before: u64, now: u64 },
     #[error("the node retired this AK: a copy of it, or of its disk, is alive")]
@@ -259,6 +263,8 @@ impl AppraiseError {
             | Self::ImaNotExtended { .. }
             | Self::ImaReplay { .. } => Check::ImaList,
             Self::ImaNoBootAggregate | Self::ImaBootAggregate { .. } => Check::ImaBootAggregate,
+            Self::BootEvent { check, .. } => *check,
+            Self::SecureBoot { .. } => Check::SecureBoot,
             Self::StateRegressed { .. } | Self::RetiredAk => Check::TpmStateRegressed,
             Self::Subject { .. } => Check::Subject,
         }

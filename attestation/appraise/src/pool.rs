@@ -12,6 +12,9 @@ pub const DEFAULT_PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
 /// PCRs that a debugger or user space can reset are no evidence of boot; those of DRTM are not either, without DRTM.
 const MAX_EVIDENCE_PCR: u8 = 15;
 
+/// The PCR that has the state of Secure Boot.
+const SECURE_BOOT_PCR: u8 = 7;
+
 /// Longest pool name: it becomes a selector and a metric label.
 const MAX_NAME_LEN: usize = 64;
 
@@ -47,7 +50,7 @@ pub struct PoolConfig {
     pub ek_trust: EkTrust,
     /// Expired EK certificates.
     pub expired_ek: ExpiredEk,
-    /// PCRs to quote; golden and selector PCRs are added.
+    /// PCRs to quote; golden and selector PCRs are added, and PCR 7 where a state of Secure Boot is demanded.
     pub pcrs: Vec<u8>,
     /// Banks to quote. All four, unless the pool's TPM model does not implement a hash function at all and refuses the quote.
     pub banks: Vec<HashAlgorithm>,
@@ -126,7 +129,8 @@ impl Pool {
         }
         let golden = group_golden(&name, golden_pcrs)?;
         let mut bitmap = 0;
-        for index in pcrs.iter().chain(golden.keys()).chain(&selector_pcrs) {
+        let secure_boot_pcr = boot.secure_boot.map(|_| SECURE_BOOT_PCR);
+        for index in pcrs.iter().chain(golden.keys()).chain(&selector_pcrs).chain(&secure_boot_pcr) {
             if *index > MAX_EVIDENCE_PCR {
                 return Err(PoolError::Pcr { name, index: *index });
             }

@@ -72,6 +72,13 @@ fn fixture(check: Check) -> Fixture {
         Check::EventLogMissing | Check::EventLogBanks | Check::EventLogReplay => {
             Fixture::Elsewhere("attestation/appraise/tests/event_log.rs")
         }
+        Check::Separators
+        | Check::SecureBootEvents
+        | Check::SecureBoot
+        | Check::DebugMode
+        | Check::LateBootApplication
+        | Check::UnknownEvent
+        | Check::FactLimit => Fixture::Elsewhere("attestation/appraise/tests/event_log"),
         Check::TpmStateRegressed => Fixture::Refused(tpm_state_regressed),
         Check::ImaList | Check::ImaBootAggregate => Fixture::Elsewhere("attestation/appraise/tests/ima.rs"),
         Check::Subject => Fixture::Elsewhere("proofs_about_two_tpms_do_not_combine, below"),

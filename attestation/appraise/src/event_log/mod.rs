@@ -1,8 +1,14 @@
 //! What the log of a boot proves: `RawLog` → [`ReplayedLog`], bound to one quote → facts.
 
+pub mod facts;
+mod finding;
+mod judge;
 mod replay;
 mod replayed;
 
+pub use facts::Facts;
+pub use finding::{Finding, FindingKind};
+pub use judge::JudgedBoot;
 pub use replay::Replay;
 pub use replayed::{LastEvent, ReplayedLog};
 

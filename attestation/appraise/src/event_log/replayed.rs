@@ -7,6 +7,7 @@ use plastron_attestation_tcg::event_log::RawLog;
 use plastron_attestation_tcg::{HashAlgorithm, PcrValue, pcr_indices};
 
 use super::Replay;
+use super::facts::{Facts, PcrSet};
 use crate::{AppraiseError, BootPolicy, Check, Checklist, Sha1EventLog, VerifiedQuote};
 
 /// PCRs that nothing but firmware, boot loader and shim extends. They must replay.
@@ -83,6 +84,11 @@ impl<'a> ReplayedLog<'a> {
     /// Whether this PCR was quoted and replays in every one of [`Self::banks`]: only then are its events what was extended.
     pub fn is_proven(&self, index: u8) -> bool {
         pcr_indices(self.pcrs).any(|proven| proven == index)
+    }
+
+    /// What the log tells. What it says about PCRs that are not proven is untrusted; the banks that are not judged are not looked at.
+    pub fn facts(&self) -> Facts {
+        Facts::of_replayed(&self.log, &self.banks, PcrSet::of(pcr_indices(self.pcrs)))
     }
 
     /// Checks that this is the log of the boot that this very quote shows.

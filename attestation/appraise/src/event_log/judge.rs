@@ -1,0 +1,127 @@
+//! Whether a boot was what its pool demands: `JudgedBoot` is the proof. The one place that says which findings refuse.
+//!
+//! Findings about a PCR that was not compared with the quote are about words; they refuse nothing, and no demand can be met by them.
+
+use super::{Facts, Finding, FindingKind, ReplayedLog};
+use crate::{AppraiseError, Check, Checklist, DriversBeforeSeparator, EmptySecureBoot, Pool};
+
+/// Checks that no finding may fail, in the order in which a verdict shows them.
+const CHECKS: [Check; 6] = [
+    Check::Separators,
+    Check::SecureBootEvents,
+    Check::DebugMode,
+    Check::LateBootApplication,
+    Check::UnknownEvent,
+    Check::FactLimit,
+];
+
+/// A boot that is what its pool demands.
+#[derive(Debug)]
+pub struct JudgedBoot {
+    secure_boot: Option<bool>,
+}
+
+/// What becomes of a finding.
+enum Outcome {
+    /// It refuses the boot by this check.
+    Refuses(Check),
+    /// The pool makes an exception, which belongs to this check.
+    Excepted(Check),
+    /// People should know.
+    Noted(Check),
+}
+
+impl JudgedBoot {
+    /// Checks, in order: the findings, each by its own check; the state of Secure Boot, where the pool demands one. A node without a log
+    /// gets here only where the pool takes that, and then nothing of this is checked.
+    pub fn judge(log: Option<&ReplayedLog<'_>>, pool: &Pool, checks: &mut Checklist) -> Result<Self, AppraiseError> {
+        let Some(log) = log else {
+            CHECKS.iter().for_each(|check| checks.not_checked(*check, "no event log"));
+            checks.not_checked(Check::SecureBoot, "no event log");
+            return Ok(Self { secure_boot: None });
+        };
+        let facts = log.facts();
+        let mut notes: Vec<(Check, bool, String)> = Vec::new();
+        for finding in &facts.findings {
+            if finding.pcr.is_some_and(|pcr| !log.is_proven(pcr)) {
+                continue;
+            }
+            match outcome(finding, pool) {
+                Outcome::Refuses(check) => {
+                    return Err(AppraiseError::BootEvent { check, finding: Box::new(finding.clone()) });
+                }
+                Outcome::Excepted(check) => notes.push((check, true, format!("accepted by an exception: {finding}"))),
+                Outcome::Noted(check) => notes.push((check, false, format!("noted: {finding}"))),
+            }
+        }
+        for check in CHECKS {
+            let own = || notes.iter().filter(|(of, ..)| *of == check);
+            let detail = own().map(|(.., text)| text.as_str()).collect::<Vec<_>>().join("; ");
+            if own().any(|(_, excepted, _)| *excepted) {
+                checks.not_checked(check, detail);
+            } else {
+                checks.pass(check, detail);
+            }
+        }
+        let secure_boot = judge_secure_boot(&facts, pool, checks)?;
+        Ok(Self { secure_boot })
+    }
+
+    /// The state of Secure Boot, where a verified fact tells it.
+    pub fn secure_boot(&self) -> Option<bool> {
+        self.secure_boot
+    }
+}
+
+fn outcome(finding: &Finding, pool: &Pool) -> Outcome {
+    match finding.kind {
+        FindingKind::Check(check) => Outcome::Refuses(check),
+        FindingKind::FactLimit => Outcome::Refuses(Check::FactLimit),
+        FindingKind::UnknownEvent if finding.pcr.is_some_and(|pcr| pool.golden.contains_key(&pcr)) => {
+            Outcome::Refuses(Check::UnknownEvent)
+        }
+        FindingKind::UnknownEvent => Outcome::Noted(Check::UnknownEvent),
+        FindingKind::SecureBootWithoutPk if pool.boot.secure_boot.is_some() => {
+            Outcome::Refuses(Check::SecureBootEvents)
+        }
+        FindingKind::AuthorityBeforeSeparator => match pool.boot.drivers_before_separator {
+            DriversBeforeSeparator::Refuse => Outcome::Refuses(Check::SecureBootEvents),
+            DriversBeforeSeparator::Accept => Outcome::Excepted(Check::SecureBootEvents),
+        },
+        FindingKind::SecureBootWithoutPk
+        | FindingKind::EmptySecureBoot
+        | FindingKind::AuthorityWithoutSecureBoot
+        | FindingKind::DmaProtectionDisabled => Outcome::Noted(Check::SecureBootEvents),
+        FindingKind::UntrustedText
+        | FindingKind::MalformedData
+        | FindingKind::AmbiguousCommandLine
+        | FindingKind::ResettablePcr => Outcome::Noted(Check::UnknownEvent),
+    }
+}
+
+fn judge_secure_boot(facts: &Facts, pool: &Pool, checks: &mut Checklist) -> Result<Option<bool>, AppraiseError> {
+    let fact = facts.secure_boot.enabled.as_ref();
+    let place = fact.map(|fact| format!(" (event {})", fact.event())).unwrap_or_default();
+    let (state, what) = match fact.map(|fact| fact.verified()) {
+        None => (None, "not known: no SecureBoot variable was measured".to_owned()),
+        Some(Err(untrusted)) => (None, format!("not known: {untrusted}")),
+        Some(Ok(Some(enabled))) if facts.has(FindingKind::SecureBootWithoutPk) => {
+            (None, format!("not known: {} without a platform key", name(*enabled)))
+        }
+        Some(Ok(Some(enabled))) => (Some(*enabled), format!("{}{place}", name(*enabled))),
+        Some(Ok(None)) => match pool.boot.empty_secure_boot {
+            EmptySecureBoot::Disabled => (Some(false), "disabled, by an exception: the variable is empty".to_owned()),
+            EmptySecureBoot::Unknown => (None, format!("not known: the SecureBoot variable is empty{place}")),
+        },
+    };
+    match pool.boot.secure_boot {
+        None => checks.not_checked(Check::SecureBoot, format!("the pool demands no state; it is {what}")),
+        Some(wanted) if state == Some(wanted) => checks.pass(Check::SecureBoot, what),
+        Some(wanted) => return Err(AppraiseError::SecureBoot { got: what, wanted: name(wanted) }),
+    }
+    Ok(state)
+}
+
+fn name(enabled: bool) -> &'static str {
+    if enabled { "enabled" } else { "disabled" }
+}
