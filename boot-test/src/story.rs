@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use plastron_swtpm_tests::{EkKind, Manufacturer, ServerOptions, TestServer, run};
+use plastron_swtpm_tests::{EkKind, Manufacturer, ServerOptions, TestServer, program, run};
+use serde_json::Value;
 
 use crate::machine::{Booted, Machine};
 use crate::verdict::{AuditReader, Verdict};
@@ -18,7 +19,11 @@ const ADDED: &str = "init=/bin/sh";
 const SECURE_BOOT: &str = "secure_boot { enabled = true }";
 /// PCRs that the reviewed boot pins: boot applications, Secure Boot, GRUB's commands with the kernel's command line, GRUB's files.
 const PINNED: [u8; 4] = [4, 7, 8, 9];
-/// The banks of the guest's TPM that pins are demanded for.
+/// PCRs that nothing but firmware, shim and GRUB extends.
+const BOOT_PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
+/// The banks of the guest's TPM.
+const BANKS: [&str; 3] = ["sha1", "sha256", "sha384"];
+/// Those that pins are demanded for.
 const PINNED_BANKS: [&str; 2] = ["sha256", "sha384"];
 
 /// Server, machine and disks.
@@ -100,6 +105,7 @@ impl Stage {
         let selectors = String::from_utf8_lossy(&shown.stdout).into_owned();
         require(selectors.contains("tpm:secure_boot:true"), "the selector tpm:secure_boot:true", &selectors)?;
         say("its selectors have tpm:secure_boot:true, from a log that the firmware wrote");
+        log_replays(&booted)?;
 
         step("What was measured is pinned, and the machine boots again");
         let pins = pins(&booted)?;
@@ -158,6 +164,28 @@ impl Disks {
             systemd_boot: make("systemd-boot", "systemd-boot", COMMAND_LINE)?,
         })
     }
+}
+
+/// `plastron-agent tpm eventlog` leads from the log to the values that the guest's kernel read from the TPM, in each bank.
+fn log_replays(booted: &Booted) -> Result<(), BootTestError> {
+    let log = booted.event_log().unwrap_or_default();
+    let mut command = Command::new(program("plastron-agent")?);
+    let output = run(command.args(["tpm", "eventlog"]).arg(&log).args(["-output", "json"]))?.stdout;
+    let malformed = || BootTestError::Malformed { path: log.display().to_string(), expected: "replayed PCR values" };
+    let report: Value = serde_json::from_slice(&output).map_err(|_| malformed())?;
+    for bank in BANKS {
+        for index in BOOT_PCRS {
+            let replayed = report.pointer(&format!("/pcrs/{bank}/{index}")).and_then(Value::as_str);
+            let value = booted.pcr(bank, index)?;
+            let expected = format!("PCR {index} of bank {bank} replayed to {value}, as the guest's kernel read it");
+            require(replayed == Some(value.as_str()), expected, format!("it replays to {replayed:?}"))?;
+        }
+    }
+    say(format_args!(
+        "plastron-agent tpm eventlog replays that log to the guest's PCRs {BOOT_PCRS:?} in {}",
+        BANKS.join(", ")
+    ));
+    Ok(())
 }
 
 /// The pool's lines that pin what was measured.
