@@ -10,7 +10,7 @@
 //! Older systemd-boot measures its command line into PCR 8, too (`stub`). Whoever runs as root can extend both PCRs after the boot, and
 //! boot loaders other than GRUB do with them as they please: what was started is in PCR 4.
 
-use plastron_attestation_tcg::event_log::RawEvent;
+use plastron_attestation_tcg::event_log::{EventType, RawEvent};
 use serde::Serialize;
 
 use super::digests::{Digests, Measured};
@@ -44,7 +44,7 @@ pub struct Grub {
 pub(super) struct GrubEvents {
     /// An event of PCR 8 that is not a text which hashes: it can hide a command line.
     obscure: Option<u32>,
-    /// A text that begins like a path and is not the one before it, or is not called a kernel's command line.
+    /// A text that is not of the kind that its prefix says, or a second command line.
     other_cmdline: Option<u32>,
     path_text: Option<Vec<u8>>,
 }
@@ -65,10 +65,10 @@ impl GrubEvents {
         }
     }
 
-    /// Notes an event of PCR 8 that is none of GRUB's.
-    pub(super) fn stranger(&mut self, event: &RawEvent<'_>) {
-        if event.pcr == COMMAND_PCR && self.obscure.is_none() {
-            self.obscure = Some(event.number);
+    /// Looks at every event, whatever its type: one in PCR 8 that is none of GRUB's can hide a command line.
+    pub(super) fn look(&mut self, event: &RawEvent<'_>) {
+        if event.pcr == COMMAND_PCR && (event.claimed_type != EventType::IPL || split(event.data).is_none()) {
+            self.obscure.get_or_insert(event.number);
         }
     }
 
@@ -80,12 +80,9 @@ impl GrubEvents {
         };
         let text = rest.strip_suffix(b"\0").unwrap_or(rest);
         let hashed = reading.hashed(event, &[text]);
-        let is_kernel = prefix == KERNEL;
         if !hashed {
-            self.stranger(event);
-        } else if begins_like_a_path(text) != (prefix != COMMAND) {
-            self.other_cmdline.get_or_insert(event.number);
-        } else if is_kernel && self.path_text.get_or_insert_with(|| text.to_vec()).as_slice() != text {
+            self.obscure.get_or_insert(event.number);
+        } else if !self.is_consistent(prefix, text) {
             self.other_cmdline.get_or_insert(event.number);
         }
         let fact = reading.text(event, String::from_utf8_lossy(text).into_owned(), hashed);
@@ -94,6 +91,14 @@ impl GrubEvents {
             _ => reading.push(&mut facts.commands, "grub.commands", event, fact),
         }
         true
+    }
+
+    /// Whether a text is of the kind that its prefix says: a command does not begin like a path, and what does is one command line.
+    fn is_consistent(&mut self, prefix: &[u8], text: &[u8]) -> bool {
+        if !begins_like_a_path(text) {
+            return prefix == COMMAND;
+        }
+        prefix == KERNEL && self.path_text.get_or_insert_with(|| text.to_vec()).as_slice() == text
     }
 
     /// The command line of the kernel that was booted, if GRUB booted one.
@@ -109,10 +114,17 @@ impl GrubEvents {
     }
 }
 
+/// A prefix, and the text between it and the final NUL.
+fn split(data: &[u8]) -> Option<(&'static [u8], &[u8])> {
+    let (prefix, rest) =
+        [COMMAND, KERNEL, MODULE].into_iter().find_map(|prefix| Some((prefix, data.strip_prefix(prefix)?)))?;
+    Some((prefix, rest.strip_suffix(b"\0").unwrap_or(rest)))
+}
+
 /// Whether a text can be a command line that GRUB made: the first word is the path of a file, on a device in brackets, or a list of
 /// blocks, and none of these begins like the name of a command.
 fn begins_like_a_path(text: &[u8]) -> bool {
-    !matches!(text.first(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'[' | b'!' | b'.'))
+    !matches!(text.first(), None | Some(b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'[' | b'!' | b'.'))
 }
 
 /// A name with the NUL that ends it taken off.

@@ -148,6 +148,7 @@ impl Rules {
             return;
         }
         self.boot.recognise(event, &mut facts.boot, reading);
+        self.grub.look(event);
         if self.separators.read(event, reading) {
             return;
         }
@@ -182,11 +183,7 @@ impl Rules {
                 true
             }
             (EventType::IPL, _) => {
-                if self.grub.read(event, &mut facts.grub, reading) {
-                    return true;
-                }
-                self.grub.stranger(event);
-                stub::read_ipl(event, &mut facts.uki, reading)
+                self.grub.read(event, &mut facts.grub, reading) || stub::read_ipl(event, &mut facts.uki, reading)
             }
             (EventType::EVENT_TAG, 5 | 9) => stub::read_tag(event, &mut facts.uki, &mut self.stub, reading),
             (_, 0..=3) if firmware::read(event, &mut facts.firmware, reading) => true,
@@ -197,7 +194,6 @@ impl Rules {
 
     /// An event that no rule is about: by its type and digest, and by its text where that hashes.
     fn other(&mut self, event: &RawEvent<'_>, facts: &mut Facts, reading: &mut Reading<'_>) {
-        self.grub.stranger(event);
         let hashed = reading.hashed(event, &[event.data]);
         let label = format!("{}: {}", event.claimed_type, reading::excerpt(event.data));
         let digests = Digests::of(event, reading.banks());

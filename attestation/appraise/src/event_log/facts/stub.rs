@@ -92,7 +92,8 @@ fn cmdline(event: &RawEvent<'_>, facts: &mut Uki, reading: &mut Reading<'_>) -> 
         || (even.len() != event.data.len() && reading.hashed(event, &[even, &[0, 0]]));
     let text = utf16_le(even, MAX_TEXT).ok().filter(|text| text.trim_end_matches('\0').chars().all(is_printed));
     match text {
-        Some(text) if hashed || event.pcr == OLD_CONFIG_PCR => {
+        // Other loaders log ASCII in PCR 8, which reads as UTF-16 of some sort, too.
+        Some(text) if event.pcr == OLD_CONFIG_PCR && text.is_ascii() || event.pcr == CONFIG_PCR && hashed => {
             let fact = reading.text(event, text.trim_end_matches('\0').to_owned(), hashed);
             reading.push(&mut facts.cmdlines, "uki.cmdlines", event, fact);
         }

@@ -1,0 +1,149 @@
+//! Firmware, boot variables, applications, actions, MOK, and what has no rule.
+
+use plastron_attestation_appraise::Check;
+use plastron_attestation_appraise::event_log::FindingKind;
+use plastron_attestation_appraise::event_log::facts::Provenance;
+use plastron_attestation_fake_tpm::event_log::uefi_variable;
+use plastron_attestation_tcg::event_log::{EventType, RawLog};
+use plastron_attestation_tcg::uefi::EFI_GLOBAL_VARIABLE;
+
+use crate::boot::{Boot, action, assert_finds, event, found, measured, number};
+
+#[test]
+fn a_boot_application_is_a_digest_and_its_path_a_label() {
+    let facts = Boot::linux().facts();
+    let [shim] = facts.boot_applications.as_slice() else { panic!("one application") };
+    assert_eq!(shim.provenance(), Provenance::DigestOnly);
+    assert!(shim.verified().is_err());
+}
+
+#[test]
+fn a_boot_application_after_exit_boot_services_refuses() {
+    let late = measured(4, EventType::EFI_BOOT_SERVICES_APPLICATION, "late", [0; 32]);
+    let boot = Boot::with(|boot| boot.events.push(late));
+    assert_finds(&boot.facts(), Check::LateBootApplication, number(boot.events.len() - 1));
+}
+
+#[test]
+fn exit_boot_services_counts_under_any_type_and_need_not_be_there() {
+    let late = || measured(4, EventType::EFI_BOOT_SERVICES_APPLICATION, "late", [0; 32]);
+    let retyped = Boot::with(|boot| {
+        let place = boot.find_text("Exit Boot Services Invocation");
+        boot.events[place].event_type = EventType::EFI_GPT_EVENT;
+        boot.events[place].data = b"a partition table".to_vec();
+        boot.events.push(late());
+    });
+    assert_finds(&retyped.facts(), Check::LateBootApplication, number(retyped.events.len() - 1));
+    let missing = Boot::with(|boot| {
+        boot.events.retain(|event| !event.data.starts_with(b"Exit Boot Services"));
+        boot.events.push(late());
+    });
+    assert_eq!(found(&missing.facts()), []);
+}
+
+#[test]
+fn a_firmware_debugger_refuses_wherever_it_shows_and_under_any_type() {
+    for pcr in 0..8 {
+        for event_type in [EventType::EFI_ACTION, EventType::ACTION, EventType::UNUSED, EventType::IPL] {
+            let boot = Boot::with(|boot| {
+                boot.events.insert(0, measured(pcr, event_type, "UEFI Debug Mode", "nothing to see"));
+            });
+            assert_finds(&boot.facts(), Check::DebugMode, number(0));
+        }
+    }
+}
+
+#[test]
+fn an_action_is_verified_where_its_text_was_hashed() {
+    let boot = Boot::with(|boot| boot.events.insert(0, action(5, "an action")));
+    assert_eq!(boot.facts().boot.actions[0].verified().unwrap(), "an action");
+    let altered = Boot::with(|boot| boot.events.insert(0, measured(5, EventType::EFI_ACTION, "x", "an action")));
+    assert_eq!(altered.facts().boot.actions[0].provenance(), Provenance::Untrusted);
+    assert_eq!(found(&altered.facts()), [("untrusted_text", number(0))]);
+}
+
+#[test]
+fn the_name_of_a_boot_variable_is_never_verified() {
+    let data = uefi_variable(&EFI_GLOBAL_VARIABLE.to_bytes(), "BootOrder", &[1, 0, 2, 0]);
+    let by_value = measured(1, EventType::EFI_VARIABLE_BOOT, [1, 0, 2, 0], &data);
+    for (event, name) in [
+        (by_value, Provenance::Untrusted),
+        (event(1, EventType::EFI_VARIABLE_BOOT, &data), Provenance::DigestOnly),
+        (event(1, EventType::EFI_VARIABLE_BOOT2, &data), Provenance::DigestOnly),
+    ] {
+        let facts = Boot::with(|boot| boot.events.insert(0, event)).facts();
+        let [variable] = facts.boot.variables.as_slice() else { panic!("one variable") };
+        assert_eq!((variable.name.claimed().as_str(), variable.name.provenance()), ("BootOrder", name));
+        assert_eq!(variable.value.verified().unwrap(), "01000200");
+    }
+    let value_of_boot2 = measured(1, EventType::EFI_VARIABLE_BOOT2, [1, 0, 2, 0], &data);
+    let facts = Boot::with(|boot| boot.events.insert(0, value_of_boot2)).facts();
+    assert_eq!(facts.boot.variables[0].value.provenance(), Provenance::Untrusted);
+}
+
+#[test]
+fn an_option_rom_shows_in_pcr_2_alone() {
+    let rom = measured(2, EventType::EFI_BOOT_SERVICES_DRIVER, "a ROM", [0; 32]);
+    let facts = Boot::with(|boot| boot.events.insert(0, rom)).facts();
+    assert_eq!(facts.firmware.option_roms.len(), 1);
+    assert_eq!(facts.firmware.option_roms[0].provenance(), Provenance::DigestOnly);
+    assert_eq!(facts.boot_applications.len(), 1);
+}
+
+#[test]
+fn the_address_of_a_firmware_volume_is_a_label_and_a_flag_that_hashes_is_text() {
+    let flag = event(1, EventType::PLATFORM_CONFIG_FLAGS, "FeatureTME=0");
+    let facts = Boot::with(|boot| boot.events.insert(0, flag)).facts();
+    assert_eq!(facts.firmware.blobs[0].provenance(), Provenance::DigestOnly);
+    assert_eq!(facts.firmware.configuration[0].verified().unwrap().label, "\"FeatureTME=0\"");
+}
+
+#[test]
+fn an_unknown_type_is_found() {
+    for event_type in [EventType::UNUSED, EventType(0x8401)] {
+        let facts = Boot::with(|boot| boot.events.insert(0, event(2, event_type, [1]))).facts();
+        assert_eq!(found(&facts), [("unknown_event", number(0))]);
+        assert_eq!(facts.others.len(), 1);
+    }
+}
+
+#[test]
+fn pcrs_that_can_be_reset_are_no_evidence() {
+    for pcr in [16, 23] {
+        let facts = Boot::with(|boot| boot.events.push(action(pcr, "Exit Boot Services Invocation"))).facts();
+        assert!(facts.has(FindingKind::ResettablePcr));
+        assert_eq!(facts.boot.actions.len(), 3);
+    }
+}
+
+#[test]
+fn a_list_without_end_is_cut_and_says_so() {
+    let boot = Boot::with(|boot| {
+        let place = boot.find_text("grub_cmd: initrd");
+        boot.events.splice(place..place, (0..2100).map(|_| crate::boot::grub("grub_cmd", "true")));
+    });
+    let facts = boot.facts();
+    assert_eq!(facts.grub.commands.len(), 2048);
+    assert_eq!(found(&facts).iter().filter(|(name, _)| *name == "fact_limit").count(), 1);
+}
+
+#[test]
+fn a_log_without_a_digest_in_one_bank_proves_no_text() {
+    let boot = Boot::linux();
+    let log = boot.log();
+    let digest = vec![(crate::boot::BANKS[1], crate::boot::BANKS[1].digest([b"x".as_slice()]))];
+    let mut log = log.clone();
+    log.raw_event(5, EventType::EFI_ACTION, &digest, b"x");
+    let facts = plastron_attestation_appraise::event_log::Facts::read(&RawLog::parse(log.bytes()).unwrap());
+    assert_eq!(facts.boot.actions.last().unwrap().provenance(), Provenance::Untrusted);
+}
+
+#[test]
+fn every_event_but_no_action_has_a_provenance() {
+    let log = Boot::linux().log();
+    let log = RawLog::parse(log.bytes()).unwrap();
+    let facts = plastron_attestation_appraise::event_log::Facts::read(&log);
+    for event in log.events() {
+        assert_eq!(facts.provenance(event.number).is_some(), event.is_extended(), "{}", event.number);
+    }
+}
