@@ -1,6 +1,9 @@
 //! The `tpm` node attestor's settings, and the one place that opens a TPM. Built without the feature `tpm`, the settings are still
 //! understood, and naming the attestor is an error that says so.
 
+#[cfg(feature = "tpm")]
+mod auth;
+
 use std::path::PathBuf;
 
 use plastron_hcl1::{ConfigError, Located};
@@ -26,7 +29,32 @@ pub(crate) struct RawSettings {
     tcti: Option<Located<String>>,
     ek_template: Option<Located<String>>,
     endorsement_auth_file: Option<PathBuf>,
+    endorsement_auth_credential: Option<Located<String>>,
     owner_auth_file: Option<PathBuf>,
+    owner_auth_credential: Option<Located<String>>,
+}
+
+/// Where an authorisation value is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AuthSource {
+    /// A file that not everyone can read.
+    File(PathBuf),
+    /// A systemd credential (`LoadCredential=`), by name.
+    Credential(String),
+}
+
+impl AuthSource {
+    fn read(file: Option<PathBuf>, credential: Option<Located<String>>) -> Result<Option<Self>, ConfigError> {
+        match (file, credential) {
+            (None, None) => Ok(None),
+            (Some(path), None) => Ok(Some(Self::File(path))),
+            (None, Some(name)) if name.value.is_empty() || name.value.contains('/') => {
+                Err(name.refuse("not the name of a credential"))
+            }
+            (None, Some(name)) => Ok(Some(Self::Credential(name.value))),
+            (Some(_), Some(name)) => Err(name.refuse("a file is given too; choose one")),
+        }
+    }
 }
 
 /// Which TPM, and which of its keys.
@@ -35,13 +63,21 @@ pub(crate) struct Settings {
     /// A TCTI configuration, such as `device:/dev/tpmrm0` or `swtpm:host=127.0.0.1,port=2321`.
     pub(crate) tcti: String,
     pub(crate) template: EkTemplate,
-    pub(crate) endorsement_auth_file: Option<PathBuf>,
-    pub(crate) owner_auth_file: Option<PathBuf>,
+    pub(crate) endorsement_auth: Option<AuthSource>,
+    pub(crate) owner_auth: Option<AuthSource>,
 }
 
 impl Settings {
     pub(crate) fn read(raw: RawSettings) -> Result<Self, ConfigError> {
-        let RawSettings { device, tcti, ek_template, endorsement_auth_file, owner_auth_file } = raw;
+        let RawSettings {
+            device,
+            tcti,
+            ek_template,
+            endorsement_auth_file,
+            endorsement_auth_credential,
+            owner_auth_file,
+            owner_auth_credential,
+        } = raw;
         let tcti = match (device, tcti) {
             (None, None) => DEFAULT_TCTI.to_owned(),
             (Some(device), None) if device.value.starts_with('/') => format!("device:{}", device.value),
@@ -56,42 +92,40 @@ impl Settings {
             Some(name) => EkTemplate::from_name(&name.value)
                 .ok_or_else(|| name.refuse(format_args!("use one of {}", EkTemplate::names())))?,
         };
-        Ok(Self { tcti, template, endorsement_auth_file, owner_auth_file })
+        let endorsement_auth = AuthSource::read(endorsement_auth_file, endorsement_auth_credential)?;
+        let owner_auth = AuthSource::read(owner_auth_file, owner_auth_credential)?;
+        Ok(Self { tcti, template, endorsement_auth, owner_auth })
     }
 }
 
 #[cfg(feature = "tpm")]
 mod open {
-    use std::fs::File;
-    use std::io::{self, Read as _};
-    use std::path::{Path, PathBuf};
+    use std::io;
+    use std::path::Path;
     use std::sync::Arc;
 
     use plastron_agent_cli::{TpmProperties, TpmSource};
     use plastron_attestation::{TpmDevice, TpmDeviceError};
-    use plastron_hsm_tpm::{Tpm, TpmConfig};
+    use plastron_hsm_tpm::{SharedTpm, Tpm, TpmConfig};
     use plastron_plugins::node::AgentNodeAttestor;
     use plastron_plugins_node_tpm::{AkStore, StartError, TpmAgentAttestor};
-    use zeroize::Zeroizing;
 
     use super::Settings;
-
-    /// Longest file of an authorisation value: the value itself has at most 64 bytes (the largest digest of a TPM).
-    const MAX_AUTH_FILE_LEN: u64 = 1024;
+    use super::auth::{self, AuthError};
 
     impl Settings {
         /// Opens the TPM and gives it to an attestor, which keeps its AK in the data directory.
         pub(crate) fn open(&self, data_dir: &Path) -> Result<Arc<dyn AgentNodeAttestor>, OpenError> {
-            let Self { tcti, template, endorsement_auth_file, owner_auth_file } = self;
-            let device = tcti.clone();
-            let endorsement_auth = read_auth(endorsement_auth_file.as_deref())?;
-            let owner_auth = read_auth(owner_auth_file.as_deref())?;
+            let Self { tcti, template, endorsement_auth, owner_auth } = self;
+            let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+            // Made once: what the TPM refuses is remembered in it, however often the TPM is opened.
+            let config = TpmConfig {
+                endorsement_auth: auth::read(endorsement_auth.as_ref(), credentials.as_deref())?,
+                owner_auth: auth::read(owner_auth.as_ref(), credentials.as_deref())?,
+                ..TpmConfig::new(tcti.as_str())
+            };
             let open = move || -> Result<Box<dyn TpmDevice>, TpmDeviceError> {
-                Ok(Box::new(Tpm::open(TpmConfig {
-                    device: device.clone(),
-                    endorsement_auth: endorsement_auth.clone(),
-                    owner_auth: owner_auth.clone(),
-                })?))
+                Ok(Box::new(SharedTpm::open(config.clone())?))
             };
             let attestor = TpmAgentAttestor::start(Box::new(open), *template, AkStore::in_data_dir(data_dir)).map_err(
                 |error| match error {
@@ -101,20 +135,6 @@ mod open {
             )?;
             Ok(Arc::new(attestor))
         }
-    }
-
-    /// An authorisation value from its file, without the line end that editors add.
-    fn read_auth(path: Option<&Path>) -> Result<Option<Zeroizing<Vec<u8>>>, OpenError> {
-        let Some(path) = path else { return Ok(None) };
-        // The whole capacity at once: growing would leave copies behind.
-        let mut value = Zeroizing::new(Vec::with_capacity(2048));
-        File::open(path)
-            .and_then(|file| file.take(MAX_AUTH_FILE_LEN).read_to_end(&mut value))
-            .map_err(|source| OpenError::AuthFile { path: path.to_owned(), source })?;
-        while value.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-            value.pop();
-        }
-        Ok(Some(value))
     }
 
     /// The TPM for `tpm info` and its like.
@@ -148,8 +168,8 @@ mod open {
     pub(crate) enum OpenError {
         #[error("the TPM does not open; check that it is there and that the agent's user may use it (group tss)")]
         Device(#[from] TpmDeviceError),
-        #[error("can't read the authorisation value in {}", path.display())]
-        AuthFile { path: PathBuf, source: io::Error },
+        #[error("the TPM's authorisation value can't be read")]
+        Auth(#[from] AuthError),
         #[error("can't start the TPM's thread")]
         Thread(#[source] io::Error),
     }

@@ -141,13 +141,31 @@ pub enum TpmDeviceError {
         reason: String,
     },
     /// TPM_RC_LOCKOUT: dictionary-attack protection; nothing is tried again.
-    #[error("the TPM is in dictionary-attack lockout")]
+    #[error(
+        "indeterminate: tpm lockout: after too many wrong values the TPM refuses to use protected keys; nothing is tried again; \
+         the lockout ends by itself or by tpm2_dictionarylockout --clear-lockout"
+    )]
     Lockout,
     /// An authorisation value is wrong; never tried twice.
-    #[error("the TPM refuses the {hierarchy} authorisation value")]
+    #[error(
+        "the TPM refuses the {hierarchy} authorisation value ({origin}); it is not sent again: correct it and start the program anew"
+    )]
     WrongAuth {
         /// `endorsement` or `owner`.
         hierarchy: &'static str,
+        /// Where the value comes from, or that there is none; never the value.
+        origin: String,
+    },
+    /// The TPM has no slot for another object or session, and what fills them is not ours to flush.
+    #[error(
+        "the TPM is full ({reason}): it holds {holders}; stop the programs that hold them, or have all use a resource manager \
+         (/dev/tpmrm0 or tpm2-abrmd)"
+    )]
+    Full {
+        /// The response code, decoded.
+        reason: String,
+        /// What is loaded.
+        holders: String,
     },
     /// Any other response code.
     #[error("TPM2_{command} failed: {reason}")]

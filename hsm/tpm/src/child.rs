@@ -1,7 +1,7 @@
 //! Keys that are kept as wrapped blobs: made under a parent, loaded for one use, and flushed (TPM2_Create, TPM2_Load).
 
 use plastron_attestation::{EkTemplate, TpmDeviceError};
-use plastron_attestation_tcg::TpmtPublic;
+use plastron_attestation_tcg::{Name, TpmtPublic};
 use tss_esapi::handles::KeyHandle;
 use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{Private, Public};
@@ -72,7 +72,7 @@ impl Parent {
         not_loadable: fn(String) -> TpmDeviceError,
         body: impl FnOnce(&mut Link, KeyHandle) -> Result<T, TpmDeviceError>,
     ) -> Result<T, TpmDeviceError> {
-        let (private, public) = parse(private, public).map_err(not_loadable)?;
+        let (private, public, name) = parse(private, public).map_err(not_loadable)?;
         let parent = self.handle();
         // The session ends before the body begins: it would take a slot, and the body may need two of its own.
         let child = self.authorising(link, |link, session| {
@@ -86,17 +86,17 @@ impl Parent {
                 other => other.of("Load"),
             })
         })?;
-        link.flushing(child.into(), |link| body(link, child))
+        link.using(child, name.as_bytes(), |link| body(link, child))
     }
 }
 
 /// The two parts of a blob; a fault is one of the file that it comes from.
-fn parse(private: &[u8], public: &[u8]) -> Result<(Private, Public), String> {
+fn parse(private: &[u8], public: &[u8]) -> Result<(Private, Public, Name), String> {
     let sized = private.split_first_chunk::<2>();
     let sized = sized.filter(|(length, rest)| usize::from(u16::from_be_bytes(**length)) == rest.len());
     let (_, private) = sized.ok_or("the stored TPM2B_PRIVATE has another length")?;
     let private = Private::try_from(private.to_vec()).map_err(|error| error.to_string())?;
-    TpmtPublic::parse(public).map_err(|error| error.to_string())?;
+    let name = TpmtPublic::parse(public).map_err(|error| error.to_string())?.name();
     let public = Public::unmarshall(public).map_err(|error| error.to_string())?;
-    Ok((private, public))
+    Ok((private, public, name))
 }

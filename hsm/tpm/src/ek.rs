@@ -7,13 +7,12 @@ use tss_esapi::constants::CapabilityType;
 use tss_esapi::constants::tss::TPM2_PERSISTENT_FIRST;
 use tss_esapi::handles::{KeyHandle, ObjectHandle, PersistentTpmHandle, TpmHandle};
 use tss_esapi::interface_types::resource_handles;
-use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{CapabilityData, Public, PublicKeyRsa};
 use tss_esapi::traits::{Marshall, UnMarshall};
 
 use crate::link::{Hierarchy, Link};
 use crate::nv::{self, NvIndices};
-use crate::session::malformed;
+use crate::session::{by_hierarchy, malformed};
 
 /// Length of an RSA-2048 modulus, which the nonce is padded to.
 const MODULUS_LEN: usize = 256;
@@ -57,8 +56,8 @@ pub(crate) fn with<T>(
         return outcome;
     }
     let public = template_public(link, template)?;
-    let made = link.authorised("CreatePrimary", Hierarchy::Endorsement, |context| {
-        context.execute_with_session(Some(AuthSession::Password), |context| {
+    let made = by_hierarchy(link, "CreatePrimary", Hierarchy::Endorsement, None, |context, proof| {
+        context.execute_with_session(Some(proof), |context| {
             let hierarchy = resource_handles::Hierarchy::Endorsement;
             context.create_primary(hierarchy, public.clone(), None, None, None, None)
         })

@@ -1,4 +1,5 @@
-//! The public areas that TPM2_Create is given for signing keys. Every one has noDA, so that nobody locks the node out.
+//! The public areas that TPM2_Create and TPM2_CreatePrimary are given, apart from EKs. Every one has noDA, so that nobody locks the
+//! node out.
 
 use tss_esapi::attributes::ObjectAttributesBuilder;
 use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
@@ -64,4 +65,32 @@ fn signing(usage: Use, algorithm: PublicAlgorithm) -> tss_esapi::Result<PublicBu
         .with_public_algorithm(algorithm)
         .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
         .with_object_attributes(attributes))
+}
+
+/// A storage key: P-256, AES-128-CFB (the storage root of TCG's TPM v2.0 Provisioning Guidance, section 7.5.1).
+pub(crate) fn storage_p256() -> tss_esapi::Result<Public> {
+    let attributes = ObjectAttributesBuilder::new()
+        .with_fixed_tpm(true)
+        .with_fixed_parent(true)
+        .with_sensitive_data_origin(true)
+        .with_user_with_auth(true)
+        .with_no_da(true)
+        .with_restricted(true)
+        .with_decrypt(true)
+        .build()?;
+    let parameters = PublicEccParametersBuilder::new()
+        .with_symmetric(SymmetricDefinitionObject::AES_128_CFB)
+        .with_ecc_scheme(EccScheme::Null)
+        .with_curve(EccCurve::NistP256)
+        .with_key_derivation_function_scheme(KeyDerivationFunctionScheme::Null)
+        .with_is_decryption_key(true)
+        .with_restricted(true)
+        .build()?;
+    PublicBuilder::new()
+        .with_public_algorithm(PublicAlgorithm::Ecc)
+        .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
+        .with_object_attributes(attributes)
+        .with_ecc_parameters(parameters)
+        .with_ecc_unique_identifier(EccPoint::default())
+        .build()
 }

@@ -2,8 +2,9 @@
 //! names `tss-esapi`, and the only one that links libtss2.
 //!
 //! Every object that a call loads is flushed before it returns, also when it fails: without a resource manager a TPM has three
-//! slots. A refused authorisation value is never sent again, and a TPM in lockout is left alone. What the TPM answers is bounded and
-//! checked before it is handed on; what it proves is the verifier's business, not this crate's.
+//! slots. What other programs loaded is never flushed. A refused authorisation value is never sent again, and a TPM in lockout is
+//! left alone. What the TPM answers is bounded and checked before it is handed on; what it proves is the verifier's business, not
+//! this crate's.
 //!
 //! libtss2 writes to standard error whenever a TPM answers with an error, also an expected one; `TSS2_LOG=all+NONE` in the
 //! environment, set before the program starts (the unit file does), silences it. swtpm is reached by `swtpm:host=…,port=…` only:
@@ -12,6 +13,7 @@
 
 mod activate;
 mod ak;
+mod auth;
 mod child;
 mod ek;
 mod key_template;
@@ -21,33 +23,47 @@ mod properties;
 mod quote;
 mod response;
 mod session;
+mod shared;
 mod sign;
+mod slots;
 mod svid_key;
 
 use plastron_attestation::{
     AkBlob, CertifyBytes, EkMaterial, EkTemplate, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError,
     TpmSvidKeys,
 };
+use tss_esapi::handles::KeyHandle;
 use zeroize::Zeroizing;
 
 use link::Link;
 
+pub use auth::AuthValue;
 pub use properties::TpmProperties;
+pub use shared::SharedTpm;
 
-/// Which TPM, and the authorisation values that its owner set.
+/// Which TPM, and the authorisation values that its owner set. A clone shares the memory of what the TPM refused.
+#[derive(Clone, Debug)]
 pub struct TpmConfig {
     /// A device (`/dev/tpmrm0`) or a TCTI configuration (`device:/dev/tpmrm0`, `swtpm:host=127.0.0.1,port=2321`, `tabrmd`).
     pub device: String,
-    /// The endorsement hierarchy's authorisation value; `None` where it is empty.
-    pub endorsement_auth: Option<Zeroizing<Vec<u8>>>,
-    /// The owner hierarchy's authorisation value; read only for certificates whose NV index asks for it.
-    pub owner_auth: Option<Zeroizing<Vec<u8>>>,
+    /// The endorsement hierarchy's authorisation value.
+    pub endorsement_auth: AuthValue,
+    /// The owner hierarchy's: for certificates whose NV index asks for it, and to make the storage root where it is not persistent.
+    pub owner_auth: AuthValue,
+    /// True where nobody else uses the TPM while this program does, so that what is loaded in the beginning may be flushed.
+    pub sole_user: bool,
 }
 
 impl TpmConfig {
     /// A TPM whose hierarchies have no authorisation values.
+    ///
+    /// It is taken to be shared, unless it is the kernel's device without a resource manager, which only one program can open.
     pub fn new(device: impl Into<String>) -> Self {
-        Self { device: device.into(), endorsement_auth: None, owner_auth: None }
+        let device = device.into();
+        let path = device.strip_prefix("device:").unwrap_or(&device);
+        let sole_user =
+            path.strip_prefix("/dev/tpm").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+        Self { device, endorsement_auth: AuthValue::unset(), owner_auth: AuthValue::unset(), sole_user }
     }
 }
 
@@ -57,9 +73,20 @@ pub struct Tpm {
 }
 
 impl Tpm {
-    /// Connects. On a TPM without a resource manager, what a killed predecessor left loaded is flushed.
+    /// Connects.
     pub fn open(config: TpmConfig) -> Result<Self, TpmDeviceError> {
         Ok(Self { link: Link::open(config)? })
+    }
+
+    /// Runs an operation that needs the EK and these keys of ours, given as TPMT_PUBLIC.
+    fn with_ek<T>(
+        &mut self,
+        template: EkTemplate,
+        keys: &[&[u8]],
+        mut operation: impl FnMut(&mut Link, KeyHandle) -> Result<T, TpmDeviceError>,
+    ) -> Result<T, TpmDeviceError> {
+        keys.iter().for_each(|public| self.link.know(public));
+        self.link.whole(|link| ek::with(link, template, &mut operation))
     }
 
     /// What the TPM says of itself. None of it is proven.
@@ -70,11 +97,11 @@ impl Tpm {
 
 impl TpmDevice for Tpm {
     fn endorsement_key(&mut self, template: EkTemplate) -> Result<EkMaterial, TpmDeviceError> {
-        ek::material(&mut self.link, template)
+        self.link.whole(|link| ek::material(link, template))
     }
 
     fn create_attestation_key(&mut self, template: EkTemplate) -> Result<AkBlob, TpmDeviceError> {
-        ek::with(&mut self.link, template, |link, ek| ak::create(link, template, ek))
+        self.with_ek(template, &[], |link, ek| ak::create(link, template, ek))
     }
 
     fn activate_credential(
@@ -84,7 +111,7 @@ impl TpmDevice for Tpm {
         credential: &[u8],
         secret: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TpmDeviceError> {
-        ek::with(&mut self.link, template, |link, ek| {
+        self.with_ek(template, &[&ak.public], |link, ek| {
             ak::with(link, template, ek, ak, |link, ak| activate::run(link, template, ek, ak, credential, secret))
         })
     }
@@ -97,7 +124,7 @@ impl TpmDevice for Tpm {
         selection: &PcrSelection,
     ) -> Result<QuoteBytes, TpmDeviceError> {
         let hash = ak::signing_hash(ak)?;
-        ek::with(&mut self.link, template, |link, ek| {
+        self.with_ek(template, &[&ak.public], |link, ek| {
             ak::with(link, template, ek, ak, |link, ak| quote::run(link, ak, hash, extra_data, selection))
         })
     }
@@ -105,7 +132,7 @@ impl TpmDevice for Tpm {
 
 impl TpmSvidKeys for Tpm {
     fn create_svid_key(&mut self, template: EkTemplate) -> Result<SvidKeyBlob, TpmDeviceError> {
-        ek::with(&mut self.link, template, |link, ek| svid_key::create(link, template, ek))
+        self.with_ek(template, &[], |link, ek| svid_key::create(link, template, ek))
     }
 
     fn certify_svid_key(
@@ -115,7 +142,7 @@ impl TpmSvidKeys for Tpm {
         key: &SvidKeyBlob,
         extra_data: &[u8],
     ) -> Result<CertifyBytes, TpmDeviceError> {
-        ek::with(&mut self.link, template, |link, ek| {
+        self.with_ek(template, &[&ak.public, &key.public], |link, ek| {
             ak::with(link, template, ek, ak, |link, ak| {
                 svid_key::with(link, template, ek, key, |link, key| svid_key::certify(link, ak, key, extra_data))
             })
@@ -128,7 +155,7 @@ impl TpmSvidKeys for Tpm {
         key: &SvidKeyBlob,
         digest: &[u8; 32],
     ) -> Result<Vec<u8>, TpmDeviceError> {
-        ek::with(&mut self.link, template, |link, ek| {
+        self.with_ek(template, &[&key.public], |link, ek| {
             svid_key::with(link, template, ek, key, |link, key| svid_key::sign_digest(link, key, digest))
         })
     }

@@ -1,29 +1,27 @@
-//! The connection: made when it is needed, dropped when it breaks, cleaned of what a killed predecessor left.
+//! The connection: made when it is needed, dropped when it breaks. Every command passes here, so here is decided what is sent again.
 
 use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
 use plastron_attestation::TpmDeviceError;
+use plastron_attestation_tcg::TpmtPublic;
 use tss_esapi::Context;
-use tss_esapi::constants::CapabilityType;
-use tss_esapi::constants::tss::{TPM2_LOADED_SESSION_FIRST, TPM2_TRANSIENT_FIRST};
-use tss_esapi::handles::{ObjectHandle, TpmHandle};
-use tss_esapi::structures::{Auth, CapabilityData};
+use tss_esapi::handles::{KeyHandle, ObjectHandle, SessionHandle};
+use tss_esapi::interface_types::session_handles::AuthSession;
+use tss_esapi::structures::Auth;
 use tss_esapi::tcti_ldr::TctiNameConf;
-use zeroize::Zeroizing;
 
-use crate::TpmConfig;
-use crate::response::{describe, failed, is_busy, is_transport, refuses_auth};
+use crate::response::{describe, failed, is_busy, is_full, is_lost, is_transport, refuses_auth};
+use crate::slots::{self, Slots};
+use crate::{AuthValue, TpmConfig};
 
-/// How often a command that the TPM was too busy for is sent again. libtss2 itself sends it five times before that.
+/// How often a command that the TPM was too busy or too full for is sent again. libtss2 itself sends it five times before that.
 const BUSY_ATTEMPTS: u32 = 8;
-/// The first pause; each is twice the one before, so that all together are 2.5 s: a firmware TPM's self-test.
+/// The first pause; each is twice the one before, so that all together are 1.3 s: a firmware TPM's self-test.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// How many handles of one kind are asked for. No TPM has more loaded objects or sessions.
-const MAX_HANDLES: u32 = 64;
 
-/// A hierarchy whose authorisation value may have to be sent.
+/// A hierarchy whose authorisation value may have to be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hierarchy {
     Endorsement,
@@ -42,16 +40,18 @@ impl Hierarchy {
 pub(crate) struct Link {
     tcti: String,
     config: TctiNameConf,
-    endorsement_auth: Option<Zeroizing<Vec<u8>>>,
-    owner_auth: Option<Zeroizing<Vec<u8>>>,
-    // Hierarchies that refused their authorisation value: it is not sent a second time.
-    refused: Vec<Hierarchy>,
+    endorsement_auth: AuthValue,
+    owner_auth: AuthValue,
+    sole_user: bool,
+    slots: Slots,
+    // An object or session of ours was gone when a command named it: somebody else flushed it.
+    lost: bool,
     context: Option<Context>,
 }
 
 impl Link {
     pub(crate) fn open(config: TpmConfig) -> Result<Self, TpmDeviceError> {
-        let TpmConfig { device, endorsement_auth, owner_auth } = config;
+        let TpmConfig { device, endorsement_auth, owner_auth, sole_user } = config;
         let tcti = if device.starts_with('/') { format!("device:{device}") } else { device };
         let refused = |reason: &str| TpmDeviceError::Open { tcti: tcti.clone(), reason: reason.to_owned() };
         if tcti.starts_with("swtpm:") && tcti.contains("path=") {
@@ -59,8 +59,9 @@ impl Link {
         }
         let parsed = TctiNameConf::from_str(&tcti);
         let parsed = parsed.map_err(|_| refused("not a TCTI configuration; write for example device:/dev/tpmrm0"))?;
-        let refused = Vec::new();
-        let mut link = Self { tcti, config: parsed, endorsement_auth, owner_auth, refused, context: None };
+        let slots = Slots::default();
+        let (lost, context) = (false, None);
+        let mut link = Self { tcti, config: parsed, endorsement_auth, owner_auth, sole_user, slots, lost, context };
         link.context()?;
         Ok(link)
     }
@@ -79,43 +80,54 @@ impl Link {
         let mut context = Context::new(self.config.clone()).map_err(failed)?;
         let auths = [(ObjectHandle::Endorsement, &self.endorsement_auth), (ObjectHandle::Owner, &self.owner_auth)];
         for (hierarchy, auth) in auths {
-            if let Some(auth) = auth {
-                let auth = Auth::try_from(auth.to_vec()).map_err(failed)?;
+            if !auth.is_empty() {
+                let auth = Auth::try_from(auth.as_bytes()).map_err(failed)?;
                 context.tr_set_auth(hierarchy, auth).map_err(failed)?;
             }
         }
-        if !self.has_resource_manager() {
-            flush_leftovers(&mut context).map_err(failed)?;
+        if self.sole_user {
+            slots::flush_all(&mut context).map_err(failed)?;
         }
         Ok(context)
     }
 
-    /// Behind a resource manager everyone sees only their own objects, and none survive their process.
-    fn has_resource_manager(&self) -> bool {
-        self.tcti.starts_with("tabrmd") || self.tcti.starts_with("device:/dev/tpmrm")
+    /// The authorisation value of a hierarchy.
+    pub(crate) fn auth(&self, hierarchy: Hierarchy) -> &AuthValue {
+        match hierarchy {
+            Hierarchy::Endorsement => &self.endorsement_auth,
+            Hierarchy::Owner => &self.owner_auth,
+        }
     }
 
-    /// Sends a command, again while the TPM is busy. An error that has a meaning for the caller comes back as it is.
+    /// Sends a command, again while the TPM is busy or full. An error that has a meaning for the caller comes back as it is.
     pub(crate) fn send<T>(
         &mut self,
         mut command: impl FnMut(&mut Context) -> tss_esapi::Result<T>,
     ) -> Result<T, SendError> {
         let mut pause = FIRST_PAUSE;
+        let mut may_clean = true;
         for attempt in 1.. {
-            match command(self.context().map_err(SendError::Connect)?) {
+            let error = match command(self.context().map_err(SendError::Device)?) {
                 Ok(answer) => return Ok(answer),
-                Err(error) if is_busy(&error) && attempt < BUSY_ATTEMPTS => {
-                    thread::sleep(pause);
-                    pause *= 2;
-                }
-                Err(error) => {
-                    if is_transport(&error) {
-                        // The next command connects anew.
-                        self.context = None;
-                    }
-                    return Err(SendError::Answer(error));
-                }
+                Err(error) => error,
+            };
+            if is_full(&error) && std::mem::take(&mut may_clean) && self.flush_abandoned() {
+                continue;
             }
+            if attempt < BUSY_ATTEMPTS && (is_busy(&error) || is_full(&error)) {
+                thread::sleep(pause);
+                pause *= 2;
+                continue;
+            }
+            self.lost |= is_lost(&error);
+            if is_transport(&error) {
+                // The next command connects anew.
+                self.context = None;
+            }
+            if is_full(&error) {
+                return Err(SendError::Device(self.full(&error)));
+            }
+            return Err(SendError::Answer(error));
         }
         // The last attempt returns; this is for the compiler.
         Err(SendError::Answer(tss_esapi::Error::WrapperError(tss_esapi::WrapperErrorKind::InternalError)))
@@ -130,74 +142,138 @@ impl Link {
         self.send(command).map_err(|error| error.of(name))
     }
 
-    /// Sends a command that carries a hierarchy's authorisation value. One that was refused is not sent again.
+    /// Sends a command that shows or proves a hierarchy's authorisation value. One that was refused is not sent again.
     pub(crate) fn authorised<T>(
         &mut self,
         name: &'static str,
         hierarchy: Hierarchy,
         command: impl FnMut(&mut Context) -> tss_esapi::Result<T>,
     ) -> Result<T, TpmDeviceError> {
-        let wrong = || TpmDeviceError::WrongAuth { hierarchy: hierarchy.name() };
-        if self.refused.contains(&hierarchy) {
-            return Err(wrong());
-        }
+        self.auth(hierarchy).assert_not_refused(hierarchy.name())?;
         self.send(command).map_err(|error| match error {
-            SendError::Answer(answer) if refuses_auth(&answer) => {
-                self.refused.push(hierarchy);
-                wrong()
-            }
+            SendError::Answer(answer) if refuses_auth(&answer) => self.auth(hierarchy).refused(hierarchy.name()),
             other => other.of(name),
         })
     }
 
-    /// Runs `body` and then flushes the object or session, whatever came of it.
+    /// Says that the key with this TPMT_PUBLIC is ours. One that does not parse is none.
+    pub(crate) fn know(&mut self, public: &[u8]) {
+        if let Ok(public) = TpmtPublic::parse(public) {
+            self.slots.know(public.name().as_bytes());
+        }
+    }
+
+    /// Runs `body` with a loaded key of ours, and flushes it.
+    pub(crate) fn using<T>(
+        &mut self,
+        key: KeyHandle,
+        name: &[u8],
+        body: impl FnOnce(&mut Self) -> Result<T, TpmDeviceError>,
+    ) -> Result<T, TpmDeviceError> {
+        self.slots.begin_use(name);
+        let outcome = self.flushing(key.into(), body);
+        self.slots.end_use();
+        outcome
+    }
+
+    /// Runs `body` and then flushes the object, whatever came of it.
     pub(crate) fn flushing<T>(
         &mut self,
-        handle: ObjectHandle,
+        object: ObjectHandle,
         body: impl FnOnce(&mut Self) -> Result<T, TpmDeviceError>,
     ) -> Result<T, TpmDeviceError> {
         let outcome = body(self);
-        // With a new connection the handle means nothing, and what it meant was flushed when connecting.
+        if self.lost
+            && let Some(context) = &mut self.context
+            && !is_still_there(context, object)
+        {
+            // Somebody flushed it, and the number of the handle may be another program's by now.
+            let mut object = object;
+            slots::forget(context, &mut object);
+            return outcome;
+        }
+        self.flush(object);
+        outcome
+    }
+
+    /// Runs `body` and then flushes the session, whatever came of it.
+    pub(crate) fn flushing_session<T>(
+        &mut self,
+        session: AuthSession,
+        body: impl FnOnce(&mut Self) -> Result<T, TpmDeviceError>,
+    ) -> Result<T, TpmDeviceError> {
+        let outcome = body(self);
+        self.flush(ObjectHandle::from(SessionHandle::from(session)));
+        outcome
+    }
+
+    fn flush(&mut self, handle: ObjectHandle) {
+        // With a new connection the handle means nothing, and what it meant went with the old one.
         if let Some(context) = &mut self.context
             && let Err(error) = context.flush_context(handle)
         {
             tracing::warn!(tcti = self.tcti, reason = describe(&error), "the TPM did not flush a handle");
         }
-        outcome
     }
+
+    /// Runs an operation, once more where somebody flushed what it had loaded: whoever shares a TPM without a resource manager does.
+    pub(crate) fn whole<T>(
+        &mut self,
+        mut operation: impl FnMut(&mut Self) -> Result<T, TpmDeviceError>,
+    ) -> Result<T, TpmDeviceError> {
+        self.lost = false;
+        let outcome = operation(self);
+        if outcome.is_ok() || !self.lost {
+            return outcome;
+        }
+        tracing::warn!(tcti = self.tcti, "another program flushed what was loaded in the TPM; trying once more");
+        self.lost = false;
+        operation(self)
+    }
+
+    /// True where something of ours that nobody used was flushed.
+    fn flush_abandoned(&mut self) -> bool {
+        let Some(context) = &mut self.context else { return false };
+        match self.slots.flush_abandoned(context) {
+            Ok(0) => false,
+            Ok(count) => {
+                tracing::warn!(tcti = self.tcti, count, "flushed keys that a killed predecessor left in the TPM");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(tcti = self.tcti, reason = describe(&error), "can't look for what a predecessor left");
+                false
+            }
+        }
+    }
+
+    fn full(&mut self, error: &tss_esapi::Error) -> TpmDeviceError {
+        let holders = match &mut self.context {
+            Some(context) => self.slots.holders(context).unwrap_or_else(|error| describe(&error)),
+            None => "unknown".to_owned(),
+        };
+        TpmDeviceError::Full { reason: describe(error), holders }
+    }
+}
+
+/// True where the handle is still the object that it was.
+fn is_still_there(context: &mut Context, handle: ObjectHandle) -> bool {
+    let Ok(expected) = context.tr_get_name(handle) else { return false };
+    let now = context.execute_without_session(|context| context.read_public(KeyHandle::from(handle)));
+    now.is_ok_and(|(_, name, _)| name.value() == expected.value())
 }
 
 /// Why a command has no answer.
 pub(crate) enum SendError {
-    Connect(TpmDeviceError),
+    Device(TpmDeviceError),
     Answer(tss_esapi::Error),
 }
 
 impl SendError {
     pub(crate) fn of(self, command: &'static str) -> TpmDeviceError {
         match self {
-            Self::Connect(error) => error,
+            Self::Device(error) => error,
             Self::Answer(error) => failed(command, &error),
         }
     }
-}
-
-/// Flushes objects and sessions that nobody can name any more.
-fn flush_leftovers(context: &mut Context) -> tss_esapi::Result<()> {
-    for first in [TPM2_TRANSIENT_FIRST, TPM2_LOADED_SESSION_FIRST] {
-        let (data, _) = context.get_capability(CapabilityType::Handles, first, MAX_HANDLES)?;
-        let CapabilityData::Handles(handles) = data else { continue };
-        for handle in handles.into_inner() {
-            let flushed = match handle {
-                TpmHandle::Transient(_) | TpmHandle::HmacSession(_) | TpmHandle::LoadedSession(_) => {
-                    context.tr_from_tpm_public(handle).and_then(|object| context.flush_context(object))
-                }
-                _ => continue,
-            };
-            if let Err(error) = flushed {
-                tracing::warn!(?handle, reason = describe(&error), "can't flush what another process left in the TPM");
-            }
-        }
-    }
-    Ok(())
 }

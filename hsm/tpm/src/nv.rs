@@ -12,7 +12,7 @@ use tss_esapi::structures::CapabilityData;
 
 use crate::link::{Hierarchy, Link};
 use crate::properties::property;
-use crate::session::malformed;
+use crate::session::{by_hierarchy, malformed};
 
 /// The largest content that is read: the largest known EK certificate has 2 KB, an on-die chain about 8 KB.
 pub(crate) const MAX_NV: usize = 16 * 1024;
@@ -93,10 +93,9 @@ fn read(link: &mut Link, index: u32, object: ObjectHandle) -> Result<Option<Vec<
                 })
             })?
         } else {
-            link.authorised("NV_Read", Hierarchy::Owner, |context| {
-                context.execute_with_session(Some(AuthSession::Password), |context| {
-                    context.nv_read(NvAuth::Owner, handle, length, offset)
-                })
+            by_hierarchy(link, "NV_Read", Hierarchy::Owner, None, |context, proof| {
+                context
+                    .execute_with_session(Some(proof), |context| context.nv_read(NvAuth::Owner, handle, length, offset))
             })?
         };
         if part.len() != wanted {

@@ -9,6 +9,13 @@ const RC_TESTING: u32 = 0x90a;
 const RC_NV_RATE: u32 = 0x920;
 const RC_LOCKOUT: u32 = 0x921;
 const RC_FAILURE: u32 = 0x101;
+const RC_OBJECT_MEMORY: u32 = 0x902;
+const RC_SESSION_MEMORY: u32 = 0x903;
+const RC_SESSION_HANDLES: u32 = 0x905;
+const RC_OBJECT_HANDLES: u32 = 0x906;
+const RC_HANDLE: u32 = 0x8b;
+/// TPM_RC_REFERENCE_H0 to H6 and S0 to S6.
+const RC_REFERENCE: std::ops::RangeInclusive<u32> = 0x910..=0x91e;
 const RC_AUTH_FAIL: u32 = 0x8e;
 const RC_BAD_AUTH: u32 = 0xa2;
 /// Format-one codes have this bit; parameter, handle and session numbers are in the bits that [`FORMAT_ONE_BASE`] leaves out.
@@ -19,6 +26,11 @@ const PARAMETER: u32 = 0x40;
 /// The layers whose codes are the TPM's own: the TPM, and resource managers that pass its codes on.
 const TPM_LAYERS: [u32; 3] = [0, 11, 12];
 const TCTI_LAYER: u32 = 10;
+/// The layers that read what the TPM answered: ESYS, SYS, MU, TCTI.
+const READING_LAYERS: std::ops::RangeInclusive<u32> = 7..=TCTI_LAYER;
+/// What they say of a reply that is cut short, too long, of a wrong value or not authenticated: TSS2_BASE_RC_GENERAL_FAILURE,
+/// INSUFFICIENT_BUFFER, BAD_VALUE, BAD_SIZE, MALFORMED_RESPONSE, INSUFFICIENT_RESPONSE, RSP_AUTH_FAILED.
+const UNREADABLE: [u32; 7] = [1, 6, 11, 16, 17, 19, 27];
 
 /// A failed command's code, if the failure came from the stack and not from the wrapper crate.
 fn code(error: &Error) -> Option<u32> {
@@ -43,6 +55,20 @@ pub(crate) fn is_busy(error: &Error) -> bool {
     matches!(tpm_code(error), Some(RC_RETRY | RC_YIELDED | RC_TESTING | RC_NV_RATE))
 }
 
+/// True where the TPM has no slot for another object or session.
+pub(crate) fn is_full(error: &Error) -> bool {
+    let full = [RC_OBJECT_MEMORY, RC_SESSION_MEMORY, RC_SESSION_HANDLES, RC_OBJECT_HANDLES];
+    tpm_code(error).is_some_and(|code| full.contains(&code))
+}
+
+/// True where an object or session that a command names is not in the TPM.
+pub(crate) fn is_lost(error: &Error) -> bool {
+    tpm_code(error).is_some_and(|code| {
+        RC_REFERENCE.contains(&code)
+            || code & (FORMAT_ONE | PARAMETER) == FORMAT_ONE && code & FORMAT_ONE_BASE == RC_HANDLE
+    })
+}
+
 /// True where the connection to the TPM is gone or confused.
 pub(crate) fn is_transport(error: &Error) -> bool {
     code(error).is_some_and(|code| code >> 16 == TCTI_LAYER)
@@ -64,10 +90,23 @@ pub(crate) fn refuses_auth(error: &Error) -> bool {
     matches!(base, Some(RC_AUTH_FAIL | RC_BAD_AUTH))
 }
 
+/// True where the answer does not parse, or holds what no TPM answers.
+fn is_unreadable(error: &Error) -> bool {
+    match error {
+        // The wrapper crate could not convert what libtss2 had read.
+        Error::WrapperError(_) => true,
+        Error::Tss2Error(_) => code(error)
+            .is_some_and(|code| READING_LAYERS.contains(&(code >> 16)) && UNREADABLE.contains(&(code & 0xffff))),
+    }
+}
+
 /// What a failed command is for the caller.
 pub(crate) fn failed(command: &'static str, error: &Error) -> TpmDeviceError {
     if tpm_code(error) == Some(RC_LOCKOUT) {
         return TpmDeviceError::Lockout;
+    }
+    if is_unreadable(error) {
+        return TpmDeviceError::MalformedReply { command, reason: describe(error) };
     }
     TpmDeviceError::Command { command, reason: describe(error) }
 }

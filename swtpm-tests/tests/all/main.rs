@@ -11,5 +11,7 @@ mod tap;
 mod thread;
 mod tpm_bus;
 mod tpm_device;
+mod tpm_owned;
+mod tpm_shared;
 mod tpm_svid_key;
 mod workloads;

@@ -4,7 +4,6 @@ use plastron_attestation::{AkBlob, EkTemplate, PcrSelection, TpmDevice, TpmDevic
 use plastron_attestation_tcg::{HashAlgorithm, TpmtPublic};
 use plastron_hsm_tpm::{Tpm, TpmConfig};
 use plastron_swtpm_tests::{EkKind, Swtpm};
-use zeroize::Zeroizing;
 
 use crate::exchange::open;
 
@@ -189,52 +188,6 @@ fn pcr_values_are_those_of_the_banks_that_are_allocated() {
     }
     assert!(device.quote(EkTemplate::H3P384, &ak, &[0; 65], &selection).is_err());
     assert_nothing_left(&tpm);
-}
-
-#[test]
-fn an_endorsement_auth_is_needed_and_a_wrong_one_is_sent_once() {
-    let tpm = Swtpm::start().unwrap();
-    tpm.set_auth("endorsement", "secret").unwrap();
-    let with_auth = |auth: &[u8]| {
-        let endorsement_auth = Some(Zeroizing::new(auth.to_vec()));
-        Tpm::open(TpmConfig { endorsement_auth, ..TpmConfig::new(tpm.tcti()) }).unwrap()
-    };
-    let is_wrong = |error| matches!(error, TpmDeviceError::WrongAuth { hierarchy: "endorsement" });
-    let mut without = open(&tpm);
-    assert!(is_wrong(without.create_attestation_key(EkTemplate::L1Rsa2048).unwrap_err()));
-    let mut wrong = with_auth(b"wrong");
-    assert!(is_wrong(wrong.create_attestation_key(EkTemplate::L1Rsa2048).unwrap_err()));
-    // Had it been sent again, it would be right by now.
-    tpm.tpm2(&["changeauth", "-c", "endorsement", "-p", "secret", "wrong"]).unwrap();
-    assert!(is_wrong(wrong.create_attestation_key(EkTemplate::L1Rsa2048).unwrap_err()));
-    let mut right = with_auth(b"wrong");
-    right.create_attestation_key(EkTemplate::L1Rsa2048).unwrap();
-    assert_nothing_left(&tpm);
-}
-
-#[test]
-fn lockout_is_named() {
-    let tpm = Swtpm::start().unwrap();
-    let mut device = open(&tpm);
-    tpm.tpm2(&["dictionarylockout", "-s", "-n", "1", "-t", "1000", "-l", "1000"]).unwrap();
-    tpm.tpm2(&["nvdefine", "0x01500001", "-s", "8", "-a", "authread|authwrite", "-p", "right"]).unwrap();
-    tpm.tpm2(&["nvread", "0x01500001", "-P", "wrong"]).unwrap_err();
-    let error = device.create_attestation_key(EkTemplate::H3P384).unwrap_err();
-    assert!(matches!(error, TpmDeviceError::Lockout), "{error}");
-    assert_nothing_left(&tpm);
-}
-
-/// A process that was killed leaves its objects loaded; three of them fill the TPM.
-#[test]
-fn what_a_killed_process_left_is_flushed() {
-    let tpm = Swtpm::start().unwrap();
-    for name in ["1", "2", "3"] {
-        tpm.tpm2(&["createprimary", "-C", "o", "-c", name, "-Q"]).unwrap();
-    }
-    tpm.tpm2(&["startauthsession", "-S", "session.ctx", "--policy-session"]).unwrap();
-    open(&tpm).create_attestation_key(EkTemplate::L1Rsa2048).unwrap();
-    let left = tpm.tpm2(&["getcap", "handles-transient"]).unwrap().stdout;
-    assert!(left.trim_ascii().is_empty());
 }
 
 #[test]
