@@ -19,6 +19,11 @@ pub const MAX_CERTIFICATE_LEN: usize = 8192;
 /// Most extensions: real EK certificates have up to 10.
 const MAX_EXTENSIONS: usize = 32;
 
+/// The subject of a certificate, DER as written: what certificates that it issued have as their issuer.
+pub fn certificate_subject(der: &[u8]) -> Result<Vec<u8>, AppraiseError> {
+    Ok(Certificate::parse("issuer", der)?.subject().to_vec())
+}
+
 /// A certificate that parses. Nothing in it is proven.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate<'a> {

@@ -29,7 +29,7 @@ pub use ak::{AcceptableAk, BoundAk};
 pub use attested::AttestedNode;
 pub use binding::{Binding, NONCE_LEN, Purpose};
 pub use boot_policy::{BootPolicy, DriversBeforeSeparator, EmptySecureBoot, MissingEventLog, Sha1EventLog};
-pub use certificate::MAX_CERTIFICATE_LEN;
+pub use certificate::{MAX_CERTIFICATE_LEN, certificate_subject};
 pub use check::{Check, CheckOutcome, CheckRecord, Checklist};
 pub use ek::container::certificate_in_container;
 pub use ek::crl::MAX_CRL_LEN;

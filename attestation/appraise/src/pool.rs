@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plastron_attestation_tcg::{EkTemplate, HashAlgorithm, PcrBank};
 
-use crate::{AppraiseError, BootPolicy, EkTrust, MissingEventLog};
+use crate::{AppraiseError, BootPolicy, EkFingerprint, EkTrust, MissingEventLog};
 
 /// PCRs that are quoted unless the pool says otherwise: firmware and boot loader, and shim's MOK state.
 pub const DEFAULT_PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
@@ -108,13 +108,7 @@ impl Pool {
         {
             return Err(PoolError::Name { name });
         }
-        match &ek_trust {
-            EkTrust::Chain(_) => {}
-            EkTrust::Pin(pins) | EkTrust::ChainAndPin(_, pins) | EkTrust::ChainOrPin(_, pins) if pins.is_empty() => {
-                return Err(PoolError::NoPins { name });
-            }
-            EkTrust::Pin(_) | EkTrust::ChainAndPin(..) | EkTrust::ChainOrPin(..) => {}
-        }
+        let ek_trust = ek_trust.in_order(&name)?;
         banks.sort_unstable();
         banks.dedup();
         if !banks.iter().any(|bank| *bank != HashAlgorithm::Sha1) {
@@ -190,6 +184,14 @@ pub enum PoolError {
     NoPins {
         /// The pool.
         name: String,
+    },
+    /// Two pins of one key: one of two provenances would be shown, and one of two expiries would hold.
+    #[error("pool {name:?} pins EK {fingerprint} twice")]
+    DuplicatePin {
+        /// The pool.
+        name: String,
+        /// The key.
+        fingerprint: EkFingerprint,
     },
     /// A root or intermediate that does not parse.
     #[error("{which} certificate {index} is not usable")]

@@ -20,7 +20,8 @@ fn pool(fixture: &dyn Fixture, template: EkTemplate, material: &EkMaterial) -> P
             fingerprint: EkFingerprint::of_bytes(&material.public).unwrap(),
             added_by: "the suite".to_owned(),
             added_at: fixture.now(),
-            reason: "read from the device".to_owned(),
+            reason: "a test".to_owned(),
+            obtained: "read from the device".to_owned(),
             expires: None,
         }])
     };

@@ -14,7 +14,8 @@ pub(crate) fn pin_of(tpm: &FakeTpm) -> EkPin {
         fingerprint: EkFingerprint::of_bytes(&tpm.ek_public()).unwrap(),
         added_by: "alice".into(),
         added_at: NOW,
-        reason: "read at the console".into(),
+        reason: "ticket 4711".into(),
+        obtained: "read at the console".into(),
         expires: Some(NOW + 86_400),
     }
 }
@@ -39,7 +40,10 @@ fn a_pinned_ek_needs_no_certificate_and_proves_no_manufacturer() {
     assert!(!node.selectors().iter().any(|selector| selector.value().starts_with("manufacturer")));
     assert!(node.enrolled_tpm().ek_certificate.is_none());
     let path = node.records().iter().find(|record| record.check == Check::EkPath).unwrap();
-    assert_eq!((path.outcome, path.detail.as_str()), (CheckOutcome::NotChecked, "ek: pinned, uncertified"));
+    assert_eq!(
+        (path.outcome, path.detail.as_str()),
+        (CheckOutcome::NotChecked, "ek: pinned, uncertified; fingerprint obtained: \"read at the console\"")
+    );
     world.now += 86_401;
     assert_refused(&world.admit(&mut tpm, &mut Agent::default()).unwrap_err(), Check::EkPin);
 }

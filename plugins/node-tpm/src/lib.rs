@@ -14,9 +14,9 @@ mod tpm_thread;
 pub use agent::TpmAgentAttestor;
 pub use ak_store::{AkStore, AkStoreError};
 pub use plastron_attestation_appraise::{
-    BootPolicy, DEFAULT_PCRS, DeniedCertificate, DeniedEk, DeniedModel, DenyList, DriversBeforeSeparator,
-    EkFingerprint, EkPin, EkTrust, EmptySecureBoot, ExpiredEk, GoldenPcr, MissingEventLog, Pool, PoolConfig, PoolError,
-    Sha1EventLog, TrustAnchors,
+    AppraiseError, BootPolicy, DEFAULT_PCRS, DeniedCertificate, DeniedEk, DeniedModel, DenyList,
+    DriversBeforeSeparator, EkFingerprint, EkPin, EkTrust, EmptySecureBoot, ExpiredEk, GoldenPcr, MissingEventLog,
+    Pool, PoolConfig, PoolError, Sha1EventLog, TrustAnchors, certificate_subject,
 };
 pub use plastron_attestation_tcg::{EkTemplate, HashAlgorithm};
 pub use server::TpmNodeAttestor;

@@ -1,6 +1,7 @@
 //! Files of SPIRE and of ours, and what is refused with its place.
 
 use std::fmt::Write as _;
+use std::fs;
 
 use plastron_daemon::config::explain;
 
@@ -13,6 +14,9 @@ plugins {
     KeyManager "memory" { plugin_data = {} }
 }
 "#;
+
+/// A pool that trusts some key.
+const POOL: &str = "pool \"p\" { ek_pins = [\"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd\"] }";
 
 fn load_text(text: &str, change: impl FnOnce(&mut Flags)) -> Result<Settings, String> {
     let dir = tempfile::tempdir().unwrap();
@@ -123,6 +127,35 @@ fn what_is_wrong_is_named_with_its_place() {
         (with("", &tpm("pool \"p\" { ek_ca_paths = [\"a\"] require = \"pin\" }")), "makes no use of ek_ca_paths"),
         (with("", &tpm("pool \"p\" { ek_ca_paths = [\"a\"] bogus = 1 }")), "unknown key"),
         (with("", &tpm("pool \"p\" { ek_ca_paths = [\"a\"] ek_template = \"rsa1024\" }")), "is no EK template"),
+        (with("", &tpm("pool \"p\" { ek_ca_paths = [\"a\"] ek_crl_paths = [\"c\"] }")), "needs ek_crl_max_age"),
+        (with("", &tpm("pool \"p\" { ek_ca_paths = [\"a\"] ek_crl_max_age = \"1h\" }")), "without ek_crl_paths"),
+        (
+            with("", &tpm("pool \"p\" { ek_ca_paths = [\"a\"] ek_crl_paths = [\"c\"] ek_crl_max_age = \"500ms\" }")),
+            "must be a second or more",
+        ),
+        (
+            with("", &tpm("pool \"p\" { ek_pins_paths = [\"a.csv\"] ek_crl_paths = [\"c\"] ek_crl_max_age = \"1h\" }")),
+            "of no use without ek_ca_paths",
+        ),
+        (with("", &tpm(&format!("{POOL} denied_certificate \"01\" {{ }}"))), "issuer_paths must name"),
+        (
+            with("", &tpm(&format!("{POOL} denied_certificate \"1\" {{ issuer_paths = [\"a\"] }}"))),
+            "is no serial number",
+        ),
+        (with("", &tpm(&format!("{POOL} denied_model \"SLB9665\" {{ }}"))), "manufacturer must be configured"),
+        (
+            with("", &tpm(&format!("{POOL} denied_model \"SLB9665\" {{ manufacturer = \"Infineon\" }}"))),
+            "is no TPM manufacturer",
+        ),
+        (
+            with(
+                "",
+                &tpm(&format!(
+                    "{POOL} denied_model \"SLB9665\" {{ manufacturer = \"IFX\" firmware_versions = [\"7.61\"] }}"
+                )),
+            ),
+            "is no firmware version",
+        ),
         (with("", "plugins { KeyManager \"memory\" { plugin_data {} } }"), "a DataStore must be configured"),
     ];
     let mut wrong = String::new();
@@ -153,6 +186,49 @@ fn a_pool_with_pins_and_golden_values_is_taken_whole() {
     );
     let refused = load_text(&with("", &missing), |_| {}).unwrap().catalog.check().unwrap_err();
     assert!(explain(&refused).contains("/no/such.pem"), "{refused}");
+}
+
+/// What only shows when the files are read: each error names its file, and the pool where that is not clear.
+#[test]
+fn files_of_pools_that_cannot_be_used_are_named() {
+    let pin = "ab".repeat(32);
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let header = "fingerprint,added_by,added_at,reason,obtained\n";
+    let row = |byte: &str| format!("{},alice,2026-01-31T12:00:00Z,ticket,console\n", byte.repeat(32));
+    let good = file("good.csv", &format!("{header}{}", row("cd")));
+    let again = file("again.csv", &format!("{header}{}", row("ab")));
+    let (broken, garbage) = (file("broken.csv", &format!("{header}x,,,,\n")), file("garbage.crl", "no list"));
+    let der = file("der.crl", "0\u{1}\u{1}");
+    let check = |data: &str| {
+        let text =
+            PLUGINS.replace("\"join_token\" { plugin_data { } }", &format!("\"tpm\" {{ plugin_data {{ {data} }} }}"));
+        let loaded = load_text(&with("", &text), |_| {}).unwrap();
+        loaded.catalog.check().map_err(|error| explain(&error))
+    };
+    check(&format!(
+        "pool \"p\" {{ ek_pins_paths = [\"{good}\"] ek_pins = [\"{pin}\"] }} \
+         denied_model \"SLB9665\" {{ manufacturer = \"IFX\" firmware_versions = [\"0x0007003d0000ab12\"] }}"
+    ))
+    .unwrap();
+    let roots = "ek_ca_paths = [\"/no/roots.pem\"] ek_crl_max_age = \"24h\"";
+    for (data, expected) in [
+        (format!("pool \"p\" {{ ek_pins_paths = [\"{again}\"] ek_pins = [\"{pin}\"] }}"), "again.csv:2; keep one"),
+        (format!("pool \"p\" {{ ek_pins_paths = [\"{broken}\"] }}"), "broken.csv\":2:1: \"x\" is no EK fingerprint"),
+        ("pool \"p\" { ek_pins_paths = [\"/no/such.csv\"] }".to_owned(), "can't read the pins in \"/no/such.csv\""),
+        (format!("pool \"p\" {{ {roots} ek_crl_paths = [\"{garbage}\"] }}"), "can't read the certificates"),
+        (
+            format!("{POOL} denied_certificate \"01\" {{ issuer_paths = [\"{der}\"] }}"),
+            "plugin_data.denied_certificate.01: the issuer's certificate",
+        ),
+    ] {
+        let refused = check(&data).unwrap_err();
+        assert!(refused.contains(expected), "{refused}\n{expected}");
+    }
 }
 
 #[test]

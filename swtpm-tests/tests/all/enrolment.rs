@@ -106,7 +106,8 @@ fn an_unpinned_ek_is_refused_and_a_pinned_one_admitted() {
             fingerprint: EkFingerprint::of_bytes(&public).unwrap(),
             added_by: "operator".to_owned(),
             added_at: 0,
-            reason: "read at the console".to_owned(),
+            reason: "ticket 4711".to_owned(),
+            obtained: "read at the console".to_owned(),
             expires: None,
         }
     };

@@ -181,13 +181,14 @@ impl<'a> Candidate<'a> {
         let certified = match &pool.trust {
             EkTrust::Chain(_) => Some(self.check_chain(pool, deny, now, budget, checks)?),
             EkTrust::Pin(pins) => {
-                checks.pass(Check::EkPin, pin::check(self.fingerprint, pins, &pool.name, now)?);
-                checks.not_checked(Check::EkPath, "ek: pinned, uncertified");
+                let pin = pin::check(self.fingerprint, pins, &pool.name, now)?;
+                checks.pass(Check::EkPin, pin.provenance());
+                checks.not_checked(Check::EkPath, pin.uncertified());
                 None
             }
             EkTrust::ChainAndPin(_, pins) => {
                 let certified = self.check_chain(pool, deny, now, budget, checks)?;
-                checks.pass(Check::EkPin, pin::check(self.fingerprint, pins, &pool.name, now)?);
+                checks.pass(Check::EkPin, pin::check(self.fingerprint, pins, &pool.name, now)?.provenance());
                 Some(certified)
             }
             EkTrust::ChainOrPin(_, pins) => self.check_chain_or_pin(pool, pins, deny, now, budget, checks)?,
@@ -236,13 +237,13 @@ impl<'a> Candidate<'a> {
             // What the operator denied, a pin does not make good.
             Err(denied) if denied.check() == Check::DenyList => Err(denied),
             Err(failure) => {
-                let provenance =
+                let pin =
                     pin::check(self.fingerprint, pins, &pool.name, now).map_err(|unpinned| match self.certificate {
                         Some(_) => failure.clone(),
                         None => unpinned,
                     })?;
-                checks.pass(Check::EkPin, provenance);
-                checks.not_checked(Check::EkPath, format!("ek: pinned, uncertified ({failure})"));
+                checks.pass(Check::EkPin, pin.provenance());
+                checks.not_checked(Check::EkPath, format!("{} ({failure})", pin.uncertified()));
                 Ok(None)
             }
         }

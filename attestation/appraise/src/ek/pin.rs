@@ -11,26 +11,47 @@ pub struct EkPin {
     pub added_by: String,
     /// When, in Unix seconds.
     pub added_at: u64,
-    /// Why, and how the fingerprint was obtained (asset list, console of the machine, first use).
+    /// Why.
     pub reason: String,
+    /// How the fingerprint was obtained: asset list, console of the machine, first use. Empty where nobody said.
+    pub obtained: String,
     /// Until when it holds, in Unix seconds; for ever where absent.
     pub expires: Option<u64>,
 }
 
-/// Finds the pin of an EK. Answers with its provenance, for the audit.
-pub(crate) fn check(fingerprint: EkFingerprint, pins: &[EkPin], pool: &str, now: u64) -> Result<String, AppraiseError> {
+/// Finds the pin of an EK that has not expired. `pins` are in the order of their fingerprints, as `Pool` keeps them.
+pub(crate) fn check<'a>(
+    fingerprint: EkFingerprint,
+    pins: &'a [EkPin],
+    pool: &str,
+    now: u64,
+) -> Result<&'a EkPin, AppraiseError> {
     let pin = pins
-        .iter()
-        .find(|pin| pin.fingerprint == fingerprint)
+        .binary_search_by_key(&fingerprint, |pin| pin.fingerprint)
+        .ok()
+        .and_then(|at| pins.get(at))
         .ok_or_else(|| AppraiseError::EkNotPinned { fingerprint, pool: pool.to_owned() })?;
-    let EkPin { fingerprint, added_by, added_at, reason, expires } = pin;
-    match expires {
-        Some(expires) if now > *expires => Err(AppraiseError::EkPinExpired {
-            fingerprint: *fingerprint,
-            pool: pool.to_owned(),
-            expires: *expires,
-            now,
-        }),
-        _ => Ok(format!("pinned by {added_by:?} at {added_at}: {reason:?}")),
+    match pin.expires {
+        Some(expires) if now > expires => {
+            Err(AppraiseError::EkPinExpired { fingerprint, pool: pool.to_owned(), expires, now })
+        }
+        _ => Ok(pin),
+    }
+}
+
+impl EkPin {
+    /// Who vouches for the EK, since when and why, for the audit.
+    pub(crate) fn provenance(&self) -> String {
+        let Self { fingerprint: _, added_by, added_at, reason, obtained: _, expires } = self;
+        let until = expires.map_or_else(String::new, |expires| format!(" until {expires}"));
+        format!("pinned by {added_by:?} at {added_at}{until}: {reason:?}")
+    }
+
+    /// That nobody certified the EK, and how its fingerprint was obtained, for the audit.
+    pub(crate) fn uncertified(&self) -> String {
+        match self.obtained.as_str() {
+            "" => "ek: pinned, uncertified; how the fingerprint was obtained is not stated".to_owned(),
+            obtained => format!("ek: pinned, uncertified; fingerprint obtained: {obtained:?}"),
+        }
     }
 }

@@ -17,6 +17,25 @@ pub enum EkTrust {
     ChainOrPin(TrustAnchors, Vec<EkPin>),
 }
 
+impl EkTrust {
+    /// With its pins in the order of their fingerprints: at least one where trust needs them, and each key once.
+    pub(crate) fn in_order(mut self, pool: &str) -> Result<Self, PoolError> {
+        let (Self::Pin(pins) | Self::ChainAndPin(_, pins) | Self::ChainOrPin(_, pins)) = &mut self else {
+            return Ok(self);
+        };
+        if pins.is_empty() {
+            return Err(PoolError::NoPins { name: pool.to_owned() });
+        }
+        pins.sort_by_key(|pin| pin.fingerprint);
+        for (pin, next) in pins.iter().zip(pins.iter().skip(1)) {
+            if pin.fingerprint == next.fingerprint {
+                return Err(PoolError::DuplicatePin { name: pool.to_owned(), fingerprint: pin.fingerprint });
+            }
+        }
+        Ok(self)
+    }
+}
+
 /// Manufacturers' CA certificates, roots and intermediates kept apart, with the revocation lists that were imported for them.
 #[derive(Clone, Debug, Default)]
 pub struct TrustAnchors {
