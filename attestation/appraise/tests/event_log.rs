@@ -2,13 +2,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use plastron_attestation::{EkTemplate, PcrSelection, TpmDevice};
-use plastron_attestation_appraise::event_log::{Replay, ReplayedLog, judge};
+use plastron_attestation_appraise::event_log::{Facts, Replay, ReplayedLog, judge};
 use plastron_attestation_appraise::{
     AcceptableAk, AppraiseError, Binding, BootPolicy, BoundAk, Check, CheckOutcome, Checklist, CredentialEntropy,
     DenyList, EkEvidence, EkTrust, MissingEventLog, PendingActivation, Pool, PoolConfig, Purpose, Sha1EventLog,
     TrustAnchors, TrustedEk, VerifiedQuote,
 };
-use plastron_attestation_fake_tpm::event_log::{LinuxBoot, LogBuilder};
+use plastron_attestation_fake_tpm::event_log::{GLOBAL, IMAGE_SECURITY, LinuxBoot, LogBuilder, uefi_variable};
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_attestation_tcg::HashAlgorithm::{self, Sha1, Sha256, Sha384, Sha512};
 use plastron_attestation_tcg::event_log::{EventType, LogFault, RawLog};
@@ -362,4 +362,45 @@ fn every_bank_alone_replays() {
         let banks: &[HashAlgorithm] = &[bank];
         assert_eq!(machine.judge(log.bytes(), &BootPolicy::default(), &mut Checklist::new()).unwrap().banks(), banks);
     }
+}
+
+/// The value of a BootOrder of 0001 and 0000 is that of an error separator, and firmware hashes nothing else of it.
+#[test]
+fn a_boot_order_of_two_entries_is_no_error_separator() {
+    let log = LinuxBoot::default().log();
+    let is_error = |event: &&plastron_attestation_tcg::event_log::RawEvent<'_>| {
+        event.digest(Sha256).is_some_and(|digest| digest == Sha256.digest([[1, 0, 0, 0].as_slice()]))
+    };
+    let raw = RawLog::parse(log.bytes()).unwrap();
+    assert_eq!(raw.events().iter().find(is_error).unwrap().claimed_type, EventType::EFI_VARIABLE_BOOT);
+    assert_eq!(Facts::read(&raw).findings, []);
+    let mut failed = log.clone();
+    failed.event(1, EventType::SEPARATOR, &[1, 0, 0, 0]);
+    let findings = Facts::read(&RawLog::parse(failed.bytes()).unwrap()).findings;
+    assert_eq!(findings.iter().map(|finding| finding.kind.name()).collect::<Vec<_>>(), ["separators"]);
+}
+
+/// A machine without a platform key is in setup mode, which people should know, and no firmware verifies images then.
+#[test]
+fn a_machine_without_a_platform_key_is_a_finding() {
+    let findings = |secure_boot: u8| {
+        let mut log = LogBuilder::crypto_agile(&[Sha256]);
+        for (guid, name, data) in [
+            (GLOBAL, "SecureBoot", [secure_boot].as_slice()),
+            (GLOBAL, "PK", &[]),
+            (GLOBAL, "KEK", &[]),
+            (IMAGE_SECURITY, "db", &[]),
+            (IMAGE_SECURITY, "dbx", &[]),
+        ] {
+            log.event(7, EventType::EFI_VARIABLE_DRIVER_CONFIG, &uefi_variable(&guid, name, data));
+        }
+        for pcr in 0..8 {
+            log.event(pcr, EventType::SEPARATOR, &[0; 4]);
+        }
+        let raw = log.bytes().to_vec();
+        let findings = Facts::read(&RawLog::parse(&raw).unwrap()).findings;
+        findings.iter().map(|finding| (finding.kind.name(), finding.event)).collect::<Vec<_>>()
+    };
+    assert_eq!(findings(1), [("secure_boot_without_pk", Some(1))]);
+    assert_eq!(findings(0), [("setup_mode", Some(2))]);
 }

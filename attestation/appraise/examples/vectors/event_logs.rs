@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::error::Error;
 
 use plastron_attestation_appraise::Check;
-use plastron_attestation_appraise::event_log::Replay;
+use plastron_attestation_appraise::event_log::facts::{Fact, Provenance};
+use plastron_attestation_appraise::event_log::{Facts, FindingKind, Replay};
 use plastron_attestation_tcg::HashAlgorithm;
 use plastron_attestation_tcg::event_log::{LogFault, RawLog};
 
@@ -28,6 +29,33 @@ pub(crate) fn judge(index: &Index, row: &Row, bytes: &[u8]) -> Outcome {
             let outcome = replays(bytes, row)?;
             refused(bytes, bytes, Check::EventLogBanks)?;
             Ok(format!("{outcome}; refused by default: SHA-1 only"))
+        }
+        "replays to these PCRs (systemd-boot with a unified kernel image)" => {
+            // These logs were made without a platform key, with Secure Boot on and off.
+            let facts = Facts::read(&parse(bytes)?);
+            let enabled = facts.secure_boot.enabled.as_ref().and_then(|fact| *fact.claimed());
+            let kind = if enabled == Some(true) { FindingKind::SecureBootWithoutPk } else { FindingKind::SetupMode };
+            Ok(format!("{}, and a finding is {}{}", replays(bytes, row)?, kind.name(), found(&facts, kind)?))
+        }
+        "replays; secure_boot text must be untrusted" => {
+            let facts = Facts::read(&parse(bytes)?);
+            untrusted(&facts, facts.secure_boot.enabled.as_ref())?;
+            Ok(format!("{}, and secure_boot.enabled is untrusted", replays(bytes, row)?))
+        }
+        "replays; kernel command line text must be untrusted" => {
+            let facts = Facts::read(&parse(bytes)?);
+            untrusted(&facts, facts.kernel.cmdline.as_ref())?;
+            Ok(format!("{}, and kernel.cmdline is untrusted", replays(bytes, row)?))
+        }
+        "UEFI variable name length huge: event data malformed, digest still replays" => {
+            let (parent, _) = index.parent(row)?;
+            let event = found(&Facts::read(&parse(bytes)?), FindingKind::MalformedData)?;
+            Ok(format!("{}, and a finding says that the data is malformed{event}", replays(bytes, parent)?))
+        }
+        "boot application after ExitBootServices: refuse" => {
+            let event = found(&Facts::read(&parse(bytes)?), FindingKind::Check(Check::LateBootApplication))?;
+            refused(bytes, bytes, Check::LateBootApplication)?;
+            Ok(format!("replays, and is refused for it{event}"))
         }
         "zero padding: accept" => {
             let padding = parse(bytes)?.padding();
@@ -78,7 +106,7 @@ fn replays(bytes: &[u8], row: &Row) -> Outcome {
         let log = parse(bytes)?;
         return Ok(format!("{} events replay to {} PCR values", log.events().len(), got.len()));
     }
-    let differ = got.iter().map(|(pcr, _)| pcr).chain(wanted.keys()).find(|pcr| got.get(pcr) != wanted.get(pcr));
+    let differ = got.keys().chain(wanted.keys()).find(|pcr| got.get(pcr) != wanted.get(pcr));
     match differ {
         Some((bank, pcr)) => Err(format!("PCR {pcr} of bank {bank} differs").into()),
         None => Err("the PCR values differ".into()),
@@ -118,4 +146,21 @@ fn refused(booted: &[u8], shown: &[u8], check: Check) -> Result<(), Failure> {
         Err(error) => Err(format!("refused by {}, not {check}: {error}", error.check()).into()),
         Ok(()) => Err("accepted".into()),
     }
+}
+
+/// Where something of this kind was found.
+fn found(facts: &Facts, kind: FindingKind) -> Result<String, Failure> {
+    let finding = facts.findings.iter().find(|finding| finding.kind == kind);
+    let finding = finding.ok_or_else(|| format!("no finding of kind {}", kind.name()))?;
+    Ok(finding.event.map(|event| format!(" (event {event})")).unwrap_or_default())
+}
+
+/// A fact that is there, whose text is not what was hashed, and a finding that says so.
+fn untrusted<T>(facts: &Facts, fact: Option<&Fact<T>>) -> Result<(), Failure> {
+    let fact = fact.ok_or("the fact is not there")?;
+    if fact.provenance() != Provenance::Untrusted || fact.verified().is_ok() {
+        return Err(format!("the fact is {}", fact.provenance().name()).into());
+    }
+    let told = facts.findings.iter().any(|finding| finding.event == Some(fact.event()));
+    if told { Ok(()) } else { Err("no finding is about the event of the fact".into()) }
 }

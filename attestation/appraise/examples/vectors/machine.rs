@@ -3,10 +3,10 @@
 use std::error::Error;
 
 use plastron_attestation::{AkBlob, EkTemplate, PcrSelection, TpmDevice};
-use plastron_attestation_appraise::event_log;
+use plastron_attestation_appraise::event_log::{self, JudgedBoot};
 use plastron_attestation_appraise::{
-    AcceptableAk, AppraiseError, Binding, BootPolicy, BoundAk, Checklist, CredentialEntropy, DenyList, EkEvidence,
-    EkTrust, PendingActivation, Pool, PoolConfig, Purpose, TrustAnchors, TrustedEk, VerifiedQuote,
+    AcceptableAk, AppraiseError, Binding, BoundAk, Checklist, CredentialEntropy, DenyList, EkEvidence, EkTrust,
+    PendingActivation, Pool, PoolConfig, Purpose, TrustAnchors, TrustedEk, VerifiedQuote,
 };
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_attestation_tcg::HashAlgorithm;
@@ -57,7 +57,7 @@ impl Machine {
         Ok(Self { tpm, ak, blob, pool })
     }
 
-    /// Judges this log against a quote of the machine, as a pool does that names no exception.
+    /// Judges this log against a quote of the machine, and what it tells, as a pool does that names no exception.
     pub(crate) fn judge(&mut self, log: &[u8]) -> Result<(), AppraiseError> {
         let binding = Binding {
             purpose: Purpose::Renew,
@@ -76,6 +76,7 @@ impl Machine {
         let checks = &mut Checklist::new();
         let values = &quote.pcr_values;
         let quote = VerifiedQuote::verify(&self.ak, &quote.attest, &quote.signature, values, asked, &binding, checks)?;
-        event_log::judge(Some(log), &quote, &BootPolicy::default(), checks).map(drop)
+        let log = event_log::judge(Some(log), &quote, self.pool.boot(), checks)?;
+        JudgedBoot::judge(log.as_ref(), &self.pool, checks).map(drop)
     }
 }

@@ -20,6 +20,8 @@ pub enum FindingKind {
     UnknownEvent,
     /// Secure Boot is said to be enabled without a platform key, which no firmware does.
     SecureBootWithoutPk,
+    /// The machine has no platform key: Secure Boot is off, and whoever comes first can enrol keys.
+    SetupMode,
     /// The SecureBoot variable has no value.
     EmptySecureBoot,
     /// A certificate vouched for a driver before PCR 7's separator.
@@ -45,6 +47,7 @@ impl FindingKind {
             Self::MalformedData => "malformed_data",
             Self::UnknownEvent => "unknown_event",
             Self::SecureBootWithoutPk => "secure_boot_without_pk",
+            Self::SetupMode => "setup_mode",
             Self::EmptySecureBoot => "empty_secure_boot",
             Self::AuthorityBeforeSeparator => "authority_before_separator",
             Self::AuthorityWithoutSecureBoot => "authority_without_secure_boot",

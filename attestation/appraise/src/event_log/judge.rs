@@ -89,6 +89,7 @@ fn outcome(finding: &Finding, pool: &Pool) -> Outcome {
             DriversBeforeSeparator::Accept => Outcome::Excepted(Check::SecureBootEvents),
         },
         FindingKind::SecureBootWithoutPk
+        | FindingKind::SetupMode
         | FindingKind::EmptySecureBoot
         | FindingKind::AuthorityWithoutSecureBoot
         | FindingKind::DmaProtectionDisabled => Outcome::Noted(Check::SecureBootEvents),

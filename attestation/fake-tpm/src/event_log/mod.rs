@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use plastron_attestation_tcg::HashAlgorithm;
 use plastron_attestation_tcg::event_log::EventType;
 
-pub use boot::{LinuxBoot, signature_list, uefi_variable};
+pub use boot::{GLOBAL, IMAGE_SECURITY, LinuxBoot, signature_list, uefi_variable};
 
 use crate::FakeTpm;
 

@@ -48,6 +48,7 @@ use plastron_attestation_tcg::event_log::{EventType, RawEvent, RawLog};
 use serde::Serialize;
 
 use super::finding::{Finding, FindingKind};
+use crate::Check;
 use boot::BootEvents;
 use grub::GrubEvents;
 use reading::Reading;
@@ -84,9 +85,23 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads a log on its own word: nothing says that it is of a TPM. For people and tools that look at a file.
+    /// Reads a log on its own word: nothing says that it is of a TPM. For people and tools that look at a file. A bank that some event
+    /// leaves out is a finding, and is not looked at.
     pub fn read(log: &RawLog<'_>) -> Self {
-        Self::of_replayed(log, log.banks(), PcrSet::ALL)
+        let gap = |bank: &HashAlgorithm| {
+            log.events().iter().find(|event| event.is_extended() && event.digest(*bank).is_none())
+        };
+        let whole: Vec<_> = log.banks().iter().copied().filter(|bank| gap(bank).is_none()).collect();
+        let mut facts = Self::of_replayed(log, &whole, PcrSet::ALL);
+        for (bank, event) in log.banks().iter().filter_map(|bank| Some((bank, gap(bank)?))) {
+            facts.findings.push(Finding {
+                kind: FindingKind::Check(Check::BankNotExtended),
+                pcr: Some(event.pcr),
+                event: Some(event.number),
+                text: format!("no digest for bank {bank}, which the log declares: the bank tells nothing"),
+            });
+        }
+        facts
     }
 
     /// Reads a log of which these PCRs were compared with a quote, in these banks. What it says about other PCRs is untrusted, and other

@@ -93,6 +93,12 @@ impl<'l> Reading<'l> {
         self.findings.push(Finding { kind, pcr: Some(event.pcr), event: Some(event.number), text: text.into() });
     }
 
+    /// Reports something odd about the event that a fact is from.
+    pub(super) fn find_in<T>(&mut self, kind: FindingKind, fact: Option<&Fact<T>>, text: impl Into<String>) {
+        let (pcr, event) = (fact.map(Fact::pcr), fact.map(Fact::event));
+        self.findings.push(Finding { kind, pcr, event, text: text.into() });
+    }
+
     /// Reports that something is missing from a PCR.
     pub(super) fn miss(&mut self, kind: FindingKind, pcr: u8, text: impl Into<String>) {
         self.findings.push(Finding { kind, pcr: Some(pcr), event: None, text: text.into() });

@@ -150,7 +150,10 @@ impl Pcr7 {
         let owned = facts.setup_mode.as_ref().is_some_and(|fact| !fact.claimed());
         if enabled == Some(true) && !owned {
             let text = "SecureBoot is 1 and PK is empty or missing, which no firmware does";
-            reading.miss(FindingKind::SecureBootWithoutPk, PCR, text);
+            reading.find_in(FindingKind::SecureBootWithoutPk, facts.enabled.as_ref(), text);
+        } else if facts.setup_mode.is_some() && !owned {
+            let text = "PK is empty: the machine is in setup mode, and whoever comes first can enrol keys";
+            reading.find_in(FindingKind::SetupMode, facts.setup_mode.as_ref(), text);
         }
         if enabled == Some(false) && !facts.authorities.is_empty() {
             let names: Vec<&str> = facts.authorities.iter().map(|fact| fact.claimed().variable.as_str()).collect();

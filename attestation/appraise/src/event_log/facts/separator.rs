@@ -5,6 +5,7 @@
 
 use plastron_attestation_tcg::HashAlgorithm;
 use plastron_attestation_tcg::event_log::{EventType, RawEvent};
+use plastron_attestation_tcg::uefi::Variable;
 
 use super::hashed::Recognised;
 use super::provenance::Provenance;
@@ -47,7 +48,8 @@ impl Separators {
             }
             return typed;
         }
-        let looks = self.success.iter().chain([&self.error]).any(|data| data.is_in_some_bank(event));
+        let looks = !is_boot_order_of_two(event)
+            && self.success.iter().chain([&self.error]).any(|data| data.is_in_some_bank(event));
         if !typed && !looks {
             return false;
         }
@@ -99,4 +101,13 @@ impl Separators {
             );
         }
     }
+}
+
+/// A BootOrder of two entries has four bytes. Firmware that hashes the value alone gives it the digest of a separator where the entries
+/// are 0001 and 0000, which is that of an error. PCR 1 needs its own separator all the same, so nothing is hidden so.
+fn is_boot_order_of_two(event: &RawEvent<'_>) -> bool {
+    event.pcr == 1
+        && event.claimed_type == EventType::EFI_VARIABLE_BOOT
+        && Variable::parse(event.data)
+            .is_ok_and(|variable| variable.name == "BootOrder" && variable.data.len() == ERROR.len())
 }
