@@ -1,8 +1,9 @@
 //! Trust in endorsement keys: chains, pins, and what is said when something was not checked.
 
-use plastron_attestation::EkTemplate;
+use plastron_attestation::{EkTemplate, Payload};
 use plastron_attestation_appraise::{
-    Check, CheckOutcome, EkFingerprint, EkPin, EkTrust, ExpiredEk, Pool, TrustAnchors, certificate_in_container,
+    Check, CheckOutcome, EkFingerprint, EkPin, EkTrust, ExpiredEk, Pool, PoolError, TrustAnchors,
+    certificate_in_container,
 };
 use plastron_attestation_fake_tpm::{EkCertificate, FakeTpm, Manufacturer};
 use rcgen::{CustomExtension, KeyUsagePurpose};
@@ -220,6 +221,72 @@ fn the_certificates_spelling_of_an_rsa_key_does_not_matter() {
     world.known.clear();
     tpm.set_certificate(other.certificate().map(<[u8]>::to_vec));
     assert_refused(&world.refusal(&mut tpm, Meddling::default()), Check::EkCertificateKey);
+}
+
+/// Threat 16: whoever knows a modulus can ask a CA for a certificate over it with an exponent of their own.
+#[test]
+fn a_certificate_over_the_same_modulus_with_another_exponent_is_refused() {
+    let mut world = World::with_pool(|config| config.ek_template = EkTemplate::L1Rsa2048);
+    let mut tpm = FakeTpm::new(&world.manufacturer, EkTemplate::L1Rsa2048);
+    let good = tpm.certificate().unwrap().to_vec();
+    let three = world.manufacturer.forge(&good, |tbs| replace(tbs, &[0x02, 0x03, 1, 0, 1], &[0x02, 0x03, 1, 0, 3]));
+    tpm.set_certificate(Some(three));
+    let refused = world.refusal(&mut tpm, Meddling::default());
+    assert_refused(&refused, Check::EkCertificateKey);
+    assert!(refused.error().describe().contains("the exponents differ"), "{refused}");
+    // The same in the public area: TPMT_PUBLIC states 0 for 65537, ten bytes before the end of the parameters.
+    tpm.set_certificate(Some(good));
+    let three = |bytes: Vec<u8>| {
+        let mut payload = Payload::decode(&bytes).unwrap();
+        let at = payload.ek_public.len() - 256 - 2 - 4;
+        payload.ek_public[at..at + 4].copy_from_slice(&3u32.to_be_bytes());
+        payload.encode()
+    };
+    let refused = world.refusal(&mut tpm, Meddling { payload: Box::new(three), ..Meddling::default() });
+    assert_refused(&refused, Check::EkTemplate);
+}
+
+/// One TPM has many EKs, and a pool takes one kind of them: a pin of another kind opens nothing.
+#[test]
+fn a_pin_of_another_templates_ek_opens_nothing() {
+    let mut world = World::new();
+    let mut p384 = world.tpm();
+    let mut rsa = FakeTpm::new(&world.manufacturer, EkTemplate::L1Rsa2048);
+    let pin = pin_of(&p384);
+    let mut config = pool_config(&world.manufacturer, EkTemplate::L1Rsa2048);
+    config.ek_trust = EkTrust::Pin(vec![pin.clone()]);
+    world.policy.pools = vec![Pool::new(config.clone()).unwrap()];
+    assert_refused(&world.refusal(&mut p384, Meddling::default()), Check::EkTemplate);
+    assert_refused(&world.refusal(&mut rsa, Meddling::default()), Check::EkPin);
+    // H-1 and L-1 are both RSA-2048, and not the same.
+    let mut high = FakeTpm::new(&world.manufacturer, EkTemplate::H1Rsa2048);
+    config.ek_trust = EkTrust::Pin(vec![pin_of(&high)]);
+    world.policy.pools = vec![Pool::new(config.clone()).unwrap()];
+    assert_refused(&world.refusal(&mut high, Meddling::default()), Check::EkTemplate);
+    config.ek_trust = EkTrust::Pin(vec![pin.clone(), pin]);
+    assert!(matches!(Pool::new(config), Err(PoolError::DuplicatePin { .. })));
+}
+
+/// Threat 16: CVE-2026-40097. Empty sequences where a certificate has to say something.
+#[test]
+fn cve_2026_40097_empty_extensions_are_refused() {
+    let mut world = World::new();
+    let mut tpm = world.tpm();
+    let empty = |oid: &[u64], critical| {
+        let mut extension = CustomExtension::from_oid_content(oid, vec![0x30, 0x00]);
+        extension.set_criticality(critical);
+        vec![extension]
+    };
+    for critical in [false, true] {
+        let extensions = empty(&[2, 5, 29, 37], critical);
+        tpm.certify(&EkCertificate { extended_key_usages: vec![], extensions, ..EkCertificate::default() });
+        let refused = world.refusal(&mut tpm, Meddling::default());
+        assert_refused(&refused, Check::EkExtendedKeyUsage);
+        assert!(refused.error().describe().contains("extended key usage is empty"), "{refused}");
+        let extensions = empty(&[2, 5, 29, 17], critical);
+        tpm.certify(&EkCertificate { has_alternative_name: false, extensions, ..EkCertificate::default() });
+        assert_refused(&world.refusal(&mut tpm, Meddling::default()), Check::EkTpmIdentity);
+    }
 }
 
 /// Threat 16: signed by the right CA, and yet no certificate.

@@ -7,7 +7,7 @@ use plastron_attestation_appraise::{
     AcceptableAk, Appraisal, AttestedNode, Binding, Check, Checklist, Claims, CredentialEntropy, DeniedEk, DenyList,
     EkEvidence, EkFingerprint, EkTrust, GoldenPcr, History, PendingActivation, Purpose, TrustedEk, VerifiedQuote,
 };
-use plastron_attestation_fake_tpm::{AttestedParts, EkCertificate, FakeTpm};
+use plastron_attestation_fake_tpm::{AkAlgorithm, AttestedParts, EkCertificate, FakeTpm};
 use plastron_attestation_tcg::{HashAlgorithm, ObjectAttributes};
 use plastron_spiffe::TrustDomain;
 use rcgen::{BasicConstraints, CustomExtension, IsCa, KeyUsagePurpose};
@@ -196,6 +196,25 @@ fn ek_strength() -> Box<Refused> {
         payload.encode()
     };
     world.refusal(&mut tpm, Meddling { payload: Box::new(weak), ..Meddling::default() })
+}
+
+/// Threat 15: an AK whose modulus is of the ROCA family.
+#[test]
+fn a_weak_ak_is_refused() {
+    let mut world = World::new();
+    let mut tpm = world.tpm();
+    tpm.set_ak_algorithm(AkAlgorithm::Rsa2048);
+    for (weak, what) in [(roca_modulus(), "ROCA"), (vec![0x7f; 256], "256 bytes")] {
+        let payload = move |bytes: Vec<u8>| {
+            let mut payload = Payload::decode(&bytes).unwrap();
+            let at = payload.ak_public.len() - 256;
+            payload.ak_public[at..].copy_from_slice(&weak);
+            payload.encode()
+        };
+        let refused = world.refusal(&mut tpm, Meddling { payload: Box::new(payload), ..Meddling::default() });
+        assert_refused(&refused, Check::AkAlgorithm);
+        assert!(refused.error().describe().contains(what), "{refused}");
+    }
 }
 
 fn roca_modulus() -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Paths of EK certificates: what may be an issuer, how long a path may be, and how much a hostile one may cost.
 
 use plastron_attestation::EkTemplate;
-use plastron_attestation_appraise::{Check, EkTrust, Pool, TrustAnchors};
+use plastron_attestation_appraise::{Check, EkTrust, ExpiredEk, Pool, TrustAnchors};
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
@@ -81,6 +81,41 @@ fn up_to_six_intermediates() {
         Chain::of_length(intermediates).admitted();
     }
     Chain::of_length(7).refused_by(Check::EkPath);
+}
+
+/// On-die CAs: the chain from NV leads to an intermediate that the pool has, in whichever order it lies there.
+#[test]
+fn a_chain_from_the_tpm_and_intermediates_of_the_pool_make_one_path() {
+    for of_pool in 0..6 {
+        let mut chain = Chain::of_length(6);
+        let mut from_tpm = chain.below.split_off(of_pool);
+        from_tpm.reverse();
+        chain.tpm.set_chain(from_tpm);
+        let mut world = chain.world();
+        let mut config = pool_config(&world.manufacturer, EkTemplate::H3P384);
+        let anchors = TrustAnchors::new(vec![chain.root.clone()], chain.below.clone()).unwrap();
+        config.ek_trust = EkTrust::Chain(anchors);
+        world.policy.pools = vec![Pool::new(config).unwrap()];
+        world.admit(&mut chain.tpm, &mut Agent::default()).unwrap();
+        chain.tpm.set_chain(Vec::new());
+        assert_refused(&world.refusal(&mut chain.tpm, Meddling::default()), Check::EkPath);
+    }
+}
+
+/// `expired_ek` is about the TPM's own certificate: an issuer that expired refuses all the same.
+#[test]
+fn expired_issuers_are_never_accepted() {
+    let expired = changed(|ca| {
+        ca.not_before = date_time_ymd(2000, 1, 1);
+        ca.not_after = date_time_ymd(2020, 1, 1);
+    });
+    let mut chain = Chain::new(params("root"), vec![expired]);
+    let mut world = chain.world();
+    let mut config = pool_config(&world.manufacturer, EkTemplate::H3P384);
+    config.ek_trust = EkTrust::Chain(TrustAnchors::new(vec![chain.root.clone()], vec![]).unwrap());
+    config.expired_ek = ExpiredEk::Accepted;
+    world.policy.pools = vec![Pool::new(config).unwrap()];
+    assert_refused(&world.refusal(&mut chain.tpm, Meddling::default()), Check::EkValidity);
 }
 
 #[test]
