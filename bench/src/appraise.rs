@@ -56,7 +56,10 @@ pub(crate) fn run(effort: Effort) -> Result<(), BenchError> {
 }
 
 /// Operations per CPU-second of this thread.
-fn per_second(effort: Effort, mut operation: impl FnMut() -> Result<(), BenchError>) -> Result<f64, BenchError> {
+pub(crate) fn per_second(
+    effort: Effort,
+    mut operation: impl FnMut() -> Result<(), BenchError>,
+) -> Result<f64, BenchError> {
     let (start, limit) = (cpu::of_this_thread(), Duration::from_secs(effort.seconds) / 2);
     let mut done = 0u32;
     loop {

@@ -6,6 +6,7 @@ mod client;
 mod commits;
 mod cpu;
 mod error;
+mod event_log;
 mod figures;
 mod memory;
 mod server;
@@ -37,6 +38,8 @@ struct Arguments {
 enum What {
     /// Quote appraisals beside raw signature verification.
     Appraise,
+    /// Event logs parsed, replayed and understood.
+    EventLog,
     /// X.509-SVIDs through gRPC beside raw signing.
     Svid,
     /// Attestations: CPU and commits.
@@ -85,6 +88,9 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     let wanted = |one| what.is_empty() || what.contains(&one);
     if wanted(What::Appraise) {
         appraise::run(effort)?;
+    }
+    if wanted(What::EventLog) {
+        event_log::run(effort)?;
     }
     if wanted(What::Svid) {
         runtime.block_on(svid::run(effort))?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plastron_attestation::TpmDeviceError;
+use plastron_attestation_tcg::event_log::LogError;
 use plastron_proto::json::JsonError;
 use tonic::{Code, Status};
 
@@ -86,6 +87,35 @@ pub enum CliError {
     /// The TPM.
     #[error(transparent)]
     Tpm(#[from] TpmDeviceError),
+    /// There is no log of this boot.
+    #[error(
+        "no event log in {}: firmware wrote none, or the kernel was not given it; GRUB 2.06 does not hand it on where Secure Boot is \
+         off: use GRUB 2.12 or a unified kernel image, or enable Secure Boot",
+        file.display().to_string().escape_debug()
+    )]
+    NoEventLog {
+        /// Where it was looked for.
+        file: PathBuf,
+    },
+    /// A log that can't be read.
+    #[error("can't read the event log {}; the kernel shows its own to root only", file.display().to_string().escape_debug())]
+    ReadEventLog {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A log that is none.
+    #[error("the event log {} is malformed", file.display().to_string().escape_debug())]
+    EventLog {
+        /// Which.
+        file: PathBuf,
+        /// Where, and what is wrong.
+        source: LogError,
+    },
+    /// Facts that have no JSON form.
+    #[error("can't print the facts as JSON")]
+    Facts(#[source] serde_json::Error),
     /// The TPM answered with something that does not parse.
     #[error("the TPM's {what} is malformed: {reason}")]
     TpmAnswer {
@@ -137,7 +167,8 @@ impl CliError {
                 Code::PermissionDenied | Code::Unauthenticated => EXIT_DENIED,
                 _ => EXIT_FAILURE,
             },
-            Self::Response(_) => EXIT_UNTRUSTED,
+            Self::NoEventLog { .. } => EXIT_NOT_FOUND,
+            Self::Response(_) | Self::EventLog { .. } => EXIT_UNTRUSTED,
             Self::Connect { .. }
             | Self::TimedOut { .. }
             | Self::NoAnswer
@@ -147,6 +178,8 @@ impl CliError {
             | Self::Write { .. }
             | Self::Print(_)
             | Self::Json(_)
+            | Self::ReadEventLog { .. }
+            | Self::Facts(_)
             | Self::NoTpm
             | Self::Tpm(_)
             | Self::TpmAnswer { .. } => EXIT_FAILURE,

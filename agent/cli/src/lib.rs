@@ -1,4 +1,4 @@
-//! The agent's command line: `api fetch [x509]`, `api watch`, `healthcheck`, `tpm info|fingerprint|quote`.
+//! The agent's command line: `api fetch [x509]`, `api watch`, `healthcheck`, `tpm info|fingerprint|quote|eventlog`.
 //!
 //! Verbs, flags, texts and JSON are SPIRE's where SPIRE has them, so that scripts and fingers keep working; flags may be written with one
 //! dash or two ([`normalise`]). The program parses [`Command`] beside its own `run` and `validate`, and hands it to [`run`].
@@ -19,7 +19,7 @@ mod svid;
 mod tpm;
 mod watch;
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use clap::{Args, Subcommand};
 
@@ -75,6 +75,8 @@ pub struct Context<'a> {
     pub environment: &'a Environment,
     /// The TPM back end; `None` in a build without one.
     pub tpm: Option<&'a dyn TpmSource>,
+    /// Standard input.
+    pub input: &'a mut dyn Read,
     /// Standard output.
     pub out: &'a mut dyn Write,
 }

@@ -1,8 +1,9 @@
-//! `tpm info|fingerprint|quote`: what the machine's TPM says, without an agent or a server.
+//! `tpm info|fingerprint|quote|eventlog`: what the machine's TPM and firmware say, without an agent or a server.
 //!
 //! Nothing here is verified: a quote is printed for a person to look at, made by an attestation key that is made for it and forgotten,
 //! so that it is of no use to whoever wants to pose as this node.
 
+mod event_log;
 mod render;
 
 use clap::{Args, Subcommand};
@@ -56,6 +57,8 @@ pub enum Tpm {
     Fingerprint(Common),
     /// PCR values, quoted by an attestation key made for the purpose
     Quote(Quote),
+    /// The event log of the boot: events, the PCR values that they lead to, facts and findings
+    Eventlog(event_log::EventLog),
 }
 
 /// Flags of all verbs.
@@ -93,14 +96,17 @@ pub struct Quote {
 struct Nonce(Vec<u8>);
 
 pub(crate) fn run(command: Tpm, context: Context<'_>) -> Result<(), CliError> {
-    let source = context.tpm.ok_or(CliError::NoTpm)?;
+    let source = || context.tpm.ok_or(CliError::NoTpm);
     let (output, report) = match command {
+        Tpm::Eventlog(arguments) => return event_log::run(&arguments, context),
         Tpm::Info(common) => {
+            let source = source()?;
             let properties = source.properties(&common.device)?;
             (common.output, render::info(&properties, source.open(&common.device)?.as_mut()))
         }
-        Tpm::Fingerprint(common) => (common.output, render::fingerprints(source.open(&common.device)?.as_mut())?),
+        Tpm::Fingerprint(common) => (common.output, render::fingerprints(source()?.open(&common.device)?.as_mut())?),
         Tpm::Quote(Quote { common, template, pcrs, banks, nonce }) => {
+            let source = source()?;
             let pcrs = pcrs.unwrap_or(DEFAULT_PCRS);
             let nonce = nonce.map_or_else(random_nonce, Ok)?;
             let selection = if banks.is_empty() {

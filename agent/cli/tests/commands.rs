@@ -140,7 +140,9 @@ async fn call(socket: &Path, arguments: &[&str]) -> (Result<(), CliError>, Strin
     let environment =
         Environment { spiffe_endpoint_socket: Some(format!("unix://{}", socket.display())), ..Environment::default() };
     let mut out = Vec::new();
-    let outcome = run(command, Context { environment: &environment, tpm: None, out: &mut out }).await;
+    let outcome =
+        run(command, Context { environment: &environment, tpm: None, input: &mut std::io::empty(), out: &mut out })
+            .await;
     (outcome, String::from_utf8(out).unwrap())
 }
 

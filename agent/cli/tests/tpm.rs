@@ -53,7 +53,11 @@ async fn call(source: &Source, arguments: &[&str]) -> (Result<(), CliError>, Str
     let Program { command } = Program::try_parse_from(normalise(line)).unwrap();
     let mut out = Vec::new();
     let environment = Environment::default();
-    let outcome = run(command, Context { environment: &environment, tpm: Some(source), out: &mut out }).await;
+    let outcome = run(
+        command,
+        Context { environment: &environment, tpm: Some(source), input: &mut std::io::empty(), out: &mut out },
+    )
+    .await;
     (outcome, String::from_utf8(out).unwrap())
 }
 
