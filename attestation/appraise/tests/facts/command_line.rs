@@ -57,7 +57,7 @@ fn a_second_text_that_could_be_a_command_line_makes_both_doubtful() {
         for place in [Boot::linux().find_text("grub_cmd: set"), Boot::linux().find_text("grub_cmd: initrd")] {
             let boot = Boot::with(|boot| boot.events.insert(place, grub(prefix, "/vmlinuz lockdown=integrity")));
             assert_eq!(provenance(&boot.facts()), Provenance::DigestOnly, "{prefix}");
-            assert_eq!(found(&boot.facts()), [("ambiguous_command_line", None)]);
+            let [("ambiguous_command_line", Some(_))] = found(&boot.facts())[..] else { panic!("one finding") };
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What a log tells, rule by rule, with good and tampered logs; and what a node can't make it tell.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod boot;
 mod command_line;

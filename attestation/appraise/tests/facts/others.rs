@@ -1,8 +1,8 @@
 //! Firmware, boot variables, applications, actions, MOK, and what has no rule.
 
 use plastron_attestation_appraise::Check;
-use plastron_attestation_appraise::event_log::FindingKind;
 use plastron_attestation_appraise::event_log::facts::Provenance;
+use plastron_attestation_appraise::event_log::{Facts, FindingKind};
 use plastron_attestation_fake_tpm::event_log::uefi_variable;
 use plastron_attestation_tcg::event_log::{EventType, RawLog};
 use plastron_attestation_tcg::uefi::EFI_GLOBAL_VARIABLE;
@@ -128,22 +128,48 @@ fn a_list_without_end_is_cut_and_says_so() {
 }
 
 #[test]
-fn a_log_without_a_digest_in_one_bank_proves_no_text() {
-    let boot = Boot::linux();
-    let log = boot.log();
-    let digest = vec![(crate::boot::BANKS[1], crate::boot::BANKS[1].digest([b"x".as_slice()]))];
-    let mut log = log.clone();
-    log.raw_event(5, EventType::EFI_ACTION, &digest, b"x");
-    let facts = plastron_attestation_appraise::event_log::Facts::read(&RawLog::parse(log.bytes()).unwrap());
-    assert_eq!(facts.boot.actions.last().unwrap().provenance(), Provenance::Untrusted);
+fn a_bank_that_an_event_leaves_out_is_named_and_not_looked_at() {
+    let mut log = Boot::linux().log();
+    let sha256 = crate::boot::BANKS[1];
+    log.raw_event(5, EventType::EFI_ACTION, &[(sha256, sha256.digest([b"x".as_slice()]))], b"x");
+    let facts = Facts::read(&RawLog::parse(log.bytes()).unwrap());
+    let last = u32::try_from(log.event_count()).unwrap() - 1;
+    assert_eq!(found(&facts), [("bank_not_extended", Some(last)); 2]);
 }
 
 #[test]
 fn every_event_but_no_action_has_a_provenance() {
     let log = Boot::linux().log();
     let log = RawLog::parse(log.bytes()).unwrap();
-    let facts = plastron_attestation_appraise::event_log::Facts::read(&log);
+    let facts = Facts::read(&log);
     for event in log.events() {
         assert_eq!(facts.provenance(event.number).is_some(), event.is_extended(), "{}", event.number);
     }
+}
+
+/// As SIPA: an aggregation with a flag, a text and an event that is not measured.
+fn sipa() -> Vec<u8> {
+    let event =
+        |id: u32, data: &[u8]| [&id.to_le_bytes(), &u32::try_from(data.len()).unwrap().to_le_bytes(), data].concat();
+    let path = crate::boot::utf16("\\Windows\\a.sys\0");
+    let inner = [event(0x5_0001, &[0]), event(0x7_0001, &path), event(0x8008_0003, &[9])].concat();
+    event(0x4001_0001, &inner)
+}
+
+#[test]
+fn windows_tells_what_it_measured_if_all_of_it_was_hashed() {
+    let whole = Boot::with(|boot| boot.events.push(event(12, EventType::EVENT_TAG, sipa()))).facts();
+    let [entries] = whole.windows.events.as_slice() else { panic!("one event") };
+    let entries = serde_json::to_value(entries.verified().unwrap()).unwrap();
+    assert_eq!(
+        entries,
+        serde_json::json!([
+            {"name": "SIPAEVENT_OSKERNELDEBUG", "group": 1, "value": false},
+            {"name": "SIPAEVENT_FILEPATH", "group": 1, "value": "\\Windows\\a.sys"},
+        ])
+    );
+    let altered = measured(12, EventType::EVENT_TAG, "x", sipa());
+    assert!(Boot::with(|boot| boot.events.push(altered)).facts().windows.events.is_empty());
+    let elsewhere = event(9, EventType::EVENT_TAG, sipa());
+    assert!(Boot::with(|boot| boot.events.push(elsewhere)).facts().windows.events.is_empty());
 }

@@ -162,8 +162,15 @@ fn an_enabled_secure_boot_without_a_platform_key_is_odd() {
         boot.events[place] = variable(EFI_GLOBAL_VARIABLE, "PK", &[]);
     });
     let facts = boot.facts();
-    assert_eq!(found(&facts), [("secure_boot_without_pk", None)]);
+    assert_eq!(found(&facts), [("secure_boot_without_pk", number(boot.find_variable("SecureBoot")))]);
     assert_eq!(facts.secure_boot.setup_mode.unwrap().verified(), Ok(&true));
+    let off = Boot::with(|boot| {
+        let (enabled, pk) = (boot.find_variable("SecureBoot"), boot.find_variable("PK"));
+        boot.events[enabled] = secure_boot_variable(&[0]);
+        boot.events[pk] = variable(EFI_GLOBAL_VARIABLE, "PK", &[]);
+        boot.events.retain(|event| event.event_type != EventType::EFI_VARIABLE_AUTHORITY);
+    });
+    assert_eq!(found(&off.facts()), [("setup_mode", number(off.find_variable("PK")))]);
 }
 
 #[test]
@@ -227,5 +234,6 @@ fn sbat_under_a_disabled_secure_boot_is_noted() {
         let place = boot.find_variable("SecureBoot");
         boot.events[place] = secure_boot_variable(&[0]);
     });
-    assert_eq!(found(&boot.facts()), [("authority_without_secure_boot", None)]);
+    let first = number(boot.find(|event| event.event_type == EventType::EFI_VARIABLE_AUTHORITY));
+    assert_eq!(found(&boot.facts()), [("authority_without_secure_boot", first)]);
 }

@@ -1,7 +1,9 @@
 //! EV_SEPARATOR by digest and type together, once in each PCR of firmware.
 
 use plastron_attestation_appraise::Check;
+use plastron_attestation_fake_tpm::event_log::uefi_variable;
 use plastron_attestation_tcg::event_log::EventType;
+use plastron_attestation_tcg::uefi::EFI_GLOBAL_VARIABLE;
 
 use crate::boot::{Boot, assert_finds, event, found, measured, number, separator};
 
@@ -68,4 +70,17 @@ fn the_separator_of_older_firmware_is_one() {
 fn separators_of_boot_loaders_are_left_alone() {
     let boot = Boot::with(|boot| boot.events.extend([12, 13, 14].map(|pcr| event(pcr, EventType::SEPARATOR, "WBCL"))));
     assert_eq!(found(&boot.facts()), []);
+}
+
+/// Threat 6: a BootOrder can have the digest of an error separator, and of no other.
+#[test]
+fn a_separator_can_not_be_called_a_boot_order() {
+    let boot_order = |value: &[u8]| {
+        let data = uefi_variable(&EFI_GLOBAL_VARIABLE.to_bytes(), "BootOrder", value);
+        Boot::with(|boot| boot.events.insert(0, measured(1, EventType::EFI_VARIABLE_BOOT, value, data)))
+    };
+    assert_eq!(found(&boot_order(&[1, 0, 0, 0]).facts()), []);
+    for value in [[0; 4], [0xff; 4]] {
+        assert_finds(&boot_order(&value).facts(), Check::Separators, number(0));
+    }
 }

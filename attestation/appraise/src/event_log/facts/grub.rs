@@ -104,12 +104,14 @@ impl GrubEvents {
     /// The command line of the kernel that was booted, if GRUB booted one.
     pub(super) fn kernel_cmdline(&self, facts: &Grub, reading: &mut Reading<'_>) -> Option<Fact<String>> {
         let cmdline = facts.kernel_cmdlines.last()?.clone();
-        let Some(event) = self.other_cmdline.or(self.obscure) else { return Some(cmdline) };
-        let what = match self.other_cmdline {
-            Some(event) => format!("event {event} is another text that could be the kernel's command line"),
-            None => format!("event {event} does not show the text that was hashed, which could be a command line"),
+        let (event, text) = match (self.other_cmdline, self.obscure) {
+            (Some(event), _) => (event, "another text in PCR 8 that could be the kernel's command line"),
+            (None, Some(event)) => {
+                (event, "a text in PCR 8 that is not shown, which could be the kernel's command line")
+            }
+            (None, None) => return Some(cmdline),
         };
-        reading.miss(FindingKind::AmbiguousCommandLine, COMMAND_PCR, format!("of the texts in PCR 8, {what}"));
+        reading.find_at(FindingKind::AmbiguousCommandLine, COMMAND_PCR, Some(event), text);
         Some(cmdline.at_most(Provenance::DigestOnly))
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn kernel(
         (Some(grub), Some(systemd)) => {
             // GRUB started a kernel and so did systemd: one of them handed over to the other, and the log does not say which.
             let text = "both GRUB and systemd-boot left a command line, and the log does not say whose kernel runs";
-            reading.miss(FindingKind::AmbiguousCommandLine, grub.pcr(), text);
+            reading.find_in(FindingKind::AmbiguousCommandLine, Some(&systemd), text);
             let skip = usize::from(grub.event() > systemd.event());
             let last = if grub.event() > systemd.event() { grub } else { systemd };
             (Some(last.at_most(Provenance::DigestOnly)), skip)
@@ -62,7 +62,7 @@ fn outside_cmdline(uki: &Uki, reading: &mut Reading<'_>) -> Option<Fact<String>>
     let last = uki.cmdlines.last()?.clone();
     let Some(other) = uki.cmdlines.iter().find(|other| other.claimed() != last.claimed()) else { return Some(last) };
     let text = format!("PCR {} holds two command lines: {:?} and {:?}", last.pcr(), other.claimed(), last.claimed());
-    reading.miss(FindingKind::AmbiguousCommandLine, last.pcr(), text);
+    reading.find_in(FindingKind::AmbiguousCommandLine, Some(&last), text);
     Some(last.at_most(Provenance::DigestOnly))
 }
 

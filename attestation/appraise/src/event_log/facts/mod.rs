@@ -29,6 +29,7 @@ mod shim;
 mod signature;
 mod stub;
 mod text;
+mod windows;
 
 pub use authority::{Authority, AuthorityContent};
 pub use boot::{Boot, BootVariable};
@@ -42,6 +43,7 @@ pub use secure_boot::SecureBoot;
 pub use shim::Mok;
 pub use signature::{CertificateDer, Signature, SignatureContent};
 pub use stub::Uki;
+pub use windows::{SipaEntry, SipaEntryValue, Windows};
 
 use plastron_attestation_tcg::HashAlgorithm;
 use plastron_attestation_tcg::event_log::{EventType, RawEvent, RawLog};
@@ -75,6 +77,8 @@ pub struct Facts {
     pub uki: Uki,
     /// shim's MOK state.
     pub mok: Mok,
+    /// Windows' boot loader.
+    pub windows: Windows,
     /// Events that no rule of this list is about, by type and digest.
     pub others: Vec<Fact<Measured>>,
     /// What is odd.
@@ -200,7 +204,11 @@ impl Rules {
             (EventType::IPL, _) => {
                 self.grub.read(event, &mut facts.grub, reading) || stub::read_ipl(event, &mut facts.uki, reading)
             }
-            (EventType::EVENT_TAG, 5 | 9) => stub::read_tag(event, &mut facts.uki, &mut self.stub, reading),
+            (EventType::EVENT_TAG, _) if windows::read(event, &mut facts.windows, reading) => true,
+            (EventType::EVENT_TAG, 5 | 9 | 12 | 13) => {
+                stub::read_tag(event, &mut facts.uki, &mut self.stub, reading);
+                true
+            }
             (_, 0..=3) if firmware::read(event, &mut facts.firmware, reading) => true,
             (_, 1..=6) => self.boot.read(event, &mut facts.boot, &mut facts.boot_applications, reading),
             _ => false,

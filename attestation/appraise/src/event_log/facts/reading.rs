@@ -5,6 +5,7 @@ use plastron_attestation_tcg::event_log::{EventType, RawEvent};
 
 use super::hashed;
 use super::provenance::{Fact, Place, Provenance};
+use super::text;
 use crate::event_log::finding::{Finding, FindingKind};
 
 /// Most entries of one list of facts: GRUB runs a few hundred commands, dbx forbids some 400 images.
@@ -101,7 +102,12 @@ impl<'l> Reading<'l> {
 
     /// Reports that something is missing from a PCR.
     pub(super) fn miss(&mut self, kind: FindingKind, pcr: u8, text: impl Into<String>) {
-        self.findings.push(Finding { kind, pcr: Some(pcr), event: None, text: text.into() });
+        self.find_at(kind, pcr, None, text);
+    }
+
+    /// Reports something odd that shows once everything is read.
+    pub(super) fn find_at(&mut self, kind: FindingKind, pcr: u8, event: Option<u32>, text: impl Into<String>) {
+        self.findings.push(Finding { kind, pcr: Some(pcr), event, text: text.into() });
     }
 
     /// Adds to a list, up to its limit.
@@ -118,7 +124,7 @@ impl<'l> Reading<'l> {
             "the data of this {} event in PCR {} is not what was hashed: {}",
             event.claimed_type,
             event.pcr,
-            excerpt(event.data)
+            text::of(event)
         );
         self.find(FindingKind::UntrustedText, event, text);
     }

@@ -158,7 +158,7 @@ impl Pcr7 {
         if enabled == Some(false) && !facts.authorities.is_empty() {
             let names: Vec<&str> = facts.authorities.iter().map(|fact| fact.claimed().variable.as_str()).collect();
             let text = format!("Secure Boot is off, and PCR 7 holds authorities nevertheless: {names:?}");
-            reading.miss(FindingKind::AuthorityWithoutSecureBoot, PCR, text);
+            reading.find_in(FindingKind::AuthorityWithoutSecureBoot, facts.authorities.first(), text);
         }
     }
 }

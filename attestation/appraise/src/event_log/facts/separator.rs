@@ -48,8 +48,8 @@ impl Separators {
             }
             return typed;
         }
-        let looks = !is_boot_order_of_two(event)
-            && self.success.iter().chain([&self.error]).any(|data| data.is_in_some_bank(event));
+        let looks = self.success.iter().any(|data| data.is_in_some_bank(event))
+            || self.error.is_in_some_bank(event) && !is_boot_order_of_two(event);
         if !typed && !looks {
             return false;
         }
@@ -103,8 +103,8 @@ impl Separators {
     }
 }
 
-/// A BootOrder of two entries has four bytes. Firmware that hashes the value alone gives it the digest of a separator where the entries
-/// are 0001 and 0000, which is that of an error. PCR 1 needs its own separator all the same, so nothing is hidden so.
+/// A BootOrder of entries 0001 and 0000 has the value of an error separator, and most firmware hashes the value alone. PCR 1 needs its
+/// own separator all the same, so nothing is hidden so. No BootOrder has the value of another separator: that would be one entry twice.
 fn is_boot_order_of_two(event: &RawEvent<'_>) -> bool {
     event.pcr == 1
         && event.claimed_type == EventType::EFI_VARIABLE_BOOT

@@ -14,7 +14,6 @@ use plastron_attestation_tcg::uefi::{TAG_LINUX_INITRD, TAG_LINUX_LOAD_OPTIONS, T
 use serde::Serialize;
 
 use super::digests::{Digests, Measured};
-use super::grub::label;
 use super::provenance::{Fact, Provenance};
 use super::reading::{Reading, excerpt};
 
@@ -108,31 +107,39 @@ fn is_printed(character: char) -> bool {
 }
 
 fn extra(event: &RawEvent<'_>, facts: &mut Uki, reading: &mut Reading<'_>) {
-    let label = match utf16_le(event.data, MAX_TEXT) {
-        Ok(text) if text.chars().all(|c| is_printed(c) || c == '\0') => text.trim_end_matches('\0').to_owned(),
-        _ => excerpt(event.data),
-    };
     let digests = Digests::of(event, reading.banks());
-    let fact = reading.label(event, Measured { label, digests });
+    let fact = reading.label(event, Measured { label: readable(event.data), digests });
     reading.push(&mut facts.extras, "uki.extras", event, fact);
 }
 
-/// Reads an EV_EVENT_TAG event of PCR 5, 9, 12 or 13; `false` leaves it to other rules.
-pub(super) fn read_tag(event: &RawEvent<'_>, uki: &mut Uki, stub: &mut LinuxStub, reading: &mut Reading<'_>) -> bool {
+/// Reads an EV_EVENT_TAG event of PCR 5, 9, 12 or 13.
+pub(super) fn read_tag(event: &RawEvent<'_>, uki: &mut Uki, stub: &mut LinuxStub, reading: &mut Reading<'_>) {
     let tagged = match TaggedEvent::parse(event.data) {
         Ok(tagged) => tagged,
         Err(error) => {
             reading.malformed(event, &error);
             reading.note(event, Provenance::Untrusted);
-            return true;
+            return;
         }
     };
     let digests = Digests::of(event, reading.banks());
-    let fact = reading.label(event, Measured { label: label(tagged.data), digests });
+    let fact = reading.label(event, Measured { label: readable(tagged.data), digests });
     match tagged.id {
         TAG_LINUX_INITRD => reading.push(&mut stub.initrd, "kernel.initrd", event, fact),
         TAG_LINUX_LOAD_OPTIONS => reading.push(&mut stub.load_options, "kernel.load_options", event, fact),
         _ => reading.push(&mut uki.extras, "uki.extras", event, fact),
     }
-    true
+}
+
+/// A label of either width.
+fn readable(data: &[u8]) -> String {
+    match utf16_le(data, MAX_TEXT) {
+        Ok(text) if text.trim_end_matches('\0').chars().all(|c| c.is_ascii() && is_printed(c)) => {
+            text.trim_end_matches('\0').to_owned()
+        }
+        _ => match std::str::from_utf8(data) {
+            Ok(text) if text.trim_end_matches('\0').chars().all(is_printed) => text.trim_end_matches('\0').to_owned(),
+            _ => excerpt(data),
+        },
+    }
 }
