@@ -7,7 +7,7 @@ mod auth;
 use std::path::PathBuf;
 
 use plastron_hcl1::{ConfigError, Located};
-use plastron_plugins_node_tpm::EkTemplate;
+use plastron_plugins_node_tpm::{EVENT_LOG_PATH, EkTemplate};
 use serde::Deserialize;
 
 /// The attestation type.
@@ -32,6 +32,7 @@ pub(crate) struct RawSettings {
     endorsement_auth_credential: Option<Located<String>>,
     owner_auth_file: Option<PathBuf>,
     owner_auth_credential: Option<Located<String>>,
+    event_log_path: Option<Located<PathBuf>>,
 }
 
 /// Where an authorisation value is read from.
@@ -65,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) template: EkTemplate,
     pub(crate) endorsement_auth: Option<AuthSource>,
     pub(crate) owner_auth: Option<AuthSource>,
+    /// Where the kernel shows the firmware's event log.
+    pub(crate) event_log_path: PathBuf,
 }
 
 impl Settings {
@@ -77,6 +80,7 @@ impl Settings {
             endorsement_auth_credential,
             owner_auth_file,
             owner_auth_credential,
+            event_log_path,
         } = raw;
         let tcti = match (device, tcti) {
             (None, None) => DEFAULT_TCTI.to_owned(),
@@ -94,7 +98,12 @@ impl Settings {
         };
         let endorsement_auth = AuthSource::read(endorsement_auth_file, endorsement_auth_credential)?;
         let owner_auth = AuthSource::read(owner_auth_file, owner_auth_credential)?;
-        Ok(Self { tcti, template, endorsement_auth, owner_auth })
+        let event_log_path = match event_log_path {
+            None => PathBuf::from(EVENT_LOG_PATH),
+            Some(path) if path.value.is_absolute() => path.value,
+            Some(path) => return Err(path.refuse("an event log has an absolute path")),
+        };
+        Ok(Self { tcti, template, endorsement_auth, owner_auth, event_log_path })
     }
 }
 
@@ -108,7 +117,7 @@ mod open {
     use plastron_attestation::{TpmDevice, TpmDeviceError};
     use plastron_hsm_tpm::{SharedTpm, Tpm, TpmConfig};
     use plastron_plugins::node::AgentNodeAttestor;
-    use plastron_plugins_node_tpm::{AkStore, StartError, TpmAgentAttestor};
+    use plastron_plugins_node_tpm::{AkStore, EventLogFile, StartError, TpmAgentAttestor};
 
     use super::Settings;
     use super::auth::{self, AuthError};
@@ -116,7 +125,7 @@ mod open {
     impl Settings {
         /// Opens the TPM and gives it to an attestor, which keeps its AK in the data directory.
         pub(crate) fn open(&self, data_dir: &Path) -> Result<Arc<dyn AgentNodeAttestor>, OpenError> {
-            let Self { tcti, template, endorsement_auth, owner_auth } = self;
+            let Self { tcti, template, endorsement_auth, owner_auth, event_log_path } = self;
             let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
             // Made once: what the TPM refuses is remembered in it, however often the TPM is opened.
             let config = TpmConfig {
@@ -127,12 +136,12 @@ mod open {
             let open = move || -> Result<Box<dyn TpmDevice>, TpmDeviceError> {
                 Ok(Box::new(SharedTpm::open(config.clone())?))
             };
-            let attestor = TpmAgentAttestor::start(Box::new(open), *template, AkStore::in_data_dir(data_dir)).map_err(
-                |error| match error {
+            let (store, event_log) = (AkStore::in_data_dir(data_dir), EventLogFile::at(event_log_path));
+            let attestor =
+                TpmAgentAttestor::start(Box::new(open), *template, store, event_log).map_err(|error| match error {
                     StartError::Open(error) => OpenError::Device(error),
                     StartError::Thread(error) => OpenError::Thread(error),
-                },
-            )?;
+                })?;
             Ok(Arc::new(attestor))
         }
     }

@@ -1,11 +1,14 @@
 //! The agent's half of the exchange, as a state machine: it asks for what the TPM has to do, and says what to send.
 
-use plastron_attestation_appraise::{Binding, Claims};
+use std::sync::Arc;
+
+use plastron_attestation_appraise::{AnnouncedLog, Binding, Claims};
 use plastron_attestation_tcg::{EkTemplate, HashAlgorithm};
 use plastron_spiffe::TrustDomain;
 use zeroize::Zeroizing;
 
 use crate::device::{AkBlob, EkMaterial, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
+use crate::log_transfer::{LogChunk, LogRequest, part};
 use crate::message::{Challenge, Payload, Response, Task};
 use crate::wire::WireError;
 
@@ -24,6 +27,8 @@ pub struct AttesterContext {
     pub ak: Option<AkBlob>,
     /// The EK, where it was read before.
     pub ek: Option<EkMaterial>,
+    /// The firmware event log of this boot, where there is one.
+    pub event_log: Option<Arc<[u8]>>,
 }
 
 /// What the attester is told.
@@ -138,8 +143,8 @@ enum State {
     WaitingForEk,
     WaitingForAk { ek: EkMaterial },
     Sent { ak: NewOrKept, payload_sha256: Vec<u8> },
-    Activating { ak: NewOrKept, quote: TpmRequest },
-    Quoting { ak: NewOrKept, secret: Option<Zeroizing<Vec<u8>>> },
+    Activating { ak: NewOrKept, quote: TpmRequest, event_log_wanted: bool },
+    Quoting { ak: NewOrKept, secret: Option<Zeroizing<Vec<u8>>>, event_log_wanted: bool },
     Answered { ak: NewOrKept },
     Over,
 }
@@ -182,14 +187,21 @@ impl Attester {
             (State::Sent { ak, payload_sha256 }, AttesterEvent::Challenge(bytes)) => {
                 self.answer(ak, payload_sha256, bytes)
             }
-            (State::Activating { ak, quote }, AttesterEvent::Tpm(TpmReply::Secret(secret))) => {
-                self.state = State::Quoting { ak, secret: Some(secret) };
+            (State::Activating { ak, quote, event_log_wanted }, AttesterEvent::Tpm(TpmReply::Secret(secret))) => {
+                self.state = State::Quoting { ak, secret: Some(secret), event_log_wanted };
                 Ok(AttesterAction::Tpm(quote))
             }
-            (State::Quoting { ak, secret }, AttesterEvent::Tpm(TpmReply::Quote(quote))) => {
+            (State::Quoting { ak, secret, event_log_wanted }, AttesterEvent::Tpm(TpmReply::Quote(quote))) => {
                 self.state = State::Answered { ak };
                 let QuoteBytes { attest, signature, pcr_values } = quote;
-                Ok(AttesterAction::Send(Response { secret, attest, signature, pcr_values }.encode()))
+                let event_log = if event_log_wanted { Some(self.log_part(0)?.to_vec()) } else { None };
+                Ok(AttesterAction::Send(Response { secret, attest, signature, pcr_values, event_log }.encode()))
+            }
+            (State::Answered { ak }, AttesterEvent::Challenge(bytes)) => {
+                let LogRequest { offset } = LogRequest::decode(bytes)?;
+                let bytes = self.log_part(offset)?.to_vec();
+                self.state = State::Answered { ak };
+                Ok(AttesterAction::Send(LogChunk { bytes }.encode()))
             }
             (State::Answered { ak }, AttesterEvent::Admitted) => Ok(match ak {
                 NewOrKept::New(blob) => AttesterAction::Keep(blob),
@@ -220,10 +232,16 @@ impl Attester {
             ek_intermediates: chain,
             ak_public: ak.blob().public.clone(),
             claimed: self.context.claims.clone(),
+            event_log: self.context.event_log.as_deref().and_then(AnnouncedLog::of),
         }
         .encode();
         self.state = State::Sent { ak, payload_sha256: HashAlgorithm::Sha256.digest([payload.as_slice()]) };
         AttesterAction::Send(payload)
+    }
+
+    fn log_part(&self, offset: u32) -> Result<&[u8], AttesterError> {
+        let log = self.context.event_log.as_deref().unwrap_or_default();
+        part(log, offset).ok_or(AttesterError::LogPart { offset, len: log.len() })
     }
 
     fn answer(
@@ -233,6 +251,7 @@ impl Attester {
         bytes: &[u8],
     ) -> Result<AttesterAction, AttesterError> {
         let challenge = Challenge::decode(bytes)?;
+        let event_log_wanted = challenge.event_log_wanted;
         let binding = Binding {
             purpose: challenge.purpose(),
             trust_domain: self.context.trust_domain.clone(),
@@ -253,11 +272,11 @@ impl Attester {
                     credential: credential.id_object,
                     secret: credential.encrypted_secret,
                 };
-                self.state = State::Activating { ak, quote };
+                self.state = State::Activating { ak, quote, event_log_wanted };
                 request
             }
             Task::Renew => {
-                self.state = State::Quoting { ak, secret: None };
+                self.state = State::Quoting { ak, secret: None, event_log_wanted };
                 quote
             }
         }))
@@ -267,9 +286,17 @@ impl Attester {
 /// Why the agent's half can't go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttesterError {
-    /// The challenge does not parse.
-    #[error("the server's challenge does not parse")]
+    /// The challenge, or a request for a part of the log, does not parse.
+    #[error("the server's message does not parse")]
     Challenge(#[from] WireError),
+    /// The server asks for a part of the event log that there is not.
+    #[error("the server asks for the event log from byte {offset} on, and it has {len} bytes")]
+    LogPart {
+        /// Where the part would begin.
+        offset: u32,
+        /// The length of the log; 0 where there is none.
+        len: usize,
+    },
     /// Something out of order.
     #[error("unexpected {got}")]
     Sequence {

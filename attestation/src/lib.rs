@@ -1,9 +1,10 @@
 #![doc = include_str!("../README.md")]
 //!
-//! This crate holds the exchange. Not here: event logs, `TPM2_Certify` of an SVID key, evidence on demand.
+//! This crate holds the exchange. Not here: `TPM2_Certify` of an SVID key, IMA lists, evidence on demand.
 
 mod attester;
 mod device;
+mod log_transfer;
 mod message;
 mod refused;
 mod verifier;
@@ -15,9 +16,12 @@ pub use attester::{
 pub use device::{
     AkBlob, CertifyBytes, EkMaterial, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError, TpmSvidKeys,
 };
+pub use log_transfer::{LogChunk, LogRequest};
 pub use message::{Challenge, Payload, Response, Task};
-pub use plastron_attestation_appraise::{Claims, KnownTpm, Purpose, Standing};
+pub use plastron_attestation_appraise::{AnnouncedLog, Claims, KnownTpm, Purpose, Standing};
 pub use plastron_attestation_tcg::EkTemplate;
 pub use refused::{ExchangeError, Refused};
-pub use verifier::{CHALLENGE_LIFETIME_SECS, Entropy, Verifier, VerifierAction, VerifierEvent, VerifierPolicy};
+pub use verifier::{
+    CHALLENGE_LIFETIME_SECS, Entropy, LOG_TRANSFER_SECS, Verifier, VerifierAction, VerifierEvent, VerifierPolicy,
+};
 pub use wire::{MAX_MESSAGE_LEN, WireError};

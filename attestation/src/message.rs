@@ -1,10 +1,12 @@
-//! The three messages of the exchange. Reading one proves nothing about what it holds.
+//! The three messages that every exchange has. Reading one proves nothing about what it holds.
 
-use plastron_attestation_appraise::{Claims, MAX_CLAIM_LEN, MAX_EK_INTERMEDIATES, MadeCredential, NONCE_LEN, Purpose};
+use plastron_attestation_appraise::{
+    AnnouncedLog, Claims, MAX_CLAIM_LEN, MAX_EK_INTERMEDIATES, MadeCredential, NONCE_LEN, Purpose,
+};
 use plastron_attestation_tcg::{PcrBank, encode_pcr_selection, parse_pcr_selection};
 use zeroize::Zeroizing;
 
-use crate::wire::{Fields, WireError, Writer};
+use crate::wire::{Fields, Kind, WireError, Writer};
 
 /// Most PCR values of a response: 32 PCRs of four banks.
 const MAX_PCR_VALUES: usize = 128;
@@ -22,14 +24,14 @@ pub struct Payload {
     pub ak_public: Vec<u8>,
     /// The node's own words.
     pub claimed: Claims,
+    /// The firmware event log that the response will bring, if the machine has one.
+    pub event_log: Option<AnnouncedLog>,
 }
 
 impl Payload {
-    const NAME: &'static str = "payload";
-
     /// The bytes to send.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { ek_public, ek_certificate, ek_intermediates, ak_public, claimed } = self;
+        let Self { ek_public, ek_certificate, ek_intermediates, ak_public, claimed, event_log } = self;
         let Claims { claimed_host_name, claimed_model, claimed_firmware } = claimed;
         Writer::new()
             .field(1, ek_public)
@@ -39,12 +41,14 @@ impl Payload {
             .optional(5, claimed_host_name.as_deref().map(str::as_bytes))
             .optional(6, claimed_model.as_deref().map(str::as_bytes))
             .optional(7, claimed_firmware.as_deref().map(str::as_bytes))
+            .optional(8, event_log.as_ref().map(|log| log.sha256.as_slice()))
+            .optional(9, event_log.as_ref().map(|log| log.len.to_be_bytes()).as_ref().map(<[u8; 4]>::as_slice))
             .finish()
     }
 
     /// Reads bytes that arrived.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut fields = Fields::read(Self::NAME, bytes)?;
+        let mut fields = Fields::read(Kind::PAYLOAD, bytes)?;
         let payload = Self {
             ek_public: fields.required(1, "the EK's public area")?.to_vec(),
             ek_certificate: fields.optional(2).map(<[u8]>::to_vec),
@@ -55,9 +59,21 @@ impl Payload {
                 claimed_model: claim(fields.optional(6), "claimed model")?,
                 claimed_firmware: claim(fields.optional(7), "claimed firmware")?,
             },
+            event_log: announced(&mut fields)?,
         };
         fields.finish()?;
         Ok(payload)
+    }
+}
+
+/// Hash and length come together, and a log that is empty is none.
+fn announced(fields: &mut Fields<'_>) -> Result<Option<AnnouncedLog>, WireError> {
+    let Some(sha256) = fields.sized(8, "the event log's hash")? else { return Ok(None) };
+    let field = "the event log's length";
+    let len = fields.sized(9, field)?.ok_or(WireError::Missing { message: Kind::PAYLOAD.name, field })?;
+    match u32::from_be_bytes(*len) {
+        0 => Err(WireError::Value { field, reason: "an empty log is left out" }),
+        len => Ok(Some(AnnouncedLog { sha256: *sha256, len })),
     }
 }
 
@@ -81,6 +97,8 @@ pub struct Challenge {
     pub nonce: [u8; NONCE_LEN],
     /// The PCRs to quote, bank by bank, in this order.
     pub selection: Vec<PcrBank>,
+    /// Whether the response has to bring the event log that the payload announced. The server may have it already.
+    pub event_log_wanted: bool,
 }
 
 /// What a challenge asks for beside the quote.
@@ -93,8 +111,6 @@ pub enum Task {
 }
 
 impl Challenge {
-    const NAME: &'static str = "challenge";
-
     /// The purpose of the quote.
     pub fn purpose(&self) -> Purpose {
         match self.task {
@@ -105,7 +121,7 @@ impl Challenge {
 
     /// The bytes to send.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { task, nonce, selection } = self;
+        let Self { task, nonce, selection, event_log_wanted } = self;
         let credential = match task {
             Task::Enrol(credential) => Some(credential),
             Task::Renew => None,
@@ -116,12 +132,13 @@ impl Challenge {
             .field(3, &encode_pcr_selection(selection))
             .optional(4, credential.map(|credential| credential.id_object.as_slice()))
             .optional(5, credential.map(|credential| credential.encrypted_secret.as_slice()))
+            .optional(6, event_log_wanted.then_some(&[][..]))
             .finish()
     }
 
     /// Reads bytes that arrived.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut fields = Fields::read(Self::NAME, bytes)?;
+        let mut fields = Fields::read(Kind::CHALLENGE, bytes)?;
         let purpose = fields.required(1, "the purpose")?;
         let nonce = fields.required(2, "the nonce")?.try_into();
         let nonce = nonce.map_err(|_| WireError::Value { field: "nonce", reason: "not 32 bytes" })?;
@@ -140,8 +157,9 @@ impl Challenge {
         } else {
             return Err(WireError::Value { field: "purpose", reason: "neither enrol nor renew" });
         };
+        let event_log_wanted = fields.sized::<0>(6, "the wish for the event log")?.is_some();
         fields.finish()?;
-        Ok(Self { task, nonce, selection })
+        Ok(Self { task, nonce, selection, event_log_wanted })
     }
 }
 
@@ -156,30 +174,32 @@ pub struct Response {
     pub signature: Vec<u8>,
     /// Bank by bank, rising index.
     pub pcr_values: Vec<Vec<u8>>,
+    /// The event log, or its first part where it is longer than a part may be; only where it was asked for.
+    pub event_log: Option<Vec<u8>>,
 }
 
 impl Response {
-    const NAME: &'static str = "response";
-
     /// The bytes to send.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { secret, attest, signature, pcr_values } = self;
+        let Self { secret, attest, signature, pcr_values, event_log } = self;
         Writer::new()
             .optional(1, secret.as_ref().map(|secret| secret.as_slice()))
             .field(2, attest)
             .field(3, signature)
             .list(4, pcr_values)
+            .optional(5, event_log.as_deref())
             .finish()
     }
 
     /// Reads bytes that arrived.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut fields = Fields::read(Self::NAME, bytes)?;
+        let mut fields = Fields::read(Kind::RESPONSE, bytes)?;
         let response = Self {
             secret: fields.optional(1).map(|secret| Zeroizing::new(secret.to_vec())),
             attest: fields.required(2, "the quote")?.to_vec(),
             signature: fields.required(3, "the signature")?.to_vec(),
             pcr_values: fields.list(4, "PCR values", MAX_PCR_VALUES)?,
+            event_log: fields.optional(5).map(<[u8]>::to_vec),
         };
         fields.finish()?;
         Ok(response)
@@ -189,12 +209,13 @@ impl Response {
 /// The secret is not shown.
 impl std::fmt::Debug for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { secret, attest, signature, pcr_values } = self;
+        let Self { secret, attest, signature, pcr_values, event_log } = self;
         f.debug_struct("Response")
             .field("secret", &secret.as_ref().map(|_| "…"))
             .field("attest", attest)
             .field("signature", signature)
             .field("pcr_values", &pcr_values.len())
+            .field("event_log", &event_log.as_ref().map(Vec::len))
             .finish()
     }
 }

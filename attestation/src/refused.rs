@@ -49,6 +49,27 @@ pub enum ExchangeError {
     /// A secret that no credential was made for.
     #[error("the response holds a secret that was not asked for")]
     SecretUnasked,
+    /// A part of the event log that is not as long as it has to be; of 0 bytes where the response has none.
+    #[error("the part of the event log that begins at {offset} has {got} bytes, not {wanted}")]
+    LogPart {
+        /// Where the part begins.
+        offset: usize,
+        /// Its length.
+        got: usize,
+        /// The length that is left, or the longest that a part may have.
+        wanted: usize,
+    },
+    /// A log that was not asked for.
+    #[error("the response holds an event log that was not asked for")]
+    LogUnasked,
+    /// A log in parts that does not come to its end.
+    #[error("the event log was not there {age} s after the response, at most {limit} s are allowed")]
+    LogTransferTooSlow {
+        /// Seconds since the response.
+        age: u64,
+        /// The limit.
+        limit: u64,
+    },
 }
 
 impl ExchangeError {
@@ -56,10 +77,10 @@ impl ExchangeError {
     pub fn check(&self) -> Check {
         match self {
             Self::Wire(WireError::NotOurs | WireError::Version { .. }) => Check::UnknownPayload,
-            Self::Wire(_) => Check::Malformed,
+            Self::Wire(_) | Self::LogPart { .. } => Check::Malformed,
             Self::Evidence(error) => error.check(),
-            Self::Sequence { .. } | Self::SecretUnasked => Check::Sequence,
-            Self::ChallengeExpired { .. } => Check::ChallengeFresh,
+            Self::Sequence { .. } | Self::SecretUnasked | Self::LogUnasked => Check::Sequence,
+            Self::ChallengeExpired { .. } | Self::LogTransferTooSlow { .. } => Check::ChallengeFresh,
             Self::Banned { .. } | Self::Quarantined { .. } => Check::Standing,
             Self::SecretMissing => Check::AkActivated,
         }

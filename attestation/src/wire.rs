@@ -1,16 +1,44 @@
 //! The encoding of every message: `"PLTP" ‖ version u8 ‖ (tag u16, length u32, value)*`, big-endian.
 //!
 //! One encoding per message: tags strictly ascend, an unknown tag is refused, and what is over its limit is refused before it is
-//! looked at. Messages themselves are in `payload`, `challenge` and `response`.
+//! looked at. Messages themselves are in `message` and `log_transfer`.
 
 /// How every message begins.
 const MAGIC: [u8; 4] = *b"PLTP";
 
-/// The version that this code speaks.
-const VERSION: u8 = 1;
+/// The version that this code speaks. Version 1 knew neither event logs nor SVID keys in the TPM.
+const VERSION: u8 = 2;
 
-/// Longest message. Certificates with their chain are the bulk: nine of at most 16 KiB each.
+/// Longest message of any kind: what whoever carries messages has to let through. Each kind has its own limit, and none is longer.
 pub const MAX_MESSAGE_LEN: usize = 192 * 1024;
+
+/// The frame of a message that carries bytes of a log: magic, version, tag and length, with room to spare.
+const FRAME_LEN: usize = 64;
+
+/// A kind of message: how errors call it, and how long it may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) limit: usize,
+}
+
+impl Kind {
+    /// Certificates with their chain are the bulk: nine of at most 16 KiB each. Anyone may send one.
+    pub(crate) const PAYLOAD: Self = Self { name: "payload", limit: MAX_MESSAGE_LEN };
+    /// A credential for an EK of RSA-8192 takes some 1.2 KiB, and nothing else in it is as long.
+    pub(crate) const CHALLENGE: Self = Self { name: "challenge", limit: 4 * 1024 };
+    /// PCR values of four banks take 8 KiB, two attestations with their signatures at most 6 KiB; the rest is the first part of a log,
+    /// which is the whole log of every machine known. More is not taken from a node before its quote is verified.
+    pub(crate) const RESPONSE: Self = Self { name: "response", limit: MAX_LOG_CHUNK_LEN + 32 * 1024 };
+    /// One number.
+    pub(crate) const LOG_REQUEST: Self = Self { name: "log request", limit: FRAME_LEN };
+    /// One part of a log. Sent only by a node whose quote is verified.
+    pub(crate) const LOG_CHUNK: Self = Self { name: "log chunk", limit: MAX_LOG_CHUNK_LEN + FRAME_LEN };
+}
+
+/// Longest part of a log in one message. The largest real log of a TPM that is known has 72,817 bytes, so that one part is the rule; the
+/// largest log allowed, 4 MiB, comes in 26 parts.
+pub(crate) const MAX_LOG_CHUNK_LEN: usize = 160 * 1024;
 
 /// Most items of a list value: PCR values of four banks, or a chain.
 const MAX_ITEMS: usize = 128;
@@ -28,10 +56,14 @@ pub enum WireError {
         got: u8,
     },
     /// Too long.
-    #[error("the message has {len} bytes, at most {MAX_MESSAGE_LEN}")]
+    #[error("the {message} has {len} bytes, at most {limit}")]
     TooLong {
+        /// The message.
+        message: &'static str,
         /// Its length.
         len: usize,
+        /// The limit.
+        limit: usize,
     },
     /// It ends in the middle of a field.
     #[error("the message ends within {what}")]
@@ -131,11 +163,12 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads the frame of a message. `message` names it in errors.
-    pub(crate) fn read(message: &'static str, bytes: &'a [u8]) -> Result<Self, WireError> {
+    /// Reads the frame of a message of this kind.
+    pub(crate) fn read(kind: Kind, bytes: &'a [u8]) -> Result<Self, WireError> {
+        let Kind { name: message, limit } = kind;
         let rest = bytes.strip_prefix(&MAGIC).ok_or(WireError::NotOurs)?;
-        if bytes.len() > MAX_MESSAGE_LEN {
-            return Err(WireError::TooLong { len: bytes.len() });
+        if bytes.len() > limit {
+            return Err(WireError::TooLong { message, len: bytes.len(), limit });
         }
         let (version, mut rest) = rest.split_first().ok_or(WireError::Truncated { what: "the version" })?;
         if *version != VERSION {
@@ -160,6 +193,16 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn required(&mut self, tag: u16, field: &'static str) -> Result<&'a [u8], WireError> {
         self.optional(tag).ok_or(WireError::Missing { message: self.message, field })
+    }
+
+    /// A value of exactly this length.
+    pub(crate) fn sized<const N: usize>(
+        &mut self,
+        tag: u16,
+        field: &'static str,
+    ) -> Result<Option<&'a [u8; N]>, WireError> {
+        let Some(value) = self.optional(tag) else { return Ok(None) };
+        value.try_into().map(Some).map_err(|_| WireError::Value { field, reason: "of another length" })
     }
 
     /// At most `limit` items; none where the field is absent. An empty list is not written, so it is not read either.

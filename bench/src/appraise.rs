@@ -19,7 +19,7 @@ use plastron_attestation::{
     TpmDevice, Verifier, VerifierAction, VerifierEvent, VerifierPolicy, perform,
 };
 use plastron_attestation_appraise::{
-    AttestedNode, CredentialEntropy, DenyList, EkTrust, Pool, PoolConfig, TrustAnchors,
+    AttestedNode, CredentialEntropy, DenyList, EkTrust, MissingEventLog, Pool, PoolConfig, TrustAnchors,
 };
 use plastron_attestation_fake_tpm::{AkAlgorithm, FakeTpm, Manufacturer};
 use plastron_spiffe::TrustDomain;
@@ -88,6 +88,7 @@ impl Renewal {
         let anchors = TrustAnchors::new(vec![manufacturer.root()], vec![manufacturer.intermediate()]);
         let mut pool = PoolConfig::new("bench", EkTrust::Chain(anchors.map_err(BenchError::wrong)?));
         pool.ek_template = TEMPLATE;
+        pool.boot.missing_event_log = MissingEventLog::Accept;
         let pools = vec![Pool::new(pool).map_err(BenchError::wrong)?];
         let policy = Arc::new(VerifierPolicy { pools, deny: DenyList::default() });
         let mut tpm = FakeTpm::new(&manufacturer, TEMPLATE);
@@ -133,6 +134,7 @@ fn converse(
         claims: Claims::default(),
         ak,
         ek: None,
+        event_log: None,
     });
     let mut verifier = verifier(policy);
     let payload = send(&mut attester, tpm, AttesterEvent::Begin)?;

@@ -31,7 +31,7 @@ pub(crate) async fn run() -> Result<(), BenchError> {
     let attestors = format!(
         "NodeAttestor \"join_token\" {{ plugin_data {{}} }}\n  NodeAttestor \"tpm\" {{ plugin_data {{ pool \"bench\" {{\n    \
          require = \"certificate\"\n    ek_template = \"p384\"\n    ek_ca_paths = [\"{}\"]\n    \
-         ek_intermediate_paths = [\"{}\"]\n  }} }} }}",
+         ek_intermediate_paths = [\"{}\"]\n    missing_event_log = \"accept\"\n  }} }} }}",
         root.display(),
         intermediate.display(),
     );
@@ -121,6 +121,7 @@ impl Node {
             claims: Claims::default(),
             ak: self.ak.clone(),
             ek: None,
+            event_log: None,
         });
         let payload = crate::appraise::send(&mut attester, &mut self.tpm, AttesterEvent::Begin)?;
         let respond =

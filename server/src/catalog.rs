@@ -19,7 +19,7 @@ use plastron_daemon::config::{LoadError, Strictness};
 use plastron_daemon::plugins::{self, Plugin};
 use plastron_hcl1::{Notice, Subtree};
 use plastron_hsm::{KeyInventory, KeyStoreError};
-use plastron_plugins::node::{EnrolledTpms, JudgesEnrolled, NodeAttestor};
+use plastron_plugins::node::{EnrolledTpms, JudgesEnrolled, KeptEventLogs, NodeAttestor};
 use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
 use plastron_plugins_node_tpm::TpmNodeAttestor;
 use plastron_server_core::store::StoreError;
@@ -93,15 +93,20 @@ impl Catalog {
         self.key_manager.open()
     }
 
-    /// The node attestors; `known` is where enrolled TPMs are looked up. Reads the certificates of pools.
-    pub(crate) fn node_attestors(&self, known: &Arc<dyn EnrolledTpms>) -> Result<NodeAttestors, PoolsError> {
+    /// The node attestors; `known` is where enrolled TPMs are looked up, `logs` where their event logs are kept. Reads the certificates
+    /// of pools.
+    pub(crate) fn node_attestors(
+        &self,
+        known: &Arc<dyn EnrolledTpms>,
+        logs: &Arc<dyn KeptEventLogs>,
+    ) -> Result<NodeAttestors, PoolsError> {
         let mut attestors = NodeAttestors { all: Vec::new(), judge: None };
         if self.join_token {
             attestors.all.push(Arc::new(JoinTokenNodeAttestor));
         }
         if let Some(pools) = &self.tpm {
             let (pools, deny) = pools.open()?;
-            let tpm = Arc::new(TpmNodeAttestor::new(pools, deny, Arc::clone(known)));
+            let tpm = Arc::new(TpmNodeAttestor::new(pools, deny, Arc::clone(known), Arc::clone(logs)));
             attestors.all.push(Arc::clone(&tpm) as Arc<dyn NodeAttestor>);
             attestors.judge = Some(tpm);
         }

@@ -8,7 +8,7 @@ use plastron_daemon::health::{Checks, HealthError};
 use plastron_daemon::logging::{AUDIT_TARGET, Reopen};
 use plastron_daemon::shutdown::{DRAIN_LIMIT, drain, stop_token};
 use plastron_hsm::{KeyStore, KeyStoreError};
-use plastron_plugins::node::EnrolledTpms;
+use plastron_plugins::node::{EnrolledTpms, KeptEventLogs};
 use plastron_server_api::{Api, ServeError};
 use plastron_server_core::ca::CaKeys;
 use plastron_server_core::clock::SystemClock;
@@ -74,7 +74,8 @@ pub(crate) async fn run(settings: Settings, reopen: Reopen) -> Result<(), RunErr
     record_custody(keys.as_ref());
     let ledger = Ledger::open(Arc::clone(&store) as Arc<_>).await?;
     let known: Arc<dyn EnrolledTpms> = ledger.state().clone();
-    let NodeAttestors { all: attestors, judge } = catalog.node_attestors(&known)?;
+    let logs: Arc<dyn KeptEventLogs> = ledger.clone();
+    let NodeAttestors { all: attestors, judge } = catalog.node_attestors(&known, &logs)?;
     let services =
         Services::start(settings.services, ledger, CaKeys::destructible(keys), attestors, Arc::new(SystemClock))
             .await?;

@@ -136,6 +136,21 @@ impl Swtpm {
         Ok(())
     }
 
+    /// Firmware and boot loader at work: every extension in order, `pcr:bank=<hex>,…` as tpm2-tools write it, and the log of them where
+    /// [`Self::event_log_file`] says.
+    pub fn measure(&self, extensions: &[String], log: &[u8]) -> Result<(), HarnessError> {
+        let mut arguments = vec!["pcrextend"];
+        arguments.extend(extensions.iter().map(String::as_str));
+        self.tpm2(&arguments)?;
+        let path = self.event_log_file();
+        fs::write(&path, log).map_err(HarnessError::io(format!("write {}", path.display())))
+    }
+
+    /// The event log of the present boot. There is none before something is measured.
+    pub fn event_log_file(&self) -> PathBuf {
+        self.directory.path().join("event_log")
+    }
+
     /// TPM2_Clear by platform authorisation: the owner's keys and the EK's children are gone, the EKs stay.
     pub fn clear(&self) -> Result<(), HarnessError> {
         self.tpm2(&["clear", "-c", "p"])?;

@@ -30,7 +30,7 @@ pub struct ServerOptions {
     pub tpms: Option<(Manufacturer, EkKind)>,
     /// Further lines of the `server` block.
     pub server_lines: String,
-    /// Further lines of the `tpm` attestor's pool.
+    /// Further lines of the `tpm` attestor's pool. By default it takes TPMs that no firmware extends.
     pub pool_lines: String,
 }
 
@@ -40,7 +40,7 @@ impl Default for ServerOptions {
             token: None,
             tpms: None,
             server_lines: "default_x509_svid_ttl = \"1h\"".to_owned(),
-            pool_lines: String::new(),
+            pool_lines: "missing_event_log = \"accept\"".to_owned(),
         }
     }
 }
@@ -344,9 +344,10 @@ fn agent_config(directory: &Path, server: &TestServer, attestor: &Attestor<'_>) 
     let attestor = match attestor {
         Attestor::JoinToken(_) => "NodeAttestor \"join_token\" { plugin_data {} }".to_owned(),
         Attestor::Tpm(tpm, kind) => format!(
-            "NodeAttestor \"tpm\" {{\n plugin_data {{\n tcti = \"{}\"\n ek_template = \"{}\"\n }}\n }}",
+            "NodeAttestor \"tpm\" {{\n plugin_data {{\n tcti = \"{}\"\n ek_template = \"{}\"\n event_log_path = \"{}\"\n }}\n }}",
             tpm.tcti(),
-            template(*kind)
+            template(*kind),
+            tpm.event_log_file().display()
         ),
     };
     format!(

@@ -5,7 +5,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::{
     Appraisal, AppraiseError, BoundAk, Check, CheckRecord, Checklist, Claims, ENROLLED_TPM_VERSION, EkFingerprint,
-    EnrolledTpm, History, TrustedEk, VerifiedQuote,
+    EnrolledTpm, History, SentLog, TrustedEk, VerifiedQuote,
 };
 
 /// Most retired AK Names that are remembered: an AK is replaced when a TPM is cleared or a disk is lost, which is rare.
@@ -19,6 +19,7 @@ pub struct AttestedNode {
     svid_public_key: Vec<u8>,
     judged_against: Option<EnrolledTpm>,
     enrolled: EnrolledTpm,
+    event_log: Option<SentLog>,
     records: Vec<CheckRecord>,
 }
 
@@ -41,7 +42,8 @@ impl AttestedNode {
             Ok(selectors) => selectors,
             Err(error) => return Err((error, checks)),
         };
-        let judged_against = match appraisal.into_history() {
+        let (history, event_log) = appraisal.into_parts();
+        let judged_against = match history {
             History::New => None,
             History::Known(record) => Some(*record),
         };
@@ -55,6 +57,7 @@ impl AttestedNode {
             ak_public: ak.public().to_vec(),
             retired_ak_names: retired(judged_against.as_ref(), &ak),
             state: quote.state(),
+            event_log_sha256: event_log.as_ref().map(|log| *log.sha256()),
             claimed,
             enrolled_at: judged_against.as_ref().map_or(now, |record| record.enrolled_at),
             attested_at: now,
@@ -65,6 +68,7 @@ impl AttestedNode {
             svid_public_key: quote.svid_public_key().to_vec(),
             judged_against,
             enrolled,
+            event_log,
             records: checks.into_records(),
         })
     }
@@ -92,6 +96,11 @@ impl AttestedNode {
     /// SubjectPublicKeyInfo that the quote is bound to: the only key that an SVID may now be issued for.
     pub fn svid_public_key(&self) -> &[u8] {
         &self.svid_public_key
+    }
+
+    /// The event log that was judged, to be kept: the record names it by its hash. `None` where the machine has none.
+    pub fn event_log(&self) -> Option<&SentLog> {
+        self.event_log.as_ref()
     }
 
     /// Every check that was made, in order, for the audit line.
@@ -138,6 +147,9 @@ fn selectors(ek: &TrustedEk, appraisal: &Appraisal) -> Result<Vec<Selector>, App
         vec![format!("ek:{}", ek.fingerprint()), format!("pool:{}", ek.pool()), "key_bound:true".to_owned()];
     if let Some(identity) = ek.identity() {
         values.push(format!("manufacturer:{}", identity.manufacturer()));
+    }
+    if let Some(enabled) = appraisal.secure_boot() {
+        values.push(format!("secure_boot:{enabled}"));
     }
     values.extend_from_slice(appraisal.pcr_selectors());
     Ok(values.into_iter().map(|value| Selector::new("tpm", value)).collect::<Result<_, _>>()?)

@@ -91,6 +91,8 @@ checks! {
     PcrValues = "pcr_values",
     /// The PCR values hash to the quote's pcrDigest.
     PcrDigest = "pcr_digest",
+    /// The event log is the one that the payload announced, which the quote covers.
+    EventLogDigest = "event_log_digest",
     /// The PCR values are the pool's golden ones, in every allocated bank.
     GoldenPcr = "golden_pcr",
     /// Every allocated bank was extended by the same boot (CVE-2021-42299).

@@ -1,12 +1,16 @@
 //! What the server keeps of a TPM that was admitted: plain data, judged again at every renewal.
 //!
-//! The store writes it as one JSON document. Byte strings are lower-case hex in it. A document of another version is refused.
+//! The store writes it as one JSON document. Byte strings are lower-case hex in it. A document of version 1, which had no event logs, is
+//! read as one of version 2 without; one of a later version is refused.
 
 use plastron_attestation_tcg::Name;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The version of the document that this code writes and reads.
-pub const ENROLLED_TPM_VERSION: u32 = 1;
+/// The version of the document that this code writes.
+pub const ENROLLED_TPM_VERSION: u32 = 2;
+
+/// The oldest version that it reads.
+const OLDEST_VERSION: u32 = 1;
 
 /// One enrolled TPM: EK and AK of one atomic record, so that the EK of one admission never meets the AK of another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +38,9 @@ pub struct EnrolledTpm {
     pub retired_ak_names: Vec<Vec<u8>>,
     /// Where the TPM stood at its last accepted quote.
     pub state: TpmState,
+    /// SHA-256 of the event log that was judged at its last attestation; the log itself is kept under it. Absent where the machine has none.
+    #[serde(default, with = "hex_digest")]
+    pub event_log_sha256: Option<[u8; 32]>,
     /// What the node says about itself: stored, shown as a claim, never a fact and never reachable by policy.
     pub claimed: Claims,
     /// When the node was first admitted, in Unix seconds.
@@ -82,9 +89,9 @@ pub const MAX_CLAIM_LEN: usize = 255;
 
 fn this_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
-        ENROLLED_TPM_VERSION => Ok(ENROLLED_TPM_VERSION),
+        OLDEST_VERSION..=ENROLLED_TPM_VERSION => Ok(ENROLLED_TPM_VERSION),
         other => Err(serde::de::Error::custom(format!(
-            "enrolled TPM document has version {other}; this program reads version {ENROLLED_TPM_VERSION}"
+            "enrolled TPM document has version {other}; this program reads versions {OLDEST_VERSION} to {ENROLLED_TPM_VERSION}"
         ))),
     }
 }
@@ -112,6 +119,20 @@ mod hex_optional {
         Option::<String>::deserialize(deserializer)?
             .map(|text| hex::decode(text).map_err(serde::de::Error::custom))
             .transpose()
+    }
+}
+
+mod hex_digest {
+    use super::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(digest: &Option<[u8; 32]>, serializer: S) -> Result<S::Ok, S::Error> {
+        digest.map(hex::encode).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 32]>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+        let bytes = hex::decode(text).map_err(serde::de::Error::custom)?;
+        bytes.try_into().map(Some).map_err(|_| serde::de::Error::custom("a SHA-256 has 32 bytes"))
     }
 }
 

@@ -124,6 +124,11 @@ pub enum AppraiseError {
     #[error("the PCR values hash to {got}, the quote's pcrDigest is {wanted}")]
     PcrDigest { got: String, wanted: String },
 
+    #[error("the event log has {len} bytes, at most {limit}")]
+    EventLogTooLong { len: u32, limit: usize },
+    #[error("the SHA-256 of the event log is {got}, the payload announced {wanted}")]
+    EventLogDigest { got: String, wanted: String },
+
     #[error("PCR {index} of bank {bank} is {got}, not {wanted}")]
     GoldenPcr { bank: HashAlgorithm, index: u8, got: String, wanted: String },
     #[error("pool {pool:?} has no golden value for PCR {index} in bank {bank}, which is allocated")]
@@ -246,6 +251,8 @@ impl AppraiseError {
             Self::OnlySha1 => Check::PcrBanks,
             Self::PcrCount { .. } | Self::PcrLength { .. } => Check::PcrValues,
             Self::PcrDigest { .. } => Check::PcrDigest,
+            Self::EventLogTooLong { .. } => Check::Malformed,
+            Self::EventLogDigest { .. } => Check::EventLogDigest,
             Self::GoldenPcr { .. } | Self::NoGoldenPcr { .. } => Check::GoldenPcr,
             Self::BankNotExtended { .. }
             | Self::BankNotInLog { .. }

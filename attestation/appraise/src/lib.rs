@@ -23,6 +23,7 @@ mod known;
 mod pool;
 mod quote;
 mod roca;
+mod sent_log;
 
 pub use ak::credential::{CREDENTIAL_LEN, CredentialEntropy, MadeCredential, PendingActivation};
 pub use ak::{AcceptableAk, BoundAk};
@@ -44,7 +45,8 @@ pub use enrolled::{Claims, ENROLLED_TPM_VERSION, EnrolledTpm, MAX_CLAIM_LEN, Tpm
 pub use error::AppraiseError;
 pub use fingerprint::{EkFingerprint, FingerprintError};
 pub use ima::{Extension as ImaExtension, IMA_PCR, ImaFacts, ImaFileFact, ImaViolation, ReplayedImaList};
-pub use judge::{Appraisal, History};
+pub use judge::{Appraisal, Expected, History};
 pub use known::{KnownTpm, Standing};
 pub use pool::{DEFAULT_PCRS, ExpiredEk, GoldenPcr, Pool, PoolConfig, PoolError};
 pub use quote::VerifiedQuote;
+pub use sent_log::{AnnouncedLog, MAX_EVENT_LOG_LEN, SentLog};

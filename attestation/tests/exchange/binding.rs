@@ -180,8 +180,8 @@ fn a_refused_conversation_is_over() {
     use plastron_attestation::VerifierEvent;
     let world = World::new();
     let events: [fn() -> VerifierEvent<'static>; 3] = [
-        || VerifierEvent::Payload(b"PLTP\x01"),
-        || VerifierEvent::Response(b"PLTP\x01"),
+        || VerifierEvent::Payload(b"PLTP\x02"),
+        || VerifierEvent::Response(b"PLTP\x02"),
         || VerifierEvent::Known { by_ak: None, by_ek: None },
     ];
     for first in events {

@@ -101,6 +101,7 @@ fn an_ak_of_another_tpm_is_not_bound() {
             ek_intermediates: vec![],
             ak_public: vec![],
             claimed: plastron_attestation::Claims::default(),
+            event_log: None,
         }
         .encode(),
     );
@@ -174,10 +175,11 @@ fn a_challenge_lives_sixty_seconds_and_serves_once() {
         ek_intermediates: vec![],
         ak_public: world.known[0].enrolled.ak_public.clone(),
         claimed: plastron_attestation::Claims::default(),
+        event_log: None,
     };
     let action = verifier.step(VerifierEvent::Payload(&payload.encode()), crate::world::time(NOW)).unwrap();
     assert!(matches!(action, VerifierAction::LookUp { .. }));
-    let garbage = verifier.step(VerifierEvent::Response(b"PLTP\x01"), crate::world::time(NOW)).unwrap_err();
+    let garbage = verifier.step(VerifierEvent::Response(b"PLTP\x02"), crate::world::time(NOW)).unwrap_err();
     assert_refused(&garbage, Check::Sequence);
     let known = VerifierEvent::Known { by_ak: None, by_ek: None };
     assert_refused(&verifier.step(known, crate::world::time(NOW)).unwrap_err(), Check::Sequence);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use plastron_attestation::{EkTemplate, Payload, Refused, Response, Standing, VerifierEvent};
 use plastron_attestation_appraise::{
     AcceptableAk, Appraisal, AttestedNode, Binding, Check, Checklist, Claims, CredentialEntropy, DeniedEk, DenyList,
-    EkEvidence, EkFingerprint, EkTrust, GoldenPcr, History, PendingActivation, Purpose, TrustedEk, VerifiedQuote,
+    EkEvidence, EkFingerprint, EkTrust, Expected, GoldenPcr, History, PendingActivation, Purpose, TrustedEk,
+    VerifiedQuote,
 };
 use plastron_attestation_fake_tpm::{AkAlgorithm, AttestedParts, EkCertificate, FakeTpm};
 use plastron_attestation_tcg::{HashAlgorithm, ObjectAttributes};
@@ -67,6 +68,7 @@ fn fixture(check: Check) -> Fixture {
         Check::PcrBanks => Fixture::Refused(|| forged(|tpm| tpm.allocate(&[HashAlgorithm::Sha1]))),
         Check::PcrValues => Fixture::Refused(|| in_response(|response| drop(response.pcr_values.pop()))),
         Check::PcrDigest => Fixture::Refused(|| in_response(|response| response.pcr_values[3][0] ^= 1)),
+        Check::EventLogDigest => Fixture::Elsewhere("event_log::another_log_than_the_announced_one_is_refused"),
         Check::GoldenPcr => Fixture::Refused(golden_pcr),
         Check::BankNotExtended => Fixture::Refused(|| forged(|tpm| tpm.extend(HashAlgorithm::Sha256, 4, &[1; 32]))),
         Check::EventLogMissing | Check::EventLogBanks | Check::EventLogReplay => {
@@ -153,7 +155,7 @@ fn unknown_payload() -> Box<Refused> {
 
 fn sequence() -> Box<Refused> {
     let mut verifier = World::new().verifier();
-    verifier.step(VerifierEvent::Response(b"PLTP\x01"), time(NOW)).unwrap_err()
+    verifier.step(VerifierEvent::Response(b"PLTP\x02"), time(NOW)).unwrap_err()
 }
 
 fn standing() -> Box<Refused> {
@@ -390,7 +392,8 @@ fn proofs_about_two_tpms_do_not_combine() {
     let pool = &world.policy.pools[0];
     let deny = &world.policy.deny;
     let judge = |ek: &Proofs, ak: &Proofs, quote: &Proofs| {
-        Appraisal::judge(&ek.ek, &ak.ak, &quote.quote, pool, deny, History::New, &mut Checklist::new())
+        let expected = Expected { pool, deny, history: History::New };
+        Appraisal::judge(&ek.ek, &ak.ak, &quote.quote, None, expected, &mut Checklist::new())
     };
     let (a, b) = (prove(&world, &mut world.tpm()), prove(&world, &mut world.tpm()));
     for (ek, ak, quote) in [(&a, &b, &b), (&b, &a, &b), (&b, &b, &a)] {
@@ -402,7 +405,8 @@ fn proofs_about_two_tpms_do_not_combine() {
         config
     })
     .unwrap();
-    let judged = Appraisal::judge(&a.ek, &a.ak, &a.quote, &other_pool, deny, History::New, &mut Checklist::new());
+    let expected = Expected { pool: &other_pool, deny, history: History::New };
+    let judged = Appraisal::judge(&a.ek, &a.ak, &a.quote, None, expected, &mut Checklist::new());
     assert_eq!(judged.unwrap_err().check(), Check::Subject);
 
     let (mut tpm, mut other) = (world.tpm(), world.tpm());
@@ -445,9 +449,12 @@ fn a_record_is_about_its_own_tpm() {
         &proofs.ek,
         &proofs.ak,
         &proofs.quote,
-        &world.policy.pools[0],
-        &world.policy.deny,
-        History::Known(Box::new((*known).clone())),
+        None,
+        Expected {
+            pool: &world.policy.pools[0],
+            deny: &world.policy.deny,
+            history: History::Known(Box::new((*known).clone())),
+        },
         &mut Checklist::new(),
     );
     assert_eq!(judged.unwrap_err().check(), Check::Subject);

@@ -5,6 +5,7 @@ mod binding;
 mod deny;
 mod endorsement;
 mod enrol;
+mod event_log;
 mod every_check;
 mod path;
 mod pool;

@@ -206,8 +206,14 @@ fn a_document_of_another_version_is_refused() {
     let (_, _, node) = world.enrolled();
     let text = serde_json::to_string(node.enrolled_tpm()).unwrap();
     assert_eq!(&serde_json::from_str::<EnrolledTpm>(&text).unwrap(), node.enrolled_tpm());
-    let other = text.replacen("\"version\":1", "\"version\":2", 1);
-    assert!(serde_json::from_str::<EnrolledTpm>(&other).is_err());
+    for other in [0, 3] {
+        let other = text.replacen("\"version\":2", &format!("\"version\":{other}"), 1);
+        assert!(serde_json::from_str::<EnrolledTpm>(&other).is_err());
+    }
+    // Version 1 had no event logs, and is version 2 from then on.
+    let first = text.replacen("\"version\":2", "\"version\":1", 1).replace("\"event_log_sha256\":null,", "");
+    assert!(!first.contains("event_log"));
+    assert_eq!(&serde_json::from_str::<EnrolledTpm>(&first).unwrap(), node.enrolled_tpm());
     let known = Arc::clone(&world.known[0].enrolled);
     assert_eq!(*known, *node.enrolled_tpm());
 }

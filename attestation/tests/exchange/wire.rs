@@ -1,6 +1,8 @@
 //! The encoding: one form per message, bounded, and nothing but that form is read.
 
-use plastron_attestation::{Challenge, Claims, MAX_MESSAGE_LEN, Payload, Response, Task, WireError};
+use plastron_attestation::{
+    AnnouncedLog, Challenge, Claims, LogChunk, LogRequest, MAX_MESSAGE_LEN, Payload, Response, Task, WireError,
+};
 use plastron_attestation_appraise::MadeCredential;
 use plastron_attestation_tcg::PcrBank;
 use zeroize::Zeroizing;
@@ -16,12 +18,14 @@ fn payload() -> Payload {
             claimed_model: None,
             claimed_firmware: Some("f".into()),
         },
+        event_log: Some(AnnouncedLog { sha256: [6; 32], len: 70_000 }),
     }
 }
 
 fn challenge() -> Challenge {
     let made = MadeCredential { id_object: vec![1; 9], encrypted_secret: vec![2; 9] };
-    Challenge { task: Task::Enrol(made), nonce: [7; 32], selection: vec![PcrBank { hash: 0x000b, bitmap: 0x4_03ff }] }
+    let selection = vec![PcrBank { hash: 0x000b, bitmap: 0x4_03ff }];
+    Challenge { task: Task::Enrol(made), nonce: [7; 32], selection, event_log_wanted: true }
 }
 
 fn response() -> Response {
@@ -30,6 +34,7 @@ fn response() -> Response {
         attest: vec![1; 100],
         signature: vec![2; 72],
         pcr_values: vec![vec![0; 32]; 11],
+        event_log: Some(vec![8; 300]),
     }
 }
 
@@ -37,15 +42,22 @@ fn response() -> Response {
 fn messages_round_trip() {
     assert_eq!(Payload::decode(&payload().encode()).unwrap(), payload());
     assert_eq!(Challenge::decode(&challenge().encode()).unwrap(), challenge());
-    let renewal = Challenge { task: Task::Renew, ..challenge() };
+    let renewal = Challenge { task: Task::Renew, event_log_wanted: false, ..challenge() };
     assert_eq!(Challenge::decode(&renewal.encode()).unwrap(), renewal);
     assert_eq!(Response::decode(&response().encode()).unwrap(), response());
+    let without_log = Payload { event_log: None, ..payload() };
+    assert_eq!(Payload::decode(&without_log.encode()).unwrap(), without_log);
+    let request = LogRequest { offset: 163_840 };
+    assert_eq!(LogRequest::decode(&request.encode()).unwrap(), request);
+    let chunk = LogChunk { bytes: vec![3; 1000] };
+    assert_eq!(LogChunk::decode(&chunk.encode()).unwrap(), chunk);
 }
 
 /// What is read is what would be written: so a message has one encoding.
 #[test]
 fn whatever_is_read_is_written_back_the_same() {
-    let messages = [payload().encode(), challenge().encode(), response().encode()];
+    let (request, chunk) = (LogRequest { offset: 1 }, LogChunk { bytes: vec![1; 9] });
+    let messages = [payload().encode(), challenge().encode(), response().encode(), request.encode(), chunk.encode()];
     for message in &messages {
         for at in 0..message.len() {
             for bit in 0..8 {
@@ -61,6 +73,12 @@ fn whatever_is_read_is_written_back_the_same() {
                     if let Ok(read) = Response::decode(bytes) {
                         assert_eq!(read.encode(), bytes);
                     }
+                    if let Ok(read) = LogRequest::decode(bytes) {
+                        assert_eq!(read.encode(), bytes);
+                    }
+                    if let Ok(read) = LogChunk::decode(bytes) {
+                        assert_eq!(read.encode(), bytes);
+                    }
                 }
             }
         }
@@ -74,11 +92,11 @@ fn field(tag: u16, value: &[u8]) -> Vec<u8> {
 /// Threat 18: a length is a claim, and nothing is allocated for it.
 #[test]
 fn what_is_not_a_message_is_named() {
-    let message = |fields: &[Vec<u8>]| [b"PLTP\x01".as_slice(), &fields.concat()].concat();
+    let message = |fields: &[Vec<u8>]| [b"PLTP\x02".as_slice(), &fields.concat()].concat();
     assert_eq!(Payload::decode(b"{}"), Err(WireError::NotOurs));
     assert_eq!(Payload::decode(b""), Err(WireError::NotOurs));
     assert_eq!(Payload::decode(b"PLTP"), Err(WireError::Truncated { what: "the version" }));
-    assert_eq!(Payload::decode(b"PLTP\x02"), Err(WireError::Version { got: 2 }));
+    assert_eq!(Payload::decode(b"PLTP\x01"), Err(WireError::Version { got: 1 }));
     let twice = message(&[field(1, b"a"), field(1, b"b")]);
     assert_eq!(Payload::decode(&twice), Err(WireError::Order { tag: 1, after: 1 }));
     let backwards = message(&[field(4, b"a"), field(1, b"b")]);
@@ -89,7 +107,15 @@ fn what_is_not_a_message_is_named() {
     let huge = message(&[[1u16.to_be_bytes().as_slice(), &u32::MAX.to_be_bytes()].concat()]);
     assert_eq!(Payload::decode(&huge), Err(WireError::Truncated { what: "a value" }));
     let long = message(&[field(1, &vec![0; MAX_MESSAGE_LEN])]);
-    assert_eq!(Payload::decode(&long), Err(WireError::TooLong { len: long.len() }));
+    let too_long = |message, limit| WireError::TooLong { message, len: long.len(), limit };
+    assert_eq!(Payload::decode(&long), Err(too_long("payload", MAX_MESSAGE_LEN)));
+    assert_eq!(Response::decode(&long), Err(too_long("response", MAX_MESSAGE_LEN)));
+    assert_eq!(Challenge::decode(&long), Err(too_long("challenge", 4096)));
+    assert_eq!(LogRequest::decode(&long), Err(too_long("log request", 64)));
+    assert_eq!(LogChunk::decode(&long), Err(too_long("log chunk", 160 * 1024 + 64)));
+    let log = |len: u32| Payload { event_log: Some(AnnouncedLog { sha256: [6; 32], len }), ..payload() };
+    let empty = Payload::decode(&log(0).encode());
+    assert!(matches!(empty, Err(WireError::Value { field: "the event log's length", .. })), "{empty:?}");
     let many = vec![field(0, &[])[2..].to_vec(); 9].concat();
     let many = message(&[field(1, b"a"), field(3, &many), field(4, b"b")]);
     assert!(matches!(Payload::decode(&many), Err(WireError::Value { reason: "too many items", .. })));

@@ -1,5 +1,6 @@
 //! A server with its pools and its memory, and conversations with TPMs that tests can meddle with.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use plastron_attestation::{
     TpmDevice, Verifier, VerifierAction, VerifierEvent, VerifierPolicy, perform,
 };
 use plastron_attestation_appraise::{
-    AttestedNode, Check, CheckOutcome, CredentialEntropy, DenyList, EkFingerprint, EkTrust, Pool, PoolConfig,
-    TrustAnchors,
+    AttestedNode, Check, CheckOutcome, CredentialEntropy, DenyList, EkFingerprint, EkTrust, MissingEventLog, Pool,
+    PoolConfig, TrustAnchors,
 };
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_attestation_tcg::Name;
@@ -33,6 +34,8 @@ pub(crate) struct World {
     pub(crate) manufacturer: Manufacturer,
     pub(crate) policy: VerifierPolicy,
     pub(crate) known: Vec<KnownTpm>,
+    /// Event logs, by their hashes.
+    pub(crate) logs: BTreeMap<[u8; 32], Arc<[u8]>>,
     pub(crate) now: u64,
 }
 
@@ -41,6 +44,21 @@ pub(crate) struct World {
 pub(crate) struct Agent {
     pub(crate) ak: Option<AkBlob>,
     pub(crate) ek: Option<EkMaterial>,
+    pub(crate) event_log: Option<Arc<[u8]>>,
+}
+
+impl Agent {
+    pub(crate) fn attester(&self, template: EkTemplate, meddling: &Meddling) -> Attester {
+        Attester::new(AttesterContext {
+            template,
+            trust_domain: TrustDomain::parse(meddling.agent_trust_domain).unwrap(),
+            svid_public_key: meddling.agent_svid_key.to_vec(),
+            claims: Claims { claimed_host_name: Some("rack-7".into()), ..Claims::default() },
+            ak: self.ak.clone(),
+            ek: self.ek.clone(),
+            event_log: self.event_log.clone(),
+        })
+    }
 }
 
 /// What happens to a conversation on its way.
@@ -50,6 +68,8 @@ pub(crate) struct Meddling {
     pub(crate) payload: Box<dyn FnMut(Vec<u8>) -> Vec<u8>>,
     pub(crate) challenge: Box<dyn FnMut(Vec<u8>) -> Vec<u8>>,
     pub(crate) response: Box<dyn FnMut(Vec<u8>) -> Vec<u8>>,
+    /// Each part of a log that the server asks for after the response.
+    pub(crate) log_chunk: Box<dyn FnMut(Vec<u8>) -> Vec<u8>>,
     /// Seconds between challenge and response.
     pub(crate) delay: u64,
 }
@@ -62,6 +82,7 @@ impl Default for Meddling {
             payload: Box::new(|bytes| bytes),
             challenge: Box::new(|bytes| bytes),
             response: Box::new(|bytes| bytes),
+            log_chunk: Box::new(|bytes| bytes),
             delay: 0,
         }
     }
@@ -73,7 +94,7 @@ impl World {
         let manufacturer = Manufacturer::new("Turtle");
         let config = pool_config(&manufacturer, EkTemplate::H3P384);
         let policy = VerifierPolicy { pools: vec![Pool::new(config).unwrap()], deny: DenyList::default() };
-        Self { manufacturer, policy, known: Vec::new(), now: NOW }
+        Self { manufacturer, policy, known: Vec::new(), logs: BTreeMap::new(), now: NOW }
     }
 
     /// With another configuration of the pool.
@@ -129,6 +150,7 @@ impl World {
     pub(crate) fn remember(&mut self, node: &AttestedNode) {
         self.known.retain(|known| Some(&*known.enrolled) != node.judged_against());
         self.known.push(KnownTpm { enrolled: Arc::new(node.enrolled_tpm().clone()), standing: Standing::Enrolled });
+        self.logs.extend(node.event_log().map(|log| (*log.sha256(), Arc::clone(log.bytes()))));
     }
 
     pub(crate) fn set_standing(&mut self, standing: Standing) {
@@ -147,14 +169,7 @@ impl World {
         meddling: &mut Meddling,
     ) -> Result<Box<AttestedNode>, Box<Refused>> {
         let template = tpm_template(tpm);
-        let mut attester = Attester::new(AttesterContext {
-            template,
-            trust_domain: TrustDomain::parse(meddling.agent_trust_domain).unwrap(),
-            svid_public_key: meddling.agent_svid_key.to_vec(),
-            claims: Claims { claimed_host_name: Some("rack-7".into()), ..Claims::default() },
-            ak: agent.ak.clone(),
-            ek: agent.ek.clone(),
-        });
+        let mut attester = agent.attester(template, meddling);
         let mut verifier = self.verifier();
         let payload = send(&mut attester, tpm, template, AttesterEvent::Begin);
         let challenge = self.challenge(&mut verifier, &(meddling.payload)(payload))?;
@@ -162,15 +177,26 @@ impl World {
         let response = send(&mut attester, tpm, template, AttesterEvent::Challenge(&challenge));
         let response = (meddling.response)(response);
         let later = time(self.now + meddling.delay);
-        match verifier.step(VerifierEvent::Response(&response), later)? {
-            VerifierAction::Admit(node) => {
-                if let AttesterAction::Keep(blob) = attester.step(AttesterEvent::Admitted).unwrap() {
-                    agent.ak = Some(blob);
+        let mut action = verifier.step(VerifierEvent::Response(&response), later)?;
+        loop {
+            action = match action {
+                VerifierAction::FetchLog { announced } => {
+                    let kept = self.logs.get(&announced.sha256).map(|log| log.to_vec());
+                    verifier.step(VerifierEvent::StoredLog(kept), later)?
                 }
-                self.remember(&node);
-                Ok(node)
-            }
-            other => panic!("{other:?}"),
+                VerifierAction::RequestLog { message, announced: _ } => {
+                    let chunk = send(&mut attester, tpm, template, AttesterEvent::Challenge(&message));
+                    verifier.step(VerifierEvent::LogChunk(&(meddling.log_chunk)(chunk)), later)?
+                }
+                VerifierAction::Admit(node) => {
+                    if let AttesterAction::Keep(blob) = attester.step(AttesterEvent::Admitted).unwrap() {
+                        agent.ak = Some(blob);
+                    }
+                    self.remember(&node);
+                    return Ok(node);
+                }
+                other => panic!("{other:?}"),
+            };
         }
     }
 
@@ -215,6 +241,8 @@ pub(crate) fn pool_config(manufacturer: &Manufacturer, template: EkTemplate) -> 
     let anchors = TrustAnchors::new(vec![manufacturer.root()], vec![manufacturer.intermediate()]).unwrap();
     let mut config = PoolConfig::new("metal", EkTrust::Chain(anchors));
     config.ek_template = template;
+    // A TPM in memory has no firmware; what event logs prove has tests of its own.
+    config.boot.missing_event_log = MissingEventLog::Accept;
     config
 }
 

@@ -10,6 +10,7 @@ use plastron_plugins::node::{AgentAttestError, AgentContext, AgentConversation, 
 
 use crate::ak_store::AkStore;
 use crate::claims;
+use crate::event_log::EventLogFile;
 use crate::tpm_thread::{OpenTpm, StartError, TpmThread};
 
 /// The `tpm` node attestor of an agent. Owns the TPM and drives it on a thread of its own.
@@ -24,8 +25,13 @@ type EkCache = Arc<Mutex<Option<EkMaterial>>>;
 
 impl TpmAgentAttestor {
     /// Opens the TPM and starts the thread that owns it. Nothing is asked of the TPM before the first conversation.
-    pub fn start(open: OpenTpm, template: EkTemplate, store: AkStore) -> Result<Self, StartError> {
-        Ok(Self { tpm: TpmThread::start(open, template, store)?, template, ek: EkCache::default() })
+    pub fn start(
+        open: OpenTpm,
+        template: EkTemplate,
+        store: AkStore,
+        event_log: EventLogFile,
+    ) -> Result<Self, StartError> {
+        Ok(Self { tpm: TpmThread::start(open, template, store, event_log)?, template, ek: EkCache::default() })
     }
 }
 
@@ -58,6 +64,7 @@ struct Conversation {
 impl AgentConversation for Conversation {
     async fn payload(&mut self) -> Result<Vec<u8>, AgentAttestError> {
         let ak = self.tpm.load().await.map_err(failed)?.map_err(failed)?;
+        let event_log = self.tpm.event_log().await.map_err(failed)?.map_err(failed)?;
         let AgentContext { trust_domain, svid_public_key } = &self.context;
         let mut attester = Attester::new(AttesterContext {
             template: self.template,
@@ -66,6 +73,7 @@ impl AgentConversation for Conversation {
             claims: claims::of_this_machine(),
             ak,
             ek: self.cached_ek(),
+            event_log,
         });
         let payload = self.drive(&mut attester, AttesterEvent::Begin).await?;
         self.attester = Some(attester);

@@ -7,12 +7,15 @@
 mod agent;
 mod ak_store;
 mod claims;
+mod event_log;
+mod log_memory;
 mod refusal;
 mod server;
 mod tpm_thread;
 
 pub use agent::TpmAgentAttestor;
 pub use ak_store::{AkStore, AkStoreError};
+pub use event_log::{EVENT_LOG_PATH, EventLogFile, EventLogFileError};
 pub use plastron_attestation_appraise::{
     AppraiseError, BootPolicy, DEFAULT_PCRS, DeniedCertificate, DeniedEk, DeniedModel, DenyList,
     DriversBeforeSeparator, EkFingerprint, EkPin, EkTrust, EmptySecureBoot, ExpiredEk, GoldenPcr, MissingEventLog,

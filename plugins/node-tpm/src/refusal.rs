@@ -1,7 +1,7 @@
 //! What a refused node is told: a code. The audit log gets the check.
 
 use plastron_attestation::{ExchangeError, Refused};
-use plastron_attestation_appraise::{Checklist, EkFingerprint};
+use plastron_attestation_appraise::{AppraiseError, Checklist, EkFingerprint};
 use plastron_plugins::node::{Refusal, RefusalCode};
 
 #[expect(clippy::boxed_local, reason = "the verifier boxes its large error")]
@@ -28,14 +28,18 @@ pub(crate) fn withdrawal(error: &ExchangeError, checks: Checklist, ek_public: &[
 
 fn code(error: &ExchangeError) -> RefusalCode {
     match error {
-        ExchangeError::Wire(_) | ExchangeError::Sequence { .. } | ExchangeError::SecretUnasked => {
-            RefusalCode::Malformed
-        }
+        ExchangeError::Wire(_)
+        | ExchangeError::Sequence { .. }
+        | ExchangeError::SecretUnasked
+        | ExchangeError::LogUnasked
+        | ExchangeError::LogPart { .. } => RefusalCode::Malformed,
+        // Whoever starts the machine with a log heals this; until then nothing is known of it, bad or good.
+        ExchangeError::Evidence(AppraiseError::EventLogMissing) => RefusalCode::NotYet,
         ExchangeError::Evidence(_) | ExchangeError::SecretMissing => RefusalCode::Denied,
         ExchangeError::Banned { .. } => RefusalCode::Banned,
         // An operator has to look first; the agent goes on asking.
         ExchangeError::Quarantined { .. } => RefusalCode::NotYet,
         // A slow TPM is no bad one.
-        ExchangeError::ChallengeExpired { .. } => RefusalCode::Unavailable,
+        ExchangeError::ChallengeExpired { .. } | ExchangeError::LogTransferTooSlow { .. } => RefusalCode::Unavailable,
     }
 }

@@ -2,29 +2,35 @@
 
 use std::sync::Arc;
 
-use plastron_attestation::{Entropy, ExchangeError, Verifier, VerifierAction, VerifierEvent, VerifierPolicy};
+use plastron_attestation::{
+    AnnouncedLog, Entropy, ExchangeError, Verifier, VerifierAction, VerifierEvent, VerifierPolicy,
+};
 use plastron_attestation_appraise::{
     Check, CheckOutcome, CheckRecord, Checklist, CredentialEntropy, DenyList, EnrolledTpm, NONCE_LEN, Pool,
 };
 use plastron_plugins::node::{
-    Admission, AdmissionContext, EnrolledTpms, JudgesEnrolled, NodeAttestor, NodeConversation, NodeStep, Refusal,
-    RefusalCode,
+    Admission, AdmissionContext, EnrolledTpms, JudgesEnrolled, KeptEventLogs, NodeAttestor, NodeConversation, NodeStep,
+    Refusal, RefusalCode,
 };
 use rustls_pki_types::UnixTime;
 use zeroize::Zeroizing;
 
+use crate::log_memory::{LogMemory, LogPlace};
 use crate::refusal::{refusal, withdrawal};
 
 /// The `tpm` node attestor of a server.
 pub struct TpmNodeAttestor {
     policy: Arc<VerifierPolicy>,
     known: Arc<dyn EnrolledTpms>,
+    logs: Arc<dyn KeptEventLogs>,
+    log_memory: LogMemory,
 }
 
 impl TpmNodeAttestor {
     /// With these pools, asked in this order. Without a pool no TPM is trusted.
-    pub fn new(pools: Vec<Pool>, deny: DenyList, known: Arc<dyn EnrolledTpms>) -> Self {
-        Self { policy: Arc::new(VerifierPolicy { pools, deny }), known }
+    pub fn new(pools: Vec<Pool>, deny: DenyList, known: Arc<dyn EnrolledTpms>, logs: Arc<dyn KeptEventLogs>) -> Self {
+        let policy = Arc::new(VerifierPolicy { pools, deny });
+        Self { policy, known, logs, log_memory: LogMemory::new() }
     }
 }
 
@@ -37,8 +43,11 @@ impl NodeAttestor for TpmNodeAttestor {
         Box::new(Conversation {
             policy: Arc::clone(&self.policy),
             known: Arc::clone(&self.known),
+            logs: Arc::clone(&self.logs),
+            log_memory: self.log_memory.clone(),
+            log_place: None,
             context,
-            verifier: None,
+            state: Progress::Begin,
         })
     }
 }
@@ -56,42 +65,97 @@ impl JudgesEnrolled for TpmNodeAttestor {
 struct Conversation {
     policy: Arc<VerifierPolicy>,
     known: Arc<dyn EnrolledTpms>,
+    logs: Arc<dyn KeptEventLogs>,
+    log_memory: LogMemory,
+    /// Held from the first need of it to the end of the conversation.
+    log_place: Option<LogPlace>,
     context: AdmissionContext,
-    /// Made with the first message: until then there is nothing to be random for.
-    verifier: Option<Verifier>,
+    state: Progress,
+}
+
+/// What the node is to send next.
+enum Progress {
+    /// The payload. Until it comes there is nothing to be random for.
+    Begin,
+    /// The response to the challenge.
+    Challenged(Verifier),
+    /// A part of its log.
+    LogRequested(Verifier),
+    /// Nothing more.
+    Over,
 }
 
 #[async_trait::async_trait]
 impl NodeConversation for Conversation {
     async fn step(&mut self, message: &[u8], now: UnixTime) -> Result<NodeStep, Refusal> {
-        let action = match &mut self.verifier {
-            None => {
-                let entropy = draw_entropy()?;
-                let AdmissionContext { trust_domain, svid_public_key, peer: _ } = &self.context;
-                let policy = Arc::clone(&self.policy);
-                let verifier = self.verifier.insert(Verifier::new(
-                    policy,
-                    trust_domain.clone(),
-                    svid_public_key.to_vec(),
-                    entropy,
-                ));
-                let action = verifier.step(VerifierEvent::Payload(message), now).map_err(refusal)?;
-                match action {
-                    VerifierAction::LookUp { ak_name, claimed_ek } => {
-                        let by_ak = self.known.by_ak_name(&ak_name);
-                        let by_ek = self.known.by_ek(&claimed_ek);
-                        verifier.step(VerifierEvent::Known { by_ak, by_ek }, now).map_err(refusal)?
-                    }
-                    other => other,
-                }
+        let (mut verifier, action) = match std::mem::replace(&mut self.state, Progress::Over) {
+            Progress::Begin => self.begin(message, now)?,
+            Progress::Challenged(mut verifier) => {
+                let action = verifier.step(VerifierEvent::Response(message), now).map_err(refusal)?;
+                (verifier, action)
             }
-            Some(verifier) => verifier.step(VerifierEvent::Response(message), now).map_err(refusal)?,
+            Progress::LogRequested(mut verifier) => {
+                let action = verifier.step(VerifierEvent::LogChunk(message), now).map_err(refusal)?;
+                (verifier, action)
+            }
+            Progress::Over => return Err(unavailable(Check::Sequence, "the conversation is over")),
+        };
+        let action = match action {
+            VerifierAction::FetchLog { announced } => {
+                let stored = self.kept_log(announced).await?;
+                verifier.step(VerifierEvent::StoredLog(stored), now).map_err(refusal)?
+            }
+            other => other,
         };
         match action {
-            VerifierAction::Challenge(challenge) => Ok(NodeStep::Challenge(challenge)),
+            VerifierAction::Challenge(challenge) => {
+                self.state = Progress::Challenged(verifier);
+                Ok(NodeStep::Challenge(challenge))
+            }
+            VerifierAction::RequestLog { message, announced } => {
+                self.reserve(announced)?;
+                self.state = Progress::LogRequested(verifier);
+                Ok(NodeStep::Challenge(message))
+            }
             VerifierAction::Admit(node) => Ok(NodeStep::Admit(Admission::Tpm(node))),
-            VerifierAction::LookUp { .. } => Err(unavailable(Check::Sequence, "a second look-up was asked for")),
+            VerifierAction::LookUp { .. } | VerifierAction::FetchLog { .. } => {
+                Err(unavailable(Check::Sequence, "a second look-up was asked for"))
+            }
         }
+    }
+}
+
+impl Conversation {
+    fn begin(&self, payload: &[u8], now: UnixTime) -> Result<(Verifier, VerifierAction), Refusal> {
+        let entropy = draw_entropy()?;
+        let AdmissionContext { trust_domain, svid_public_key, peer: _ } = &self.context;
+        let policy = Arc::clone(&self.policy);
+        let mut verifier = Verifier::new(policy, trust_domain.clone(), svid_public_key.to_vec(), entropy);
+        let action = verifier.step(VerifierEvent::Payload(payload), now).map_err(refusal)?;
+        let action = match action {
+            VerifierAction::LookUp { ak_name, claimed_ek } => {
+                let by_ak = self.known.by_ak_name(&ak_name);
+                let by_ek = self.known.by_ek(&claimed_ek);
+                verifier.step(VerifierEvent::Known { by_ak, by_ek }, now).map_err(refusal)?
+            }
+            other => other,
+        };
+        Ok((verifier, action))
+    }
+
+    async fn kept_log(&mut self, announced: AnnouncedLog) -> Result<Option<Vec<u8>>, Refusal> {
+        self.reserve(announced)?;
+        let read = self.logs.event_log(&announced.sha256).await;
+        read.map_err(|error| unavailable(Check::EventLogMissing, &error.to_string()))
+    }
+
+    /// Memory for the whole log, once per conversation.
+    fn reserve(&mut self, announced: AnnouncedLog) -> Result<(), Refusal> {
+        if self.log_place.is_none() {
+            let place = self.log_memory.reserve(announced.len);
+            self.log_place = Some(place.map_err(|busy| unavailable(Check::EventLogMissing, &busy.to_string()))?);
+        }
+        Ok(())
     }
 }
 

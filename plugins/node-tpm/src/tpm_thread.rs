@@ -1,12 +1,14 @@
-//! The thread that owns the TPM and the AK's file: both block, and a TPM serves one caller at a time.
+//! The thread that owns the TPM, the AK's file and the event log's: all block, and a TPM serves one caller at a time.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use plastron_attestation::{AkBlob, EkTemplate, TpmDevice, TpmDeviceError, TpmReply, TpmRequest, perform};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ak_store::{AkStore, AkStoreError};
+use crate::event_log::{EventLogFile, EventLogFileError};
 
 /// Requests that wait: an agent has one conversation at a time, and its predecessor's last request.
 const QUEUE_LEN: usize = 4;
@@ -22,6 +24,7 @@ enum Job {
     Load(oneshot::Sender<Result<Option<AkBlob>, AkStoreError>>),
     Save(AkBlob, oneshot::Sender<Result<(), AkStoreError>>),
     SetAside(oneshot::Sender<Result<(), AkStoreError>>),
+    EventLog(oneshot::Sender<Result<Option<Arc<[u8]>>, EventLogFileError>>),
 }
 
 /// Opens the TPM, at the start and again after its driver panicked.
@@ -46,9 +49,14 @@ pub enum StartError {
 pub(crate) struct Gone;
 
 impl TpmThread {
-    pub(crate) fn start(mut open: OpenTpm, template: EkTemplate, store: AkStore) -> Result<Self, StartError> {
+    pub(crate) fn start(
+        mut open: OpenTpm,
+        template: EkTemplate,
+        store: AkStore,
+        event_log: EventLogFile,
+    ) -> Result<Self, StartError> {
         let device = Some(open().map_err(StartError::Open)?);
-        let owner = Owner { open, device, template, store };
+        let owner = Owner { open, device, template, store, event_log };
         let (jobs, queue) = mpsc::channel(QUEUE_LEN);
         let thread = std::thread::Builder::new().name("tpm".to_owned());
         thread.spawn(move || serve(owner, queue)).map_err(StartError::Thread)?;
@@ -71,6 +79,10 @@ impl TpmThread {
         self.ask(Job::SetAside).await
     }
 
+    pub(crate) async fn event_log(&self) -> Result<Result<Option<Arc<[u8]>>, EventLogFileError>, Gone> {
+        self.ask(Job::EventLog).await
+    }
+
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, Gone> {
         let (reply, answer) = oneshot::channel();
         self.jobs.send(job(reply)).await.map_err(|_| Gone)?;
@@ -85,6 +97,7 @@ struct Owner {
     device: Option<Box<dyn TpmDevice>>,
     template: EkTemplate,
     store: AkStore,
+    event_log: EventLogFile,
 }
 
 /// A TPM that replies with rubbish can make its driver panic. That ends the call and not the thread, without which the agent would
@@ -108,6 +121,7 @@ impl Owner {
             Job::Load(reply) => drop(reply.send(load(&self.store, self.template))),
             Job::Save(blob, reply) => drop(reply.send(self.store.save(self.template, &blob))),
             Job::SetAside(reply) => drop(reply.send(set_aside(&self.store))),
+            Job::EventLog(reply) => drop(reply.send(self.event_log.read())),
         }
     }
 

@@ -1,21 +1,24 @@
 //! Both halves of the attestor over their seams, with a TPM in memory and a real directory.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use plastron_attestation::{AkBlob, EkMaterial, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
 use plastron_attestation_appraise::{AttestedNode, Check};
+use plastron_attestation_fake_tpm::event_log::LinuxBoot;
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_attestation_tcg::Name;
 use plastron_plugins::node::{
-    Admission, AdmissionContext, AgentAttestError, AgentContext, AgentNodeAttestor, EnrolledTpms, KnownTpm,
-    NodeAttestor, NodeStep, Refusal, RefusalCode, Standing,
+    Admission, AdmissionContext, AgentAttestError, AgentContext, AgentNodeAttestor, EnrolledTpms, KeptEventLogs,
+    KeptEventLogsError, KnownTpm, NodeAttestor, NodeStep, Refusal, RefusalCode, Standing,
 };
 use plastron_plugins_node_tpm::{
-    AkStore, DenyList, EkFingerprint, EkTemplate, EkTrust, Pool, PoolConfig, TpmAgentAttestor, TpmNodeAttestor,
-    TrustAnchors,
+    AkStore, DenyList, EkFingerprint, EkTemplate, EkTrust, EventLogFile, MissingEventLog, Pool, PoolConfig,
+    TpmAgentAttestor, TpmNodeAttestor, TrustAnchors,
 };
 use plastron_spiffe::TrustDomain;
 use rustls_pki_types::UnixTime;
@@ -23,14 +26,26 @@ use zeroize::Zeroizing;
 
 const TEMPLATE: EkTemplate = EkTemplate::H3P384;
 
+/// What the server remembers, of nodes and of their event logs.
 #[derive(Default)]
-struct Memory(Mutex<Vec<KnownTpm>>);
+struct Memory(Mutex<Vec<KnownTpm>>, Mutex<BTreeMap<[u8; 32], Vec<u8>>>, AtomicBool);
 
 impl Memory {
     fn remember(&self, node: &AttestedNode) {
         let mut known = self.0.lock().unwrap();
         known.retain(|known| Some(&*known.enrolled) != node.judged_against());
         known.push(KnownTpm { enrolled: Arc::new(node.enrolled_tpm().clone()), standing: Standing::Enrolled });
+        self.1.lock().unwrap().extend(node.event_log().map(|log| (*log.sha256(), log.bytes().to_vec())));
+    }
+}
+
+#[async_trait::async_trait]
+impl KeptEventLogs for Memory {
+    async fn event_log(&self, sha256: &[u8; 32]) -> Result<Option<Vec<u8>>, KeptEventLogsError> {
+        match self.2.load(Ordering::SeqCst) {
+            true => Err(KeptEventLogsError { reason: "the disk is gone".to_owned() }),
+            false => Ok(self.1.lock().unwrap().get(sha256).cloned()),
+        }
     }
 }
 
@@ -133,9 +148,11 @@ impl Server {
         let anchors = TrustAnchors::new(vec![manufacturer.root()], vec![manufacturer.intermediate()]).unwrap();
         let mut config = PoolConfig::new("metal", EkTrust::Chain(anchors));
         config.ek_template = TEMPLATE;
+        config.boot.missing_event_log = MissingEventLog::Accept;
         let memory = Arc::new(Memory::default());
         let known: Arc<dyn EnrolledTpms> = memory.clone();
-        let attestor = TpmNodeAttestor::new(vec![Pool::new(config).unwrap()], DenyList::default(), known);
+        let attestor =
+            TpmNodeAttestor::new(vec![Pool::new(config).unwrap()], DenyList::default(), known, memory.clone());
         Self { manufacturer, memory, attestor }
     }
 
@@ -181,7 +198,11 @@ fn start(tpm: &Arc<Mutex<FakeTpm>>, directory: &tempfile::TempDir) -> TpmAgentAt
     let store = AkStore::in_data_dir(directory.path());
     let device = Shared(Arc::clone(tpm));
     let open = move || Ok(Box::new(device.clone()) as Box<dyn TpmDevice>);
-    TpmAgentAttestor::start(Box::new(open), TEMPLATE, store).unwrap()
+    TpmAgentAttestor::start(Box::new(open), TEMPLATE, store, event_log_of(directory)).unwrap()
+}
+
+fn event_log_of(directory: &tempfile::TempDir) -> EventLogFile {
+    EventLogFile::at(directory.path().join("event_log"))
 }
 
 #[tokio::test]
@@ -274,8 +295,62 @@ async fn a_driver_that_panics_is_opened_again() {
         Ok(if opened == 1 { Box::new(Hostile) } else { Box::new(device.clone()) })
     };
     let store = AkStore::in_data_dir(machine.directory.path());
-    machine.agent = TpmAgentAttestor::start(Box::new(open), TEMPLATE, store).unwrap();
+    machine.agent = TpmAgentAttestor::start(Box::new(open), TEMPLATE, store, event_log_of(&machine.directory)).unwrap();
     let error = server.attest(&machine).await.map(drop).unwrap_err();
     assert!(error.to_string().contains("TPM"), "{error}");
     server.attest(&machine).await.unwrap().unwrap();
+}
+
+/// The log is read for every attestation, sent once per boot, and judged each time; a store that fails is no verdict on the node.
+#[tokio::test]
+async fn the_event_log_is_read_sent_once_and_judged_each_time() {
+    let server = Server::new();
+    let machine = server.machine();
+    let boot = LinuxBoot::default().log();
+    boot.boot(&mut machine.tpm.lock().unwrap());
+    let path = machine.directory.path().join("event_log");
+    std::fs::write(&path, boot.bytes()).unwrap();
+    let replays = |node: &AttestedNode| node.records().iter().any(|record| record.check == Check::EventLogReplay);
+    for _ in 0..2 {
+        let node = server.attest(&machine).await.unwrap().unwrap();
+        assert!(replays(&node));
+        assert_eq!(&**node.event_log().unwrap().bytes(), boot.bytes());
+    }
+    server.memory.2.store(true, Ordering::SeqCst);
+    let refusal = server.attest(&machine).await.unwrap().unwrap_err();
+    assert_eq!((refusal.code, refusal.node), (RefusalCode::Unavailable, None));
+    server.memory.2.store(false, Ordering::SeqCst);
+
+    // A log of many parts, and one of another boot.
+    let mut long = boot.bytes().to_vec();
+    long.resize(1 << 20, 0);
+    std::fs::write(&path, &long).unwrap();
+    assert!(replays(&server.attest(&machine).await.unwrap().unwrap()));
+    std::fs::write(&path, LinuxBoot { kernel_cmdline: "single".to_owned(), ..LinuxBoot::default() }.log().bytes())
+        .unwrap();
+    let refusal = server.attest(&machine).await.unwrap().unwrap_err();
+    assert_eq!((refusal.check, refusal.code), (Check::EventLogReplay, RefusalCode::Denied));
+}
+
+/// A log that is there and can't be read is no machine without a log.
+#[test]
+fn an_event_log_is_absent_or_read_or_an_error_that_says_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("binary_bios_measurements");
+    assert!(EventLogFile::at(&path).read().unwrap().is_none());
+    assert!(EventLogFile::at("/dev/null/log").read().unwrap().is_none());
+    std::fs::write(&path, b"").unwrap();
+    assert!(EventLogFile::at(&path).read().unwrap().is_none());
+    std::fs::write(&path, b"log").unwrap();
+    assert_eq!(&*EventLogFile::at(&path).read().unwrap().unwrap(), b"log");
+    std::fs::write(&path, vec![0; 4 * 1024 * 1024 + 1]).unwrap();
+    let error = EventLogFile::at(&path).read().unwrap_err();
+    assert!(error.to_string().ends_with("has more than 4194304 bytes"), "{error}");
+    let error = EventLogFile::at(directory.path()).read().unwrap_err();
+    assert!(error.to_string().starts_with("can't read the event log"), "{error}");
+    let denied = plastron_plugins_node_tpm::EventLogFileError::Denied {
+        path,
+        source: std::io::ErrorKind::PermissionDenied.into(),
+    };
+    assert!(denied.to_string().contains("CAP_DAC_READ_SEARCH"), "{denied}");
 }

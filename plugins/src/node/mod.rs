@@ -5,7 +5,7 @@ mod enrolled;
 mod server;
 
 pub use agent::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
-pub use enrolled::EnrolledTpms;
+pub use enrolled::{EnrolledTpms, KeptEventLogs, KeptEventLogsError};
 pub use plastron_attestation_appraise::{KnownTpm, Standing};
 pub use server::{
     Admission, AdmissionContext, JudgesEnrolled, NodeAttestor, NodeConversation, NodeStep, PresentedToken, Refusal,

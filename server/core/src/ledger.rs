@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use plastron_plugins::node::{KeptEventLogs, KeptEventLogsError};
 use tokio::sync::{Mutex, watch};
 
 use crate::audit::chain;
@@ -103,6 +104,13 @@ impl Ledger {
             self.revision.send_replace(self.state.revision());
         }
         Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl KeptEventLogs for Ledger {
+    async fn event_log(&self, sha256: &[u8; 32]) -> Result<Option<Vec<u8>>, KeptEventLogsError> {
+        self.store.event_log(*sha256).await.map_err(|error| KeptEventLogsError { reason: chain(&error) })
     }
 }
 

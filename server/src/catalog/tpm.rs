@@ -20,6 +20,7 @@
 //! ```
 //! Reading the configuration opens none of these files: `open` does.
 
+mod boot;
 mod deny;
 mod files;
 mod pins;

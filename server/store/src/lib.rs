@@ -8,6 +8,7 @@
 mod authorities;
 mod entries;
 mod error;
+mod event_logs;
 mod migrations;
 mod nodes;
 mod open;

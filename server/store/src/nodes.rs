@@ -6,7 +6,7 @@ mod row;
 use std::sync::Arc;
 
 use plastron_server_core::store::{
-    AdmissionRecord, AdmitError, Committed, CutOff, Event, Node, NodeError, NodeStore, NodeSvid, Standing,
+    AdmissionRecord, AdmitError, Committed, CutOff, Event, Node, NodeError, NodeStore, NodeSvid, Standing, StoreError,
 };
 use plastron_spiffe::SpiffeId;
 use plastron_spiffe::x509::SerialNumber;
@@ -91,9 +91,14 @@ impl NodeStore for SqliteStore {
         .await
     }
 
+    async fn event_log(&self, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_event_log(sha256).await
+    }
+
     async fn evict(&self, id: SpiffeId) -> Result<Committed<()>, NodeError> {
         const PURPOSE: Purpose = Purpose("evict a node");
         let mut write = Write::begin(self, PURPOSE).await?;
+        let log = self.node_with_id(write.connection(), &id).await?.and_then(|node| node.tpm?.event_log_sha256);
         let done = sqlx::query("DELETE FROM nodes WHERE id = ?")
             .bind(id.as_str())
             .execute(write.connection())
@@ -101,6 +106,9 @@ impl NodeStore for SqliteStore {
             .map_err(|error| self.failed(PURPOSE, &error))?;
         if done.rows_affected() == 0 {
             return Err(NodeError::NotFound { id });
+        }
+        if let Some(log) = log {
+            self.drop_event_log(write.connection(), log).await?;
         }
         write.note(Event::NodeDeleted { id });
         Ok(Committed { value: (), changes: write.commit(PURPOSE).await? })

@@ -5,7 +5,7 @@ use plastron_attestation::{
     VerifierEvent,
 };
 use plastron_attestation_appraise::{
-    AttestedNode, Check, CheckOutcome, EkFingerprint, EkPin, EkTrust, GoldenPcr, Pool, PoolConfig,
+    AttestedNode, Check, CheckOutcome, EkFingerprint, EkPin, EkTrust, GoldenPcr, MissingEventLog, Pool, PoolConfig,
 };
 use plastron_attestation_tcg::{HashAlgorithm, TpmtPublic};
 use plastron_spiffe::TrustDomain;
@@ -111,7 +111,11 @@ fn an_unpinned_ek_is_refused_and_a_pinned_one_admitted() {
             expires: None,
         }
     };
-    let pool = |pin| Pool::new(PoolConfig::new("pinned", EkTrust::Pin(vec![pin]))).unwrap();
+    let pool = |pin| {
+        let mut config = PoolConfig::new("pinned", EkTrust::Pin(vec![pin]));
+        config.boot.missing_event_log = MissingEventLog::Accept;
+        Pool::new(config).unwrap()
+    };
     let mut server = Server::new(vec![pool(pin(&other))]);
     assert_eq!(refused_by(attest(&mut server, &mut Node::new(&tpm, template))), Check::EkPin);
     let mut server = Server::new(vec![pool(pin(&tpm))]);
@@ -336,8 +340,8 @@ fn a_quote_of_other_pcrs_is_refused() {
         let mut selection = challenge.selection.iter().map(|bank| (bank.hash, bank.bitmap)).collect();
         change(&mut selection);
         let quote = device.quote(template, &ak, &binding.extra_data(), &PcrSelection(selection)).unwrap();
-        let response =
-            Response { secret: None, attest: quote.attest, signature: quote.signature, pcr_values: quote.pcr_values };
+        let plastron_attestation::QuoteBytes { attest, signature, pcr_values } = quote;
+        let response = Response { secret: None, attest, signature, pcr_values, event_log: None };
         verifier.step(VerifierEvent::Response(&response.encode()), UnixTime::now())
     };
     assert!(matches!(quoting(&|_| {}), Ok(VerifierAction::Admit(_))));

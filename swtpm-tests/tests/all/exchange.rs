@@ -8,7 +8,8 @@ use plastron_attestation::{
     perform,
 };
 use plastron_attestation_appraise::{
-    AttestedNode, CredentialEntropy, DenyList, EkTrust, EnrolledTpm, NONCE_LEN, Pool, PoolConfig, TrustAnchors,
+    AttestedNode, CredentialEntropy, DenyList, EkTrust, EnrolledTpm, MissingEventLog, NONCE_LEN, Pool, PoolConfig,
+    SentLog, TrustAnchors,
 };
 use plastron_hsm_tpm::{Tpm, TpmConfig};
 use plastron_spiffe::TrustDomain;
@@ -42,6 +43,8 @@ pub(crate) struct Server {
     pub(crate) policy: Arc<VerifierPolicy>,
     pub(crate) trust_domain: TrustDomain,
     pub(crate) record: Option<EnrolledTpm>,
+    /// The event log of its last attestation.
+    pub(crate) event_log: Option<SentLog>,
 }
 
 impl Server {
@@ -50,6 +53,7 @@ impl Server {
             policy: Arc::new(VerifierPolicy { pools, deny: DenyList::default() }),
             trust_domain: TrustDomain::parse("example.org").unwrap(),
             record: None,
+            event_log: None,
         }
     }
 
@@ -91,7 +95,11 @@ pub(crate) const CERTIFIED: [EkTemplate; 2] = [EkTemplate::L1Rsa2048, EkTemplate
 pub(crate) fn trusting(manufacturer: &Manufacturer, template: EkTemplate) -> PoolConfig {
     let (root, intermediate) = (manufacturer.root_der().unwrap(), manufacturer.intermediate_der().unwrap());
     let anchors = TrustAnchors::new(vec![root], vec![intermediate]).unwrap();
-    PoolConfig { ek_template: template, ..PoolConfig::new("metal", EkTrust::Chain(anchors)) }
+    let mut config = PoolConfig::new("metal", EkTrust::Chain(anchors));
+    config.ek_template = template;
+    // Most of these TPMs have not seen a boot; the others bring their log.
+    config.boot.missing_event_log = MissingEventLog::Accept;
+    config
 }
 
 /// The node's side: its TPM, and what its agent keeps.
@@ -102,6 +110,7 @@ pub(crate) struct Node {
     pub(crate) svid_public_key: Vec<u8>,
     pub(crate) ak: Option<AkBlob>,
     pub(crate) ek: Option<EkMaterial>,
+    pub(crate) event_log: Option<Arc<[u8]>>,
 }
 
 impl Node {
@@ -113,6 +122,7 @@ impl Node {
             svid_public_key: b"the public key of the CSR".to_vec(),
             ak: None,
             ek: None,
+            event_log: None,
         }
     }
 
@@ -124,6 +134,7 @@ impl Node {
             claims: Claims::default(),
             ak: self.ak.clone(),
             ek: self.ek.clone(),
+            event_log: self.event_log.clone(),
         })
     }
 
@@ -146,6 +157,13 @@ pub(crate) fn open(tpm: &Swtpm) -> Tpm {
     Tpm::open(TpmConfig::new(tpm.tcti())).unwrap()
 }
 
+/// What the verifier is told after its challenge.
+enum Event {
+    Response(Vec<u8>),
+    Stored(Option<Vec<u8>>),
+    Chunk(Vec<u8>),
+}
+
 /// One whole conversation; `tamper` sees each message on its way and may change it. The server remembers whom it admits, and the
 /// node keeps its AK.
 pub(crate) fn converse(
@@ -160,9 +178,28 @@ pub(crate) fn converse(
     let challenge = tamper(Message::Challenge, challenge);
     let response = sent(node.step(&mut attester, AttesterEvent::Challenge(&challenge))?);
     let response = tamper(Message::Response, response);
-    let verdict = verifier.step(VerifierEvent::Response(&response), UnixTime::now()).map_err(Failure::Refused)?;
-    let VerifierAction::Admit(attested) = verdict else { panic!("{verdict:?}") };
+    let mut event = Event::Response(response);
+    let attested = loop {
+        let now = UnixTime::now();
+        let step = match &event {
+            Event::Response(bytes) => verifier.step(VerifierEvent::Response(bytes), now),
+            Event::Stored(kept) => verifier.step(VerifierEvent::StoredLog(kept.clone()), now),
+            Event::Chunk(bytes) => verifier.step(VerifierEvent::LogChunk(bytes), now),
+        };
+        event = match step.map_err(Failure::Refused)? {
+            VerifierAction::Admit(attested) => break attested,
+            VerifierAction::FetchLog { announced } => {
+                let kept = server.event_log.as_ref().filter(|log| *log.sha256() == announced.sha256);
+                Event::Stored(kept.map(|log| log.bytes().to_vec()))
+            }
+            VerifierAction::RequestLog { message, .. } => {
+                Event::Chunk(sent(node.step(&mut attester, AttesterEvent::Challenge(&message))?))
+            }
+            other => panic!("{other:?}"),
+        };
+    };
     server.record = Some(attested.enrolled_tpm().clone());
+    server.event_log = attested.event_log().cloned();
     if let AttesterAction::Keep(ak) = node.step(&mut attester, AttesterEvent::Admitted)? {
         node.ak = Some(ak);
     }

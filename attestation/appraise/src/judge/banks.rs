@@ -11,11 +11,17 @@ use crate::quote::values::PcrValues;
 /// PCRs that firmware extends.
 const FIRMWARE_PCRS: std::ops::RangeInclusive<u8> = 0..=7;
 
-/// The number of firmware PCRs that were compared between banks: none where one bank is allocated or none of these was quoted.
-pub(crate) fn check(allocated: &[HashAlgorithm], pcrs: &PcrValues) -> Result<usize, AppraiseError> {
+/// The number of firmware PCRs that were compared between banks, apart from those that the pool says its firmware does not extend: none
+/// where one bank is left or none of these PCRs was quoted.
+pub(crate) fn check(
+    allocated: &[HashAlgorithm],
+    unextended: &[HashAlgorithm],
+    pcrs: &PcrValues,
+) -> Result<usize, AppraiseError> {
     let mut compared = 0;
     for index in FIRMWARE_PCRS {
-        let quoted = || allocated.iter().filter_map(|bank| Some((*bank, pcrs.get(&(*bank, index))?)));
+        let judged = || allocated.iter().filter(|bank| !unextended.contains(bank));
+        let quoted = || judged().filter_map(|bank| Some((*bank, pcrs.get(&(*bank, index))?)));
         let untouched = |value: &[u8]| value.iter().all(|byte| *byte == 0);
         if quoted().count() < 2 {
             continue;

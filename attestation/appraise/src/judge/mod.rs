@@ -7,8 +7,10 @@ mod state;
 use plastron_attestation_tcg::{HashAlgorithm, Name};
 
 use crate::ak::AkOrigin;
+use crate::event_log::{self, JudgedBoot};
 use crate::{
-    AppraiseError, BoundAk, Check, Checklist, DenyList, EkFingerprint, EnrolledTpm, Pool, TrustedEk, VerifiedQuote,
+    AppraiseError, BoundAk, Check, Checklist, DenyList, EkFingerprint, EnrolledTpm, Pool, SentLog, TrustedEk,
+    VerifiedQuote,
 };
 
 /// What the server remembers of the TPM.
@@ -21,12 +23,24 @@ pub enum History {
 }
 
 impl History {
-    pub(crate) fn record(&self) -> Option<&EnrolledTpm> {
+    /// The record, where there is one.
+    pub fn record(&self) -> Option<&EnrolledTpm> {
         match self {
             Self::New => None,
             Self::Known(record) => Some(record),
         }
     }
+}
+
+/// What a node is held against.
+#[derive(Clone, Debug)]
+pub struct Expected<'a> {
+    /// The pool that trusts its EK.
+    pub pool: &'a Pool,
+    /// What is refused whatever a pool says.
+    pub deny: &'a DenyList,
+    /// What the server remembers of it.
+    pub history: History,
 }
 
 /// The proof that what a quote shows is what the pool wants, and no step back.
@@ -36,21 +50,24 @@ pub struct Appraisal {
     ak_name: Name,
     pool: String,
     pcr_selectors: Vec<String>,
+    secure_boot: Option<bool>,
+    event_log: Option<SentLog>,
     history: History,
 }
 
 impl Appraisal {
     /// Checks, in order: all are about one TPM; the record is of this EK; no retired AK; no step back; firmware not denied; golden PCR
-    /// values; no allocated bank left alone.
+    /// values; the event log replays to this quote, or there is none and the pool takes that; then no allocated bank
+    /// was left alone; the boot is what the pool demands.
     pub fn judge(
         ek: &TrustedEk,
         ak: &BoundAk,
         quote: &VerifiedQuote,
-        pool: &Pool,
-        deny: &DenyList,
-        history: History,
+        event_log: Option<SentLog>,
+        expected: Expected<'_>,
         checks: &mut Checklist,
     ) -> Result<Self, AppraiseError> {
+        let Expected { pool, deny, history } = expected;
         if ak.ek() != ek.fingerprint() {
             return Err(AppraiseError::Subject { what: "the AK is bound to another EK" });
         }
@@ -71,10 +88,16 @@ impl Appraisal {
             0 => checks.not_checked(Check::GoldenPcr, "the pool has no golden PCR values"),
             compared => checks.pass(Check::GoldenPcr, format!("{compared} values")),
         }
-        match banks::check(quote.allocated(), quote.pcrs())? {
-            0 => checks.not_checked(Check::BankNotExtended, "one bank only, or no firmware PCR quoted"),
-            compared => checks.pass(Check::BankNotExtended, format!("{compared} PCRs, without an event log to replay")),
+        let log = event_log::judge(event_log.as_ref().map(|log| &**log.bytes()), quote, &pool.boot, checks)?;
+        if log.is_none() {
+            match banks::check(quote.allocated(), &pool.boot.unextended_banks, quote.pcrs())? {
+                0 => checks.not_checked(Check::BankNotExtended, "one bank only, or no firmware PCR quoted"),
+                compared => {
+                    checks.pass(Check::BankNotExtended, format!("{compared} PCRs, without an event log to replay"));
+                }
+            }
         }
+        let boot = JudgedBoot::judge(log.as_ref(), pool, checks)?;
         let pcr_selectors = pool.selector_pcrs.iter().filter_map(|index| {
             let value = quote.pcrs().get(&(HashAlgorithm::Sha256, *index))?;
             Some(format!("pcr:sha256:{index}:{}", hex::encode(value)))
@@ -84,6 +107,8 @@ impl Appraisal {
             ak_name: ak.name().clone(),
             pool: pool.name.clone(),
             pcr_selectors: pcr_selectors.collect(),
+            secure_boot: boot.secure_boot(),
+            event_log,
             history,
         })
     }
@@ -100,12 +125,18 @@ impl Appraisal {
         &self.pool
     }
 
+    /// The state of Secure Boot, where a verified fact tells it.
+    pub(crate) fn secure_boot(&self) -> Option<bool> {
+        self.secure_boot
+    }
+
     pub(crate) fn pcr_selectors(&self) -> &[String] {
         &self.pcr_selectors
     }
 
-    pub(crate) fn into_history(self) -> History {
-        self.history
+    /// What the server remembered, and the log that was judged.
+    pub(crate) fn into_parts(self) -> (History, Option<SentLog>) {
+        (self.history, self.event_log)
     }
 }
 

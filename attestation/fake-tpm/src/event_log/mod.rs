@@ -137,6 +137,11 @@ impl LogBuilder {
         &self.bytes
     }
 
+    /// What a TPM has to be told, in order: the PCR, and the digest for each bank.
+    pub fn extensions(&self) -> impl Iterator<Item = (u8, &[(HashAlgorithm, Vec<u8>)])> {
+        self.extensions.iter().map(|Extension { pcr, digests }| (*pcr, digests.as_slice()))
+    }
+
     /// What a TPM that was told all this shows, for every PCR that was extended.
     pub fn pcrs(&self) -> BTreeMap<(HashAlgorithm, u8), Vec<u8>> {
         let mut pcrs = BTreeMap::new();

@@ -46,6 +46,7 @@ impl Candidate {
                 tpm: Some(TpmAdmission {
                     enrolled: Arc::new(node.enrolled_tpm().clone()),
                     judged_against: node.judged_against().cloned().map(Arc::new),
+                    event_log: node.event_log().cloned(),
                 }),
                 bound_key: Some(node.svid_public_key().to_vec()),
             },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plastron_attestation_appraise::EnrolledTpm;
+use plastron_attestation_appraise::{EnrolledTpm, SentLog};
 use plastron_spiffe::x509::SerialNumber;
 use plastron_spiffe::{Selector, SpiffeId};
 
@@ -123,6 +123,8 @@ pub struct TpmAdmission {
     pub enrolled: Arc<EnrolledTpm>,
     /// The record that the evidence was judged against; `None` where the node was not known.
     pub judged_against: Option<Arc<EnrolledTpm>>,
+    /// The event log that the record names by its hash, to be kept.
+    pub event_log: Option<SentLog>,
 }
 
 /// How a node is cut off by its own evidence.
@@ -137,7 +139,8 @@ pub enum CutOff {
 /// Keeps nodes. Whatever a node does, a ban that committed before it wins.
 #[async_trait::async_trait]
 pub trait NodeStore: Send + Sync {
-    /// Spends the token, writes its alias entry, and writes the node with its selectors: all or nothing.
+    /// Spends the token, writes its alias entry, and writes the node with its selectors and the event log of its record: all or
+    /// nothing. A log is kept once, however many nodes have it, and dropped with the last record that names it.
     ///
     /// Checks, in order: the token exists, is unspent and has not expired; the node is neither banned nor quarantined; its stored
     /// record is of the same attestor, names the same EK, and is the one that the evidence was judged against; no other node has
@@ -166,6 +169,9 @@ pub trait NodeStore: Send + Sync {
 
     /// Bans a node. Nothing changes where it already is banned.
     async fn ban(&self, id: SpiffeId) -> Result<Committed<Arc<Node>>, NodeError>;
+
+    /// The event log with this SHA-256, where a node's record names it.
+    async fn event_log(&self, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Forgets a node, so that it may attest again.
     async fn evict(&self, id: SpiffeId) -> Result<Committed<()>, NodeError>;

@@ -231,6 +231,10 @@ impl NodeStore for FaultyStore {
         self.inner.ban(id).await
     }
 
+    async fn event_log(&self, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.event_log(sha256).await
+    }
+
     async fn evict(&self, id: SpiffeId) -> Result<Committed<()>, NodeError> {
         self.inner.evict(id).await
     }

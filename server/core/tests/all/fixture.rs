@@ -84,7 +84,7 @@ impl Disk {
         let known = Arc::clone(ledger.state()) as _;
         let attestors: Vec<Arc<dyn NodeAttestor>> = vec![
             Arc::new(JoinTokenNodeAttestor),
-            Arc::new(TpmNodeAttestor::new(self.pools.clone(), DenyList::default(), known)),
+            Arc::new(TpmNodeAttestor::new(self.pools.clone(), DenyList::default(), known, Arc::clone(&ledger) as _)),
         ];
         let keys = match &self.inventory {
             Some(inventory) => CaKeys::destructible(Arc::clone(inventory)),

@@ -7,8 +7,8 @@ use plastron_attestation_appraise::Check;
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_plugins::node::{AgentContext, AgentConversation, AgentNodeAttestor as _, RefusalCode};
 use plastron_plugins_node_tpm::{
-    AkStore, DeniedEk, DenyList, EkFingerprint, EkTemplate, EkTrust, GoldenPcr, HashAlgorithm, Pool, PoolConfig,
-    TpmAgentAttestor, TpmNodeAttestor, TrustAnchors,
+    AkStore, DeniedEk, DenyList, EkFingerprint, EkTemplate, EkTrust, EventLogFile, GoldenPcr, HashAlgorithm,
+    MissingEventLog, Pool, PoolConfig, TpmAgentAttestor, TpmNodeAttestor, TrustAnchors,
 };
 use plastron_server_core::admission::{AdmissionError, AdmittedAgent, Attestation, AttestationStep, RenewalError};
 use plastron_server_core::authorization::{AgentDenial, Caller, Denied, rpc};
@@ -86,9 +86,10 @@ impl Machine {
         let tpm = Arc::new(Mutex::new(FakeTpm::new(manufacturer, TEMPLATE)));
         let directory = TempDir::new().unwrap();
         let store = AkStore::in_data_dir(directory.path());
+        let event_log = EventLogFile::at(directory.path().join("event_log"));
         let device = Shared(Arc::clone(&tpm));
         let open = move || Ok(Box::new(device.clone()) as Box<dyn TpmDevice>);
-        let agent = TpmAgentAttestor::start(Box::new(open), TEMPLATE, store).unwrap();
+        let agent = TpmAgentAttestor::start(Box::new(open), TEMPLATE, store, event_log).unwrap();
         Self { tpm, agent, _directory: directory }
     }
 
@@ -115,6 +116,7 @@ fn disk(manufacturer: &Manufacturer, golden: Option<&[u8]>) -> Disk {
     let anchors = TrustAnchors::new(vec![manufacturer.root()], vec![manufacturer.intermediate()]).unwrap();
     let mut config = PoolConfig::new("metal", EkTrust::Chain(anchors));
     config.ek_template = TEMPLATE;
+    config.boot.missing_event_log = MissingEventLog::Accept;
     if let Some(event) = golden {
         let mut reference = FakeTpm::new(manufacturer, TEMPLATE);
         reference.measure(4, event);
@@ -250,7 +252,8 @@ async fn withdrawn_trust_cuts_nodes_off_at_start() {
     let svid = machine.attest(&server).await.unwrap().svid;
     let (token_node, token_caller) = server.agent().await;
     let judge = |pools: &[Pool], deny: DenyList| {
-        TpmNodeAttestor::new(pools.to_vec(), deny, Arc::clone(server.services.ledger.state()) as _)
+        let ledger = &server.services.ledger;
+        TpmNodeAttestor::new(pools.to_vec(), deny, Arc::clone(ledger.state()) as _, Arc::clone(ledger) as _)
     };
     server.services.admission.judge_enrolled(&judge(&disk.pools, DenyList::default())).await;
     server.permit::<rpc::SyncAuthorizedEntries>(&server.caller(&svid)).await;

@@ -11,6 +11,7 @@ use plastron_plugins_node_tpm::{
 use serde::Deserialize;
 
 use super::PoolsError;
+use super::boot::{self, RawSecureBoot, chosen};
 use super::files::Loaded;
 use super::pins::{Pins, RawPin};
 use super::values::bytes_of_hex;
@@ -54,6 +55,12 @@ pub(super) struct RawPool {
     banks: Option<Vec<Located<String>>>,
     golden_pcrs: BTreeMap<String, BTreeMap<String, Located<Vec<String>>>>,
     selector_pcrs: Vec<u8>,
+    pub(super) missing_event_log: Option<Located<String>>,
+    pub(super) secure_boot: Option<RawSecureBoot>,
+    pub(super) unextended_banks: Vec<Located<String>>,
+    pub(super) sha1_event_log: Option<Located<String>>,
+    pub(super) empty_secure_boot: Option<Located<String>>,
+    pub(super) drivers_before_separator: Option<Located<String>>,
 }
 
 impl Configured {
@@ -65,13 +72,9 @@ impl Configured {
         if let Some(template) = &raw.ek_template {
             config.ek_template = ek_template(&template.value).map_err(|problem| template.refuse(problem))?;
         }
-        if let Some(expired) = &raw.expired_ek {
-            config.expired_ek = match expired.value.as_str() {
-                "refuse" => ExpiredEk::Refused,
-                "accept" => ExpiredEk::Accepted,
-                other => return Err(expired.refuse(format_args!("expected refuse or accept, got {other:?}")).into()),
-            };
-        }
+        config.expired_ek =
+            chosen(raw.expired_ek.as_ref(), ("refuse", ExpiredEk::Refused), ("accept", ExpiredEk::Accepted))?;
+        config.boot = boot::policy(&raw)?;
         if let Some(pcrs) = raw.pcrs {
             config.pcrs = pcrs;
         }
@@ -204,7 +207,7 @@ fn golden_pcrs(raw: &BTreeMap<String, BTreeMap<String, Located<Vec<String>>>>) -
     Ok(golden)
 }
 
-fn bank(name: &str) -> Result<HashAlgorithm, String> {
+pub(super) fn bank(name: &str) -> Result<HashAlgorithm, String> {
     let known = || HashAlgorithm::ALL.map(HashAlgorithm::name).join(", ");
     HashAlgorithm::from_name(name).ok_or_else(|| format!("{name:?} is no bank: expected one of {}", known()))
 }

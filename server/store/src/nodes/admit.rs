@@ -42,8 +42,15 @@ pub(super) async fn admit(store: &SqliteStore, record: AdmissionRecord) -> Resul
     {
         return Err(AdmitError::AkOfOtherNode { id: record.id, owner });
     }
+    let log_before = known.as_ref().and_then(|node| node.tpm.as_ref()?.event_log_sha256);
+    if let Some(log) = record.tpm.as_ref().and_then(|tpm| tpm.event_log.as_ref()) {
+        store.keep_event_log(write.connection(), log.sha256(), log.bytes()).await?;
+    }
     let node = Arc::new(admitted(known, record));
     store.replace_node(write.connection(), &node).await?;
+    if let Some(log) = log_before {
+        store.drop_event_log(write.connection(), log).await?;
+    }
     write.note(Event::Node(Arc::clone(&node)));
     Ok(Committed { value: node, changes: write.commit(PURPOSE).await? })
 }

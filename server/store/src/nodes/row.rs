@@ -75,6 +75,7 @@ impl SqliteStore {
         let Node { id, attestation_type, standing, can_reattest, selectors, agent_version, tpm } = node;
         let StandingColumns { number, reason, serial, not_after, pending } = standing.into();
         let ak_name = tpm.as_ref().and_then(|tpm| tpm.ak_name());
+        let event_log = tpm.as_ref().and_then(|tpm| tpm.event_log_sha256);
         let document = tpm.as_ref().map(|tpm| serde_json::to_string(tpm.as_ref())).transpose();
         let document = document.map_err(|error| self.corrupt("nodes", id.as_str(), &error.to_string()))?;
         sqlx::query("DELETE FROM nodes WHERE id = ?")
@@ -84,8 +85,8 @@ impl SqliteStore {
             .map_err(fail)?;
         sqlx::query(
             "INSERT INTO nodes (id, attestation_type, standing, standing_reason, serial, not_after, pending_serial, \
-             pending_not_after, can_reattest, selectors, agent_version, ak_name, tpm) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             pending_not_after, can_reattest, selectors, agent_version, ak_name, tpm, event_log_sha256) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id.as_str())
         .bind(attestation_type)
@@ -100,6 +101,7 @@ impl SqliteStore {
         .bind(agent_version)
         .bind(ak_name.as_ref().map(|name| name.as_bytes()))
         .bind(document)
+        .bind(event_log.as_ref().map(<[u8; 32]>::as_slice))
         .execute(connection)
         .await
         .map_err(fail)?;

@@ -2,6 +2,8 @@
 
 use plastron_server_core::store::{AdmitError, CutOff, NodeError, NodeStore as _, Standing, Store as _, TokenHash};
 
+use plastron_attestation_appraise::{AnnouncedLog, EnrolledTpm, SentLog};
+
 use crate::fixture::{NOW, Place, attested, id, svid, tpm};
 
 const NODE: &str = "/spire/agent/tpm/a";
@@ -149,4 +151,41 @@ async fn a_refusal_spends_nothing() {
     assert_eq!(store.admit(record).await.err().unwrap(), AdmitError::TokenUnknown);
     assert_eq!(store.prune_join_tokens(NOW).await.unwrap().value, 0);
     assert_eq!(store.prune_join_tokens(NOW + 1).await.unwrap().value, 1);
+}
+
+/// A log is kept once, as long as a node's record names it, and no longer.
+#[tokio::test]
+async fn an_event_log_is_kept_while_a_record_names_it() {
+    let place = Place::new();
+    let store = place.open().await;
+    let log = |text: &[u8]| SentLog::matching(&AnnouncedLog::of(text).unwrap(), text.to_vec()).unwrap();
+    let (old, new) = (log(b"first boot"), log(b"second boot"));
+    let booted = |enrolled: &std::sync::Arc<EnrolledTpm>, log: &SentLog| {
+        std::sync::Arc::new(EnrolledTpm { event_log_sha256: Some(*log.sha256()), ..(**enrolled).clone() })
+    };
+    let with_log = |path, serial, record: &std::sync::Arc<EnrolledTpm>, before, log: &SentLog| {
+        let mut admission = attested(path, serial, record, before);
+        admission.tpm.as_mut().unwrap().event_log = Some(log.clone());
+        admission
+    };
+    // Two machines of one model booted the same.
+    let (a, b) = (booted(&tpm(1, 1, 1), &old), booted(&tpm(2, 2, 1), &old));
+    store.admit(with_log(NODE, 1, &a, None, &old)).await.unwrap();
+    store.admit(with_log("/spire/agent/tpm/b", 2, &b, None, &old)).await.unwrap();
+    let kept = async |log: &SentLog| store.event_log(*log.sha256()).await.unwrap();
+    assert_eq!(kept(&old).await.unwrap(), b"first boot");
+    assert_eq!(kept(&new).await, None);
+    // Also when read by another process.
+    assert_eq!(place.open().await.event_log(*old.sha256()).await.unwrap().unwrap(), b"first boot");
+    let renewed = booted(&tpm(1, 1, 2), &new);
+    store.admit(with_log(NODE, 3, &renewed, Some(&a), &new)).await.unwrap();
+    assert_eq!((kept(&old).await.is_some(), kept(&new).await.is_some()), (true, true));
+    store.evict(id("/spire/agent/tpm/b")).await.unwrap();
+    assert_eq!((kept(&old).await.is_some(), kept(&new).await.is_some()), (false, true));
+    store.set_agent_version(id(NODE), "1.2.3".to_owned()).await.unwrap();
+    store.cut_off(id(NODE), CutOff::UntilAdmitted, "a bad quote".to_owned()).await.unwrap();
+    store.ban(id(NODE)).await.unwrap();
+    assert!(kept(&new).await.is_some());
+    store.evict(id(NODE)).await.unwrap();
+    assert!(kept(&new).await.is_none());
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use plastron_attestation_appraise::{Claims, EnrolledTpm, TpmState};
+use plastron_attestation_appraise::{Claims, ENROLLED_TPM_VERSION, EnrolledTpm, TpmState};
 use plastron_server_core::store::{AdmissionRecord, NodeSvid, TpmAdmission};
 use plastron_server_store::SqliteStore;
 use plastron_spiffe::x509::SerialNumber;
@@ -79,7 +79,7 @@ fn public_area(fill: u8) -> Vec<u8> {
 
 pub(crate) fn tpm(ek: u8, ak: u8, reset_count: u32) -> Arc<EnrolledTpm> {
     Arc::new(EnrolledTpm {
-        version: 1,
+        version: ENROLLED_TPM_VERSION,
         pool: "metal".to_owned(),
         ek_public: public_area(ek),
         ek_certificate: None,
@@ -87,6 +87,7 @@ pub(crate) fn tpm(ek: u8, ak: u8, reset_count: u32) -> Arc<EnrolledTpm> {
         ak_public: public_area(ak),
         retired_ak_names: Vec::new(),
         state: TpmState { reset_count, restart_count: 0, clock: 1, safe: true, firmware_version: 2 },
+        event_log_sha256: None,
         claimed: Claims::default(),
         enrolled_at: 1,
         attested_at: 1,
@@ -106,7 +107,11 @@ pub(crate) fn attested(
         svid: svid(serial, u64::try_from(NOW).unwrap() + 3600),
         can_reattest: true,
         selectors: vec![Selector::parse("tpm:ek:1").unwrap()],
-        tpm: Some(TpmAdmission { enrolled: Arc::clone(enrolled), judged_against: judged_against.cloned() }),
+        tpm: Some(TpmAdmission {
+            enrolled: Arc::clone(enrolled),
+            judged_against: judged_against.cloned(),
+            event_log: None,
+        }),
         token: None,
         now: NOW,
     }

@@ -1,73 +1,35 @@
 //! The server's half of the exchange, as a state machine: events in, one action out; no I/O, no clock, no randomness of its own.
 //!
-//! Payload → look-up → challenge → response → admission. The server decides what the quote is for: an AK that it knows renews, any
-//! other enrols, so both halves can't disagree about it. Each conversation has its own nonce and credential, used once.
+//! Payload → look-up → challenge → response → event log → admission. The server decides what the quote is for: an AK that it knows
+//! renews, any other enrols, so both halves can't disagree about it. Each conversation has its own nonce and credential, used once.
+//! A log that the server has, or that is longer than a response may be, is fetched only after the quote is verified.
+
+mod event;
+mod policy;
 
 use std::sync::Arc;
 
 use plastron_attestation_appraise::{
-    AcceptableAk, Appraisal, AppraiseError, AttestedNode, Binding, BoundAk, Check, Checklist, Claims,
-    CredentialEntropy, DenyList, EkEvidence, EkFingerprint, EnrolledTpm, History, KnownTpm, MadeCredential, NONCE_LEN,
-    PendingActivation, Pool, Standing, TrustedEk, VerifiedQuote,
+    AcceptableAk, AnnouncedLog, Appraisal, AppraiseError, AttestedNode, Binding, BoundAk, Check, Checklist, Claims,
+    CredentialEntropy, EkEvidence, EkFingerprint, EnrolledTpm, Expected, History, KnownTpm, MadeCredential,
+    PendingActivation, SentLog, TrustedEk, VerifiedQuote,
 };
-use plastron_attestation_tcg::{HashAlgorithm, Name};
+use plastron_attestation_tcg::HashAlgorithm;
 use plastron_spiffe::TrustDomain;
 use rustls_pki_types::UnixTime;
 
+use crate::log_transfer::{LogAssembly, LogChunk, LogProgress};
 use crate::message::{Challenge, Payload, Response, Task};
 use crate::refused::{ExchangeError, Refused};
+pub use event::{Entropy, VerifierAction, VerifierEvent};
+pub use policy::VerifierPolicy;
+use policy::{check_standing, find_pool};
 
 /// Seconds that a challenge may be answered in. Discrete TPMs take up to two for activation and quote.
 pub const CHALLENGE_LIFETIME_SECS: u64 = 60;
 
-/// What TPMs are judged by.
-#[derive(Clone, Debug)]
-pub struct VerifierPolicy {
-    /// The pools, in the order in which they are asked.
-    pub pools: Vec<Pool>,
-    /// What is refused whatever a pool says.
-    pub deny: DenyList,
-}
-
-/// Randomness for one conversation.
-pub struct Entropy {
-    /// The nonce.
-    pub nonce: [u8; NONCE_LEN],
-    /// For the credential, if one is made.
-    pub credential: CredentialEntropy,
-}
-
-/// What the verifier is told.
-#[derive(Debug)]
-pub enum VerifierEvent<'a> {
-    /// The agent's first message.
-    Payload(&'a [u8]),
-    /// The answer to `VerifierAction::LookUp`.
-    Known {
-        /// The node that has this AK, or had it.
-        by_ak: Option<KnownTpm>,
-        /// The node with this EK.
-        by_ek: Option<KnownTpm>,
-    },
-    /// The agent's answer to the challenge.
-    Response(&'a [u8]),
-}
-
-/// What the verifier wants done.
-#[derive(Debug)]
-pub enum VerifierAction {
-    /// Look both up and tell.
-    LookUp {
-        /// The Name of the AK in the payload.
-        ak_name: Name,
-        /// The EK in the payload. Only claimed so far.
-        claimed_ek: EkFingerprint,
-    },
-    /// Send this to the agent.
-    Challenge(Vec<u8>),
-    /// The node is attested.
-    Admit(Box<AttestedNode>),
-}
+/// Seconds that a log in several parts may take after the response: 4 MiB at some 35 KiB a second.
+pub const LOG_TRANSFER_SECS: u64 = 120;
 
 /// One conversation, seen from the server.
 pub struct Verifier {
@@ -82,6 +44,8 @@ enum State {
     Begin(Entropy),
     LookingUp(Box<Introduced>),
     Challenged(Box<Challenged>),
+    FetchingLog(Box<Proven>),
+    ReceivingLog(Box<Proven>, LogAssembly),
     Over,
 }
 
@@ -99,7 +63,20 @@ struct Challenged {
     binding: Binding,
     history: History,
     claimed: Claims,
+    event_log: Option<AnnouncedLog>,
+    event_log_wanted: bool,
     issued_at: u64,
+}
+
+/// A node whose quote is verified. What it booted is to be judged.
+struct Proven {
+    ek: TrustedEk,
+    ak: BoundAk,
+    quote: VerifiedQuote,
+    history: History,
+    claimed: Claims,
+    event_log: Option<AnnouncedLog>,
+    proven_at: u64,
 }
 
 enum Candidate {
@@ -128,7 +105,15 @@ impl Verifier {
                 self.challenge(*introduced, by_ak, by_ek, now)
             }
             (State::Challenged(challenged), VerifierEvent::Response(bytes)) => {
-                self.judge(*challenged, bytes, now, &mut node)
+                self.prove(*challenged, bytes, now, &mut node)
+            }
+            (State::FetchingLog(proven), VerifierEvent::StoredLog(stored)) => {
+                node = Some(proven.ek.fingerprint());
+                self.judge_stored(proven, stored, now)
+            }
+            (State::ReceivingLog(proven, assembly), VerifierEvent::LogChunk(bytes)) => {
+                node = Some(proven.ek.fingerprint());
+                self.receive(proven, assembly, bytes, now)
             }
             (_, VerifierEvent::Payload(_)) => {
                 Err(ExchangeError::Sequence { got: "payload", reason: "a conversation has one" })
@@ -139,6 +124,12 @@ impl Verifier {
             (_, VerifierEvent::Response(_)) => {
                 Err(ExchangeError::Sequence { got: "response", reason: "no challenge waits for one" })
             }
+            (_, VerifierEvent::StoredLog(_)) => {
+                Err(ExchangeError::Sequence { got: "stored log", reason: "none was looked for" })
+            }
+            (_, VerifierEvent::LogChunk(_)) => {
+                Err(ExchangeError::Sequence { got: "part of a log", reason: "none was asked for" })
+            }
         };
         result.map_err(|error| Refused::new(error, std::mem::take(&mut self.checks), node))
     }
@@ -146,6 +137,9 @@ impl Verifier {
     fn read_payload(&mut self, entropy: Entropy, bytes: &[u8]) -> Result<VerifierAction, ExchangeError> {
         let payload = Payload::decode(bytes)?;
         self.checks.pass(Check::UnknownPayload, "");
+        if let Some(log) = &payload.event_log {
+            log.check_len()?;
+        }
         let claimed_ek = EkFingerprint::of_bytes(&payload.ek_public).map_err(AppraiseError::from)?;
         let ak = AcceptableAk::check(&payload.ak_public, &mut self.checks)?;
         let ak_name = ak.name().clone();
@@ -182,7 +176,11 @@ impl Verifier {
                 (ek, Candidate::Pending(pending), Task::Enrol(made), history)
             }
         };
-        let challenge = Challenge { task, nonce, selection: self.pool(ek.pool())?.selection().to_vec() };
+        let pool = find_pool(&self.policy, ek.pool())?;
+        // The log of the record is on this server, unless it was lost; then it is asked for after the quote.
+        let kept = history.record().and_then(|record| record.event_log_sha256);
+        let event_log_wanted = payload.event_log.is_some_and(|log| Some(log.sha256) != kept);
+        let challenge = Challenge { task, nonce, selection: pool.selection().to_vec(), event_log_wanted };
         let bytes = challenge.encode();
         self.state = State::Challenged(Box::new(Challenged {
             ek,
@@ -197,6 +195,8 @@ impl Verifier {
             },
             history,
             claimed: payload.claimed,
+            event_log: payload.event_log,
+            event_log_wanted,
             issued_at: now.as_secs(),
         }));
         Ok(VerifierAction::Challenge(bytes))
@@ -233,20 +233,21 @@ impl Verifier {
         Ok((ek, pending, made))
     }
 
-    fn judge(
+    /// Whose quote it is, and over what; then the log is judged, or fetched from where it is.
+    fn prove(
         &mut self,
         challenged: Challenged,
         bytes: &[u8],
         now: UnixTime,
         node: &mut Option<EkFingerprint>,
     ) -> Result<VerifierAction, ExchangeError> {
-        let Challenged { ek, ak, binding, history, claimed, issued_at } = challenged;
+        let Challenged { ek, ak, binding, history, claimed, event_log, event_log_wanted, issued_at } = challenged;
         let age = now.as_secs().saturating_sub(issued_at);
         if age > CHALLENGE_LIFETIME_SECS {
             return Err(ExchangeError::ChallengeExpired { age, limit: CHALLENGE_LIFETIME_SECS });
         }
         self.checks.pass(Check::ChallengeFresh, format!("{age} s"));
-        let Response { secret, attest, signature, pcr_values } = Response::decode(bytes)?;
+        let Response { secret, attest, signature, pcr_values, event_log: part } = Response::decode(bytes)?;
         self.checks.pass(Check::Malformed, "");
         let ak = match (ak, secret) {
             (Candidate::Pending(pending), Some(secret)) => pending.activated(&secret, &mut self.checks)?,
@@ -255,11 +256,89 @@ impl Verifier {
             (Candidate::Known(_), Some(_)) => return Err(ExchangeError::SecretUnasked),
         };
         let policy = Arc::clone(&self.policy);
-        let pool = find_pool(&policy, ek.pool())?;
-        let quote =
-            VerifiedQuote::verify(&ak, &attest, &signature, &pcr_values, pool.selection(), &binding, &mut self.checks)?;
+        let asked = find_pool(&policy, ek.pool())?.selection();
+        let quote = VerifiedQuote::verify(&ak, &attest, &signature, &pcr_values, asked, &binding, &mut self.checks)?;
         *node = Some(ek.fingerprint());
-        let appraisal = Appraisal::judge(&ek, &ak, &quote, pool, &policy.deny, history, &mut self.checks)?;
+        let proven_at = now.as_secs();
+        let proven = Box::new(Proven { ek, ak, quote, history, claimed, event_log, proven_at });
+        match (event_log, event_log_wanted, part) {
+            (Some(announced), true, Some(part)) => self.take_part(proven, LogAssembly::begin(announced), &part, now),
+            (Some(announced), true, None) => self.take_part(proven, LogAssembly::begin(announced), &[], now),
+            (Some(announced), false, None) => {
+                self.state = State::FetchingLog(proven);
+                Ok(VerifierAction::FetchLog { announced })
+            }
+            (None, _, None) => self.judge(*proven, None, now),
+            (_, _, Some(_)) => Err(ExchangeError::LogUnasked),
+        }
+    }
+
+    /// A log that this server had kept. One that is gone, or damaged, is asked for again.
+    fn judge_stored(
+        &mut self,
+        proven: Box<Proven>,
+        stored: Option<Vec<u8>>,
+        now: UnixTime,
+    ) -> Result<VerifierAction, ExchangeError> {
+        let Some(announced) = proven.event_log else { return self.judge(*proven, None, now) };
+        match stored.map(|bytes| SentLog::matching(&announced, bytes)) {
+            Some(Ok(log)) => {
+                self.checks.pass(Check::EventLogDigest, "kept since an earlier attestation");
+                self.judge(*proven, Some(log), now)
+            }
+            None | Some(Err(_)) => Ok(self.request(proven, LogAssembly::begin(announced), announced)),
+        }
+    }
+
+    fn receive(
+        &mut self,
+        proven: Box<Proven>,
+        assembly: LogAssembly,
+        bytes: &[u8],
+        now: UnixTime,
+    ) -> Result<VerifierAction, ExchangeError> {
+        let age = now.as_secs().saturating_sub(proven.proven_at);
+        if age > LOG_TRANSFER_SECS {
+            return Err(ExchangeError::LogTransferTooSlow { age, limit: LOG_TRANSFER_SECS });
+        }
+        let LogChunk { bytes } = LogChunk::decode(bytes)?;
+        self.take_part(proven, assembly, &bytes, now)
+    }
+
+    fn take_part(
+        &mut self,
+        proven: Box<Proven>,
+        assembly: LogAssembly,
+        part: &[u8],
+        now: UnixTime,
+    ) -> Result<VerifierAction, ExchangeError> {
+        match (assembly.take(part)?, proven.event_log) {
+            (LogProgress::Part(assembly), Some(announced)) => Ok(self.request(proven, assembly, announced)),
+            (LogProgress::Part(_), None) => Err(ExchangeError::LogUnasked),
+            (LogProgress::Whole(log), _) => {
+                self.checks.pass(Check::EventLogDigest, format!("{} bytes", log.bytes().len()));
+                self.judge(*proven, Some(log), now)
+            }
+        }
+    }
+
+    fn request(&mut self, proven: Box<Proven>, assembly: LogAssembly, announced: AnnouncedLog) -> VerifierAction {
+        let message = assembly.request().encode();
+        self.state = State::ReceivingLog(proven, assembly);
+        VerifierAction::RequestLog { message, announced }
+    }
+
+    /// What the node booted, against what its pool wants.
+    fn judge(
+        &mut self,
+        proven: Proven,
+        event_log: Option<SentLog>,
+        now: UnixTime,
+    ) -> Result<VerifierAction, ExchangeError> {
+        let Proven { ek, ak, quote, history, claimed, event_log: _, proven_at: _ } = proven;
+        let policy = Arc::clone(&self.policy);
+        let expected = Expected { pool: find_pool(&policy, ek.pool())?, deny: &policy.deny, history };
+        let appraisal = Appraisal::judge(&ek, &ak, &quote, event_log, expected, &mut self.checks)?;
         let checks = std::mem::take(&mut self.checks);
         match AttestedNode::admit(ek, ak, quote, appraisal, claimed, now, checks) {
             Ok(attested) => Ok(VerifierAction::Admit(Box::new(attested))),
@@ -268,43 +347,5 @@ impl Verifier {
                 Err(error.into())
             }
         }
-    }
-
-    fn pool(&self, name: &str) -> Result<&Pool, AppraiseError> {
-        find_pool(&self.policy, name)
-    }
-}
-
-impl VerifierPolicy {
-    /// Judges the EK of a known TPM again, from its record alone: its certificate's path, its pool, the deny list. This is what a
-    /// renewal begins with; what the TPM booted only the TPM can show.
-    pub fn judge_again(
-        &self,
-        record: &EnrolledTpm,
-        now: UnixTime,
-        checks: &mut Checklist,
-    ) -> Result<TrustedEk, AppraiseError> {
-        let evidence = EkEvidence {
-            public: &record.ek_public,
-            certificate: record.ek_certificate.as_deref(),
-            intermediates: &record.ek_intermediates,
-        };
-        TrustedEk::judge_again(evidence, find_pool(self, &record.pool)?, &self.deny, now.as_secs(), checks)
-    }
-}
-
-fn find_pool<'p>(policy: &'p VerifierPolicy, name: &str) -> Result<&'p Pool, AppraiseError> {
-    policy
-        .pools
-        .iter()
-        .find(|pool| pool.name() == name)
-        .ok_or_else(|| AppraiseError::PoolGone { pool: name.to_owned() })
-}
-
-fn check_standing(standing: &Standing) -> Result<(), ExchangeError> {
-    match standing {
-        Standing::Enrolled => Ok(()),
-        Standing::Banned { reason } => Err(ExchangeError::Banned { reason: reason.clone() }),
-        Standing::Quarantined { reason } => Err(ExchangeError::Quarantined { reason: reason.clone() }),
     }
 }
