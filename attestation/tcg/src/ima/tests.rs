@@ -123,6 +123,7 @@ fn lengths_are_limited_and_errors_name_entry_and_offset() {
     assert!(matches!(fault(&cut), (Some(1), _, ReadFault::Short { .. })));
 }
 
+/// Threat 18
 #[test]
 fn a_list_over_the_limits_is_refused_before_it_is_read() {
     let error = ImaList::parse(&vec![0; MAX_IMA_LIST_LEN + 1]).unwrap_err();
