@@ -250,10 +250,13 @@ fn startup_locality_is_0_3_or_4_once_and_before_pcr_0_is_extended() {
     refused(&log(&[startup_locality(&[1])]), 1, LogFault::StartupLocality { locality: 1 });
     refused(&log(&[startup_locality(&[3]), startup_locality(&[3])]), 2, LogFault::StartupLocalityAgain);
     refused(&log(&[extend(0, b""), startup_locality(&[3])]), 2, LogFault::StartupLocalityLate);
-    for locality in [[].as_slice(), &[3, 0]] {
+    for locality in [[].as_slice(), &[3, 1], &[3, 0, 0, 7]] {
         let reason = LogFault::StartupLocalityLen { len: 16 + locality.len(), wanted: 17 };
         refused(&log(&[startup_locality(locality)]), 1, reason);
     }
+    // coreboot fills the event up.
+    let bytes = log(&[startup_locality(&[3, 0, 0, 0]), extend(0, b"")]).concat();
+    assert_eq!(RawLog::parse(&bytes).unwrap().startup_locality(), Some(3));
     // Other EV_NO_ACTION events, also empty ones, mean nothing.
     let digests: [(u16, &[u8]); 0] = [];
     let bytes = log(&[agile_event(0, 3, &digests, b""), agile_event(7, 3, &digests, b"StartupLocality\0")]).concat();

@@ -3,12 +3,14 @@
 pub mod facts;
 mod finding;
 mod judge;
+mod quirks;
 mod replay;
 mod replayed;
 
 pub use facts::Facts;
 pub use finding::{Finding, FindingKind};
 pub use judge::JudgedBoot;
+pub use quirks::{Handling, QUIRKS, Quirk, SeenQuirk};
 pub use replay::Replay;
 pub use replayed::{LastEvent, ReplayedLog};
 

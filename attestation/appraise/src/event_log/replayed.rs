@@ -8,6 +8,7 @@ use plastron_attestation_tcg::{HashAlgorithm, PcrValue, pcr_indices};
 
 use super::Replay;
 use super::facts::{Facts, PcrSet};
+use super::quirks::{EXIT_BOOT_SERVICES_PCR, UNLOGGED_ENDINGS, lacks_exit_boot_services};
 use crate::{AppraiseError, BootPolicy, Check, Checklist, Sha1EventLog, VerifiedQuote};
 
 /// PCRs that nothing but firmware, boot loader and shim extends. They must replay.
@@ -29,7 +30,7 @@ pub struct ReplayedLog<'a> {
 impl<'a> ReplayedLog<'a> {
     /// Checks, in order: the log has a bank other than SHA-1; it has a digest for every allocated bank in every event; firmware
     /// extended each of these banks; each replays to the quoted value in every quoted PCR of firmware and boot loader (0 to 9 and 14).
-    /// User space goes on extending 10 to 13 and 15: they need not be equal, and only where they are do their events count.
+    /// PCR 5 may end in an ExitBootServices that the log lacks. User space goes on extending 10 to 13 and 15: they need not be equal, and only where they are do their events count.
     ///
     /// Banks that `policy` names as unextended are left out, and under its SHA-1 exception the banks that such a log does not have;
     /// both show in `checks`.
@@ -53,7 +54,8 @@ impl<'a> ReplayedLog<'a> {
             check_bank_is_told(&log, &replay, *bank)?;
             check_bank_is_extended(quote, *bank)?;
         }
-        let mismatches: Vec<_> = banks.iter().filter_map(|bank| mismatch(&replay, quote, *bank)).collect();
+        let comparison = Comparison { replay: &replay, quote, may_go_on: lacks_exit_boot_services(&log) };
+        let mismatches: Vec<_> = banks.iter().filter_map(|bank| mismatch(&comparison, *bank)).collect();
         let replays = |bank: &&HashAlgorithm| mismatches.iter().all(|mismatch| mismatch.bank != **bank);
         if let Some(mismatch) = mismatches.first() {
             return Err(mismatch.error(banks.iter().find(replays).copied()));
@@ -61,8 +63,8 @@ impl<'a> ReplayedLog<'a> {
         if !only_sha1 && banks.iter().all(|bank| *bank == HashAlgorithm::Sha1) {
             return Err(AppraiseError::EventLogSha1 { format: log.format().name() });
         }
-        let pcrs = equal_pcrs(&replay, quote, &banks);
-        note(&log, quote, &banks, pcrs, checks);
+        let pcrs = equal_pcrs(&comparison, &banks);
+        note(&log, &comparison, &banks, pcrs, checks);
         Ok(Self { log, replay, quote_sha256: quote.sha256(), banks, pcrs })
     }
 
@@ -185,11 +187,47 @@ impl std::fmt::Display for LastEvent {
     }
 }
 
-fn mismatch(replay: &Replay, quote: &VerifiedQuote, bank: HashAlgorithm) -> Option<Mismatch> {
+/// A replay beside a quote.
+struct Comparison<'c> {
+    replay: &'c Replay,
+    quote: &'c VerifiedQuote,
+    /// The log ends before ExitBootServices, so PCR 5 may go on: see [`UNLOGGED_ENDINGS`].
+    may_go_on: bool,
+}
+
+impl Comparison<'_> {
+    /// How a PCR compares; `None` where it is not quoted.
+    fn pcr(&self, bank: HashAlgorithm, index: u8) -> Option<Replays> {
+        let quoted = self.quote.pcrs().get(&(bank, index))?.as_slice();
+        let Some(replayed) = self.replay.value(bank, index) else { return Some(Replays::No) };
+        if replayed.as_bytes() == quoted {
+            return Some(Replays::Yes);
+        }
+        let ends_so = |ending: &&[&[u8]]| {
+            let mut value = *replayed;
+            ending.iter().for_each(|text| value.extend(&bank.digest([*text])));
+            value.as_bytes() == quoted
+        };
+        let goes_on = self.may_go_on && index == EXIT_BOOT_SERVICES_PCR && UNLOGGED_ENDINGS.iter().any(ends_so);
+        Some(if goes_on { Replays::WithUnloggedEnding } else { Replays::No })
+    }
+}
+
+/// How a PCR compares with its quoted value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Replays {
+    Yes,
+    /// The log lacks ExitBootServices.
+    WithUnloggedEnding,
+    No,
+}
+
+fn mismatch(comparison: &Comparison<'_>, bank: HashAlgorithm) -> Option<Mismatch> {
+    let Comparison { replay, quote, .. } = comparison;
     pcr_indices(BOOT_PCRS).find_map(|index| {
         let quoted = quote.pcrs().get(&(bank, index))?;
         let replayed = replay.value(bank, index).map(PcrValue::as_bytes).unwrap_or_default();
-        (replayed != quoted.as_slice()).then(|| Mismatch {
+        (comparison.pcr(bank, index)? == Replays::No).then(|| Mismatch {
             bank,
             index,
             quoted: hex::encode(quoted),
@@ -200,25 +238,24 @@ fn mismatch(replay: &Replay, quote: &VerifiedQuote, bank: HashAlgorithm) -> Opti
 }
 
 /// The quoted PCRs that are equal in every bank that is judged.
-fn equal_pcrs(replay: &Replay, quote: &VerifiedQuote, banks: &[HashAlgorithm]) -> u32 {
-    let equal = |bank: &HashAlgorithm, index: u8| match (quote.pcrs().get(&(*bank, index)), replay.value(*bank, index))
-    {
-        (Some(quoted), Some(replayed)) => quoted.as_slice() == replayed.as_bytes(),
-        _ => false,
-    };
+fn equal_pcrs(comparison: &Comparison<'_>, banks: &[HashAlgorithm]) -> u32 {
+    let equal = |bank: &HashAlgorithm, index: u8| !matches!(comparison.pcr(*bank, index), None | Some(Replays::No));
     pcr_indices(u32::MAX)
         .filter(|index| !banks.is_empty() && banks.iter().all(|bank| equal(bank, *index)))
         .fold(0, |pcrs, index| pcrs | 1 << index)
 }
 
-fn note(log: &RawLog<'_>, quote: &VerifiedQuote, banks: &[HashAlgorithm], pcrs: u32, checks: &mut Checklist) {
+fn note(log: &RawLog<'_>, comparison: &Comparison<'_>, banks: &[HashAlgorithm], pcrs: u32, checks: &mut Checklist) {
     let list = |bitmap: u32| pcr_indices(bitmap).map(|index| index.to_string()).collect::<Vec<_>>().join(",");
     let locality = log.startup_locality().map(|locality| format!(", startup locality {locality}")).unwrap_or_default();
     checks.pass(
         Check::EventLogReplay,
         format!("{} events in {} replay to PCR {}{locality}", log.events().len(), names(banks), list(pcrs)),
     );
-    let quoted = quote.pcrs().keys().fold(0, |pcrs, (_, index)| pcrs | 1 << index);
+    if banks.iter().any(|bank| comparison.pcr(*bank, EXIT_BOOT_SERVICES_PCR) == Some(Replays::WithUnloggedEnding)) {
+        checks.not_checked(Check::EventLogReplay, "PCR 5 goes on with ExitBootServices, which the log lacks");
+    }
+    let quoted = comparison.quote.pcrs().keys().fold(0, |pcrs, (_, index)| pcrs | 1 << index);
     let later = quoted & !pcrs;
     if later != 0 {
         let detail = format!("PCR {}: extended after the boot loader, so its events count for nothing", list(later));

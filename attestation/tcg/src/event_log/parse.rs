@@ -161,10 +161,15 @@ impl StartupState {
         }
         let Some(locality) = event.data.strip_prefix(STARTUP_LOCALITY) else { return Ok(()) };
         let fault = |reason| Err(cursor.fault(event.offset, reason));
-        let [locality] = *locality else {
-            let wanted = STARTUP_LOCALITY.len() + 1;
-            return fault(LogFault::StartupLocalityLen { len: event.data.len(), wanted });
+        let wanted = STARTUP_LOCALITY.len() + 1;
+        let (locality, padding) = match locality {
+            [locality, padding @ ..] => (*locality, padding),
+            [] => return fault(LogFault::StartupLocalityLen { len: event.data.len(), wanted }),
         };
+        // coreboot fills the event up with zeros.
+        if padding.iter().any(|byte| *byte != 0) {
+            return fault(LogFault::StartupLocalityLen { len: event.data.len(), wanted });
+        }
         if !matches!(locality, 0 | 3 | 4) {
             return fault(LogFault::StartupLocality { locality });
         }

@@ -50,6 +50,7 @@ use plastron_attestation_tcg::event_log::{EventType, RawEvent, RawLog};
 use serde::Serialize;
 
 use super::finding::{Finding, FindingKind};
+use super::quirks::{self, SeenQuirk};
 use crate::Check;
 use boot::BootEvents;
 use grub::GrubEvents;
@@ -81,6 +82,8 @@ pub struct Facts {
     pub windows: Windows,
     /// Events that no rule of this list is about, by type and digest.
     pub others: Vec<Fact<Measured>>,
+    /// In what known ways firmware or boot loaders deviate from the specification.
+    pub quirks: Vec<SeenQuirk>,
     /// What is odd.
     #[serde(skip)]
     pub findings: Vec<Finding>,
@@ -127,6 +130,7 @@ impl Facts {
         rules.separators.finish(&mut reading);
         rules.pcr7.finish(&facts.secure_boot, &mut reading);
         facts.kernel = kernel::kernel(&rules.grub, &facts.grub, &facts.uki, rules.stub, &mut reading);
+        facts.quirks = quirks::seen(log, banks);
         (facts.findings, facts.provenances) = reading.into_parts();
         facts
     }
