@@ -25,12 +25,14 @@ use plastron_attestation_tcg::uefi::{
 };
 use plastron_attestation_tcg::{TpmsAttest, TpmtPublic, TpmtSignature, parse_pcr_selection};
 
+/// All that is done with an input; whether it was accepted.
+type Run = Box<dyn Fn(&[u8]) -> bool>;
+
 /// A parser, and all that is done with what it accepts.
 pub(crate) struct Parser {
     pub(crate) name: &'static str,
     pub(crate) seeds: Vec<Vec<u8>>,
-    /// Whether it accepted the input.
-    pub(crate) run: Box<dyn Fn(&[u8]) -> bool>,
+    pub(crate) run: Run,
 }
 
 fn parser(name: &'static str, seeds: Vec<Vec<u8>>, run: impl Fn(&[u8]) -> bool + 'static) -> Parser {
