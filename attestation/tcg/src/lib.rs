@@ -1,4 +1,5 @@
-//! TPM 2.0 structures (TPM 2.0 Library, part 2) and firmware event logs read from bytes, without a TPM and without libtss2.
+//! TPM 2.0 structures (TPM 2.0 Library, part 2), firmware event logs with what UEFI and Windows put into them, and IMA lists, read from
+//! bytes, without a TPM and without libtss2.
 //!
 //! Readers borrow from the bytes that arrived, so that a signature is always checked over those and nothing is encoded again.
 //! Every reader is bounded, refuses trailing bytes, and says at which offset what is wrong. Not here: what any of it proves.

@@ -74,3 +74,6 @@ impl<'a> ReplayedImaList<'a> {
         facts::of(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,6 +202,14 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_without_room_for_its_owner_and_more_is_refused() {
+        for size in [0u32, 8, 16] {
+            let error = SignatureList::parse_all(&list(EFI_CERT_X509_GUID, [28 + 48, 0, size], &[7; 48])).unwrap_err();
+            assert_eq!(error.reason, ReadFault::Value { field: "SignatureSize", value: size.into() });
+        }
+    }
+
+    #[test]
     fn more_signatures_than_the_limit_are_refused_before_they_are_read() {
         let other = Guid::from_bytes([9; 16]);
         let body = vec![0; 17 * (MAX_SIGNATURES + 1)];

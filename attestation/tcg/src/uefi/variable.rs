@@ -14,7 +14,7 @@ pub const MAX_VARIABLE_DATA: usize = 1 << 20;
 pub struct Variable<'a> {
     /// VariableName: the GUID of its vendor.
     pub vendor_guid: Guid,
-    /// UnicodeName, without a terminating NUL.
+    /// UnicodeName, as long as it says: a NUL in it is part of it.
     pub name: String,
     /// VariableData.
     pub data: &'a [u8],
@@ -40,11 +40,7 @@ impl<'a> Variable<'a> {
         let vendor_guid = Guid::read(&mut reader)?;
         let name_len = reader.length_u64_le("characters of UnicodeName", MAX_VARIABLE_NAME)?;
         let data_len = reader.length_u64_le("bytes of VariableData", MAX_VARIABLE_DATA)?;
-        let mut name = char16::read(&mut reader, "UnicodeName", name_len)?;
-        // Some firmware counts the terminator among the characters.
-        if name.ends_with('\0') {
-            name.pop();
-        }
+        let name = char16::read(&mut reader, "UnicodeName", name_len)?;
         let data = reader.take(data_len)?;
         Ok((Self { vendor_guid, name, data }, reader))
     }
@@ -77,9 +73,9 @@ mod tests {
     }
 
     #[test]
-    fn a_counted_terminator_is_no_part_of_the_name() {
-        assert_eq!(Variable::parse(&bytes(2, 0, &[b'd', 0, 0, 0])).unwrap().name, "d");
+    fn a_nul_is_part_of_the_name() {
         assert_eq!(Variable::parse(&bytes(3, 0, &[b'd', 0, 0, 0, b'b', 0])).unwrap().name, "d\0b");
+        assert_eq!(Variable::parse(&bytes(2, 0, &[b'd', 0, 0, 0])).unwrap().name, "d\0");
     }
 
     #[test]
