@@ -63,8 +63,8 @@ impl LinuxBoot {
         self.firmware(&mut log);
         self.secure_boot(&mut log);
         // Not 1 and 0: those four bytes are also the text of an error separator.
-        let boot_order = uefi_variable(&GLOBAL, "BootOrder", &[3, 0, 1, 0]);
-        log.measured(1, EventType::EFI_VARIABLE_BOOT, &[3, 0, 1, 0], &boot_order);
+        let boot_order = uefi_variable(&GLOBAL, "BootOrder", &[1, 0, 0, 0]);
+        log.measured(1, EventType::EFI_VARIABLE_BOOT, &[1, 0, 0, 0], &boot_order);
         log.event(4, EventType::EFI_ACTION, b"Calling EFI Application from Boot Option");
         for pcr in 0..7 {
             log.event(pcr, EventType::SEPARATOR, &[0; 4]);
