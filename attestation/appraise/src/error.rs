@@ -6,7 +6,7 @@ use plastron_attestation_tcg::event_log::{LogError, LogFault};
 use plastron_attestation_tcg::ima::ImaListError;
 use plastron_attestation_tcg::{HashAlgorithm, ObjectAttributes, ReadError};
 
-use crate::event_log::{Finding, LastEvent};
+use crate::event_log::{Finding, LastEvent, PcrEvents};
 use crate::{Check, EkFingerprint, FingerprintError};
 
 /// A failed check.
@@ -129,14 +129,18 @@ pub enum AppraiseError {
     #[error("the SHA-256 of the event log is {got}, the payload announced {wanted}")]
     EventLogDigest { got: String, wanted: String },
 
-    #[error("PCR {index} of bank {bank} is {got}, not {wanted}")]
-    GoldenPcr { bank: HashAlgorithm, index: u8, got: String, wanted: String },
+    #[error("PCR {index} of bank {bank} is {got}, not {wanted}; {events}")]
+    GoldenPcr { bank: HashAlgorithm, index: u8, got: String, wanted: String, events: PcrEvents },
     #[error("pool {pool:?} has no golden value for PCR {index} in bank {bank}, which is allocated")]
     NoGoldenPcr { pool: String, bank: HashAlgorithm, index: u8 },
+    #[error(
+        "pool {pool:?} pins PCR {index}, and no bank is left to compare: each is sha1, or excepted by 'unextended_banks'"
+    )]
+    NoBankForGoldenPcr { pool: String, index: u8 },
     #[error("bank {bank} is untouched in PCR {index} while bank {other} is not: firmware did not extend it")]
     BankNotExtended { bank: HashAlgorithm, other: HashAlgorithm, index: u8 },
     #[error(
-        "no event log: firmware wrote none, or the kernel found none (GRUB 2.06 does not hand it on where Secure Boot is off: use \
+        "indeterminate: no log: firmware wrote none, or the kernel found none (GRUB 2.06 does not hand it on where Secure Boot is off: use \
          GRUB 2.12 or a unified kernel image, or enable Secure Boot); 'missing_event_log' in the pool accepts such machines"
     )]
     EventLogMissing,
@@ -253,7 +257,7 @@ impl AppraiseError {
             Self::PcrDigest { .. } => Check::PcrDigest,
             Self::EventLogTooLong { .. } => Check::Malformed,
             Self::EventLogDigest { .. } => Check::EventLogDigest,
-            Self::GoldenPcr { .. } | Self::NoGoldenPcr { .. } => Check::GoldenPcr,
+            Self::GoldenPcr { .. } | Self::NoGoldenPcr { .. } | Self::NoBankForGoldenPcr { .. } => Check::GoldenPcr,
             Self::BankNotExtended { .. }
             | Self::BankNotInLog { .. }
             | Self::BankMissingInEvent { .. }

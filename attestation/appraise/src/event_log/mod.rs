@@ -6,6 +6,7 @@ mod judge;
 mod quirks;
 mod replay;
 mod replayed;
+mod told;
 
 pub use facts::Facts;
 pub use finding::{Finding, FindingKind};
@@ -13,6 +14,7 @@ pub use judge::JudgedBoot;
 pub use quirks::{Handling, QUIRKS, Quirk, SeenQuirk};
 pub use replay::Replay;
 pub use replayed::{LastEvent, ReplayedLog};
+pub use told::PcrEvents;
 
 use plastron_attestation_tcg::event_log::RawLog;
 

@@ -56,9 +56,9 @@ pub struct Appraisal {
 }
 
 impl Appraisal {
-    /// Checks, in order: all are about one TPM; the record is of this EK; no retired AK; no step back; firmware not denied; golden PCR
-    /// values; the event log replays to this quote, or there is none and the pool takes that; then no allocated bank
-    /// was left alone; the boot is what the pool demands.
+    /// Checks, in order: all are about one TPM; the record is of this EK; no retired AK; no step back; firmware not denied; the event log
+    /// replays to this quote, or there is none, the pool takes that, and no allocated bank was left alone; the boot is what the pool
+    /// demands; golden PCR values, last, so that the log tells what made one that is not.
     pub fn judge(
         ek: &TrustedEk,
         ak: &BoundAk,
@@ -84,10 +84,6 @@ impl Appraisal {
         if let Some(identity) = ek.identity() {
             deny.check_firmware(identity, quote.state().firmware_version)?;
         }
-        match golden::check(pool, quote.allocated(), quote.pcrs())? {
-            0 => checks.not_checked(Check::GoldenPcr, "the pool has no golden PCR values"),
-            compared => checks.pass(Check::GoldenPcr, format!("{compared} values")),
-        }
         let log = event_log::judge(event_log.as_ref().map(|log| &**log.bytes()), quote, &pool.boot, checks)?;
         if log.is_none() {
             match banks::check(quote.allocated(), &pool.boot.unextended_banks, quote.pcrs())? {
@@ -98,6 +94,10 @@ impl Appraisal {
             }
         }
         let boot = JudgedBoot::judge(log.as_ref(), pool, checks)?;
+        match golden::check(pool, quote.allocated(), quote.pcrs(), log.as_ref())? {
+            0 => checks.not_checked(Check::GoldenPcr, "the pool has no golden PCR values"),
+            compared => checks.pass(Check::GoldenPcr, format!("{compared} values")),
+        }
         let pcr_selectors = pool.selector_pcrs.iter().filter_map(|index| {
             let value = quote.pcrs().get(&(HashAlgorithm::Sha256, *index))?;
             Some(format!("pcr:sha256:{index}:{}", hex::encode(value)))
