@@ -7,6 +7,7 @@ mod endorsement;
 mod enrol;
 mod event_log;
 mod every_check;
+mod golden;
 mod path;
 mod pool;
 mod renew;

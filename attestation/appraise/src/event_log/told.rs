@@ -31,23 +31,13 @@ impl PcrEvents {
         let events = log.raw().events().iter().rev().filter(|event| event.pcr == index && event.is_extended());
         let (mut shown, mut left, mut left_out) = (Vec::new(), MAX_SHOWN, 0);
         for event in events {
-            // The last event is always shown, cut to what there is; after one that has no room, none is.
             if left == 0 {
                 left_out += 1;
                 continue;
             }
-            let text = line(event, &facts);
-            let len = text.chars().count();
-            if len <= left {
-                left -= len;
-                shown.push(text);
-            } else if shown.is_empty() {
-                shown.push(text.chars().take(left).chain(['…']).collect());
-                left = 0;
-            } else {
-                left_out += 1;
-                left = 0;
-            }
+            let text = cut(line(event, &facts), left);
+            left = left.saturating_sub(text.chars().count());
+            shown.push(text);
         }
         Self { told: Some(Told { shown, left_out }) }
     }
@@ -67,6 +57,17 @@ impl fmt::Display for PcrEvents {
         }
         Ok(())
     }
+}
+
+/// A text that is too long without its middle: both ends of a command line are worth seeing.
+fn cut(text: String, limit: usize) -> String {
+    let len = text.chars().count();
+    if len <= limit {
+        return text;
+    }
+    let half = limit / 2;
+    let (head, tail): (String, String) = (text.chars().take(half).collect(), text.chars().skip(len - half).collect());
+    format!("{head}… {} characters …{tail}", len - 2 * half)
 }
 
 fn line(event: &RawEvent<'_>, facts: &Facts) -> String {
