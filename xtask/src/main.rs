@@ -1,7 +1,8 @@
 //! The workspace's own tools: `cargo xtask tidy` holds the house rules that no compiler knows, `cargo xtask proto` generates
-//! the code of the interfaces. It is never part of a program.
+//! the code of the interfaces, `cargo xtask record-evidence` has TPMs say what tests replay. It is never part of a program.
 
 mod proto;
+mod record_evidence;
 mod threats;
 mod tidy;
 
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Layering, generated code")]
+#[command(name = "cargo xtask", about = "Layering, generated code, recorded evidence")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -23,6 +24,11 @@ enum Command {
     Tidy,
     /// Writes into docs/threat-model.md which tests are of which threat.
     Threats,
+    /// Records conversations of real TPMs (swtpm) for the tests that replay them.
+    RecordEvidence {
+        /// Where to; attestation/tests/evidence if nothing is named.
+        folder: Option<PathBuf>,
+    },
     /// Generates proto/src/gen from the .proto files.
     Proto {
         /// Only compare with what is checked in.
@@ -36,6 +42,10 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Tidy => run_tidy(&root),
         Command::Threats => match threats::write(&root) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        },
+        Command::RecordEvidence { folder } => match record_evidence::record(&root, folder.as_deref()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         },
