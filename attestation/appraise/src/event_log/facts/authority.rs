@@ -15,9 +15,6 @@ use crate::event_log::finding::FindingKind;
 /// How a DER SEQUENCE with a length of two bytes begins, as every certificate does.
 const DER_CERTIFICATE: [u8; 2] = [0x30, 0x82];
 
-/// VendorGuid, UnicodeNameLength, VariableDataLength.
-const VARIABLE_HEADER_LEN: usize = 32;
-
 /// Variables that state the configuration and never vouch for an image.
 const CONFIGURATION: [&str; 2] = ["SecureBoot", "PK"];
 
@@ -56,8 +53,9 @@ pub(super) fn read(event: &RawEvent<'_>, past_separator: bool, facts: &mut Secur
     if !hashed {
         refuse(reading, event, "an authority in PCR 7 is not what was hashed");
     }
-    let variable = match Variable::parse(exact(measured)) {
-        Ok(variable) => variable,
+    // What stands behind the structure was hashed as well, and says nothing.
+    let variable = match Variable::parse_with_trailing(measured) {
+        Ok((variable, _)) => variable,
         Err(error) => {
             reading.malformed(event, &error);
             refuse(reading, event, "an authority in PCR 7 holds no UEFI variable");
@@ -76,17 +74,6 @@ pub(super) fn read(event: &RawEvent<'_>, past_separator: bool, facts: &mut Secur
     let authority =
         Authority { variable: variable.name, vendor: variable.vendor_guid, content, before_separator: !past_separator };
     reading.push(&mut facts.authorities, "secure_boot.authorities", event, place.map(|()| authority));
-}
-
-/// The structure without what stands behind it. The bytes behind it were hashed as well; they say nothing.
-fn exact(bytes: &[u8]) -> &[u8] {
-    let length = |range| bytes.get(range).and_then(|field| Some(u64::from_le_bytes(<[u8; 8]>::try_from(field).ok()?)));
-    let end = || {
-        let name = usize::try_from(length(16..24)?).ok()?.checked_mul(2)?;
-        let data = usize::try_from(length(24..32)?).ok()?;
-        VARIABLE_HEADER_LEN.checked_add(name)?.checked_add(data)
-    };
-    end().and_then(|end| bytes.get(..end)).unwrap_or(bytes)
 }
 
 fn content(variable: &Variable<'_>) -> AuthorityContent {
