@@ -1,4 +1,4 @@
-//! The SPIFFE Workload API and SPIRE's server API on the wire.
+//! The SPIFFE Workload API, SPIRE's server API, and what Plastron has besides, on the wire.
 //!
 //! The .proto files in `proto/proto` are ours: packages, names and numbers are those of SPIFFE and SPIRE, since that is what makes
 //! the programs talk to each other. `cargo xtask proto` turns them into `src/gen`, which is checked in.
@@ -11,6 +11,21 @@ pub mod json;
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
 pub mod workload {
     include!("gen/_.rs");
+}
+
+/// Ours: what SPIRE does not have.
+pub mod plastron {
+    /// `plastron.server`: one module per service.
+    pub mod server {
+        /// `plastron.server.tpm`: TPMs that wait for a person.
+        pub mod tpm {
+            /// Version 1.
+            #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+            pub mod v1 {
+                include!("gen/plastron.server.tpm.v1.rs");
+            }
+        }
+    }
 }
 
 /// SPIRE's packages, nested as their names are, because generated code refers to its neighbours by relative paths.

@@ -5,7 +5,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::{
     Appraisal, AppraiseError, BoundAk, Check, CheckRecord, Checklist, Claims, ENROLLED_TPM_VERSION, EkFingerprint,
-    EnrolledTpm, History, SentLog, TrustedEk, VerifiedQuote,
+    EnrolledTpm, History, NeedsApproval, SentLog, TrustedEk, VerifiedQuote,
 };
 
 /// Most retired AK Names that are remembered: an AK is replaced when a TPM is cleared or a disk is lost, which is rare.
@@ -20,6 +20,7 @@ pub struct AttestedNode {
     judged_against: Option<EnrolledTpm>,
     enrolled: EnrolledTpm,
     event_log: Option<SentLog>,
+    needs_approval: Option<NeedsApproval>,
     records: Vec<CheckRecord>,
 }
 
@@ -42,6 +43,7 @@ impl AttestedNode {
             Ok(selectors) => selectors,
             Err(error) => return Err((error, checks)),
         };
+        let needs_approval = appraisal.needs_approval();
         let (history, event_log) = appraisal.into_parts();
         let judged_against = match history {
             History::New => None,
@@ -69,6 +71,7 @@ impl AttestedNode {
             judged_against,
             enrolled,
             event_log,
+            needs_approval,
             records: checks.into_records(),
         })
     }
@@ -101,6 +104,11 @@ impl AttestedNode {
     /// The event log that was judged, to be kept: the record names it by its hash. `None` where the machine has none.
     pub fn event_log(&self) -> Option<&SentLog> {
         self.event_log.as_ref()
+    }
+
+    /// What a person has to approve before the node is admitted: its pool asks for that.
+    pub fn needs_approval(&self) -> Option<NeedsApproval> {
+        self.needs_approval
     }
 
     /// Every check that was made, in order, for the audit line.

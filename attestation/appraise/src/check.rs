@@ -123,6 +123,8 @@ checks! {
     FactLimit = "fact_limit",
     /// The TPM's state did not go back, and no retired AK speaks for the node.
     TpmStateRegressed = "tpm_state_regressed",
+    /// A person approved, where the pool asks for that.
+    Approval = "approval",
     /// All proofs are about one TPM, one AK and one quote.
     Subject = "subject",
 }

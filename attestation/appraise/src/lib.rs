@@ -6,6 +6,7 @@
 //! in a `Checklist`. A boot's event log is judged in `event_log`, an IMA list in `ima`. Not here: the messages (`attestation`), and a policy language.
 
 mod ak;
+mod approval;
 mod attested;
 mod binding;
 mod boot_policy;
@@ -27,6 +28,7 @@ mod sent_log;
 
 pub use ak::credential::{CREDENTIAL_LEN, CredentialEntropy, MadeCredential, PendingActivation};
 pub use ak::{AcceptableAk, BoundAk};
+pub use approval::{Approval, NeedsApproval};
 pub use attested::AttestedNode;
 pub use binding::{Binding, NONCE_LEN, Purpose};
 pub use boot_policy::{BootPolicy, DriversBeforeSeparator, EmptySecureBoot, MissingEventLog, Sha1EventLog};

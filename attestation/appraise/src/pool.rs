@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plastron_attestation_tcg::{EkTemplate, HashAlgorithm, PcrBank};
 
-use crate::{AppraiseError, BootPolicy, EkFingerprint, EkTrust, MissingEventLog};
+use crate::{AppraiseError, Approval, BootPolicy, EkFingerprint, EkTrust, MissingEventLog};
 
 /// PCRs that are quoted unless the pool says otherwise: firmware and boot loader, and shim's MOK state.
 pub const DEFAULT_PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
@@ -50,6 +50,10 @@ pub struct PoolConfig {
     pub ek_trust: EkTrust,
     /// Expired EK certificates.
     pub expired_ek: ExpiredEk,
+    /// Whether a person has to approve a TPM that was not known.
+    pub new_nodes: Approval,
+    /// Whether a person has to approve another AK of a known TPM.
+    pub new_ak: Approval,
     /// PCRs to quote; golden and selector PCRs are added, and PCR 7 where a state of Secure Boot is demanded.
     pub pcrs: Vec<u8>,
     /// Banks to quote. All four, unless the pool's TPM model does not implement a hash function at all and refuses the quote.
@@ -71,6 +75,8 @@ impl PoolConfig {
             ek_template: EkTemplate::L1Rsa2048,
             ek_trust,
             expired_ek: ExpiredEk::Refused,
+            new_nodes: Approval::NotAsked,
+            new_ak: Approval::NotAsked,
             pcrs: DEFAULT_PCRS.to_vec(),
             banks: HashAlgorithm::ALL.to_vec(),
             golden_pcrs: Vec::new(),
@@ -90,6 +96,8 @@ pub struct Pool {
     pub(crate) template: EkTemplate,
     pub(crate) trust: EkTrust,
     pub(crate) expired_ek: ExpiredEk,
+    pub(crate) new_nodes: Approval,
+    pub(crate) new_ak: Approval,
     pub(crate) selection: Vec<PcrBank>,
     pub(crate) golden: Golden,
     pub(crate) selector_pcrs: Vec<u8>,
@@ -100,8 +108,19 @@ impl Pool {
     /// Checks a configuration: name; pins where trust needs them; PCR numbers; banks distinct and not SHA-1 alone; golden values as
     /// long as their bank, with at least one outside SHA-1 for each PCR; a bank to judge the boot by, and the log where it is asked for.
     pub fn new(config: PoolConfig) -> Result<Self, PoolError> {
-        let PoolConfig { name, ek_template, ek_trust, expired_ek, pcrs, mut banks, golden_pcrs, selector_pcrs, boot } =
-            config;
+        let PoolConfig {
+            name,
+            ek_template,
+            ek_trust,
+            expired_ek,
+            new_nodes,
+            new_ak,
+            pcrs,
+            mut banks,
+            golden_pcrs,
+            selector_pcrs,
+            boot,
+        } = config;
         if name.is_empty()
             || name.len() > MAX_NAME_LEN
             || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
@@ -134,7 +153,18 @@ impl Pool {
             return Err(PoolError::NoPcrs { name });
         }
         let selection = banks.iter().map(|bank| PcrBank { hash: bank.id(), bitmap }).collect();
-        Ok(Self { name, template: ek_template, trust: ek_trust, expired_ek, selection, golden, selector_pcrs, boot })
+        Ok(Self {
+            name,
+            template: ek_template,
+            trust: ek_trust,
+            expired_ek,
+            new_nodes,
+            new_ak,
+            selection,
+            golden,
+            selector_pcrs,
+            boot,
+        })
     }
 
     /// Its name.

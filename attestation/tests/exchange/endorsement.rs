@@ -77,6 +77,18 @@ fn chain_and_pin_demands_both() {
     assert_refused(&world.refusal(&mut tpm, Meddling::default()), Check::EkPath);
 }
 
+/// Pins come in whatever order an inventory has.
+#[test]
+fn every_pin_of_many_is_found() {
+    let mut world = World::new();
+    let mut tpms: Vec<_> = (0..5).map(|_| world.tpm()).collect();
+    set_trust(&mut world, EkTrust::Pin(tpms.iter().map(pin_of).collect()));
+    for tpm in &mut tpms {
+        world.admit(tpm, &mut Agent::default()).unwrap();
+    }
+    assert_refused(&world.refusal(&mut World::new().tpm(), Meddling::default()), Check::EkPin);
+}
+
 #[test]
 fn chain_or_pin_takes_either_and_says_which() {
     let mut world = World::new();
@@ -300,8 +312,13 @@ fn certificates_that_readers_would_read_differently_are_refused() {
     // X.509 v1, with extensions all the same.
     let version_one = |tbs: &mut Vec<u8>| replace(tbs, &[0xa0, 3, 2, 1, 2], &[0xa0, 3, 2, 1, 0]);
     let nothing = |_: &mut Vec<u8>| {};
+    // A serial number, 1001, that is no INTEGER.
+    let no_number = |tbs: &mut Vec<u8>| {
+        let at = tbs.windows(4).position(|window| window == [0x02, 0x02, 0x10, 0x01]).expect("the serial number");
+        tbs[at] = 0x04;
+    };
     type Forgery = (fn(&mut Vec<u8>), bool);
-    let forgeries: [Forgery; 3] = [(nothing, true), (two_algorithms, false), (version_one, false)];
+    let forgeries: [Forgery; 4] = [(nothing, true), (two_algorithms, false), (version_one, false), (no_number, false)];
     let mut world = World::new();
     let mut tpm = world.tpm();
     let own = tpm.certificate().unwrap().to_vec();

@@ -83,6 +83,7 @@ fn fixture(check: Check) -> Fixture {
         | Check::FactLimit => Fixture::Elsewhere("attestation/appraise/tests/event_log"),
         Check::TpmStateRegressed => Fixture::Refused(tpm_state_regressed),
         Check::ImaList | Check::ImaBootAggregate => Fixture::Elsewhere("attestation/appraise/tests/ima.rs"),
+        Check::Approval => Fixture::Elsewhere("server/core, where a person's decision is looked for"),
         Check::Subject => Fixture::Elsewhere("proofs_about_two_tpms_do_not_combine, below"),
     }
 }

@@ -17,7 +17,7 @@ pub use agent::TpmAgentAttestor;
 pub use ak_store::{AkStore, AkStoreError};
 pub use event_log::{EVENT_LOG_PATH, EventLogFile, EventLogFileError};
 pub use plastron_attestation_appraise::{
-    AppraiseError, BootPolicy, DEFAULT_PCRS, DeniedCertificate, DeniedEk, DeniedModel, DenyList,
+    AppraiseError, Approval, BootPolicy, DEFAULT_PCRS, DeniedCertificate, DeniedEk, DeniedModel, DenyList,
     DriversBeforeSeparator, EkFingerprint, EkPin, EkTrust, EmptySecureBoot, ExpiredEk, GoldenPcr, MissingEventLog,
     Pool, PoolConfig, PoolError, Sha1EventLog, TrustAnchors, certificate_subject,
 };

@@ -10,8 +10,9 @@ use plastron_server_core::bundles::BundleError;
 use plastron_server_core::ca::SignError;
 use plastron_server_core::issuance::{BatchTooLarge, SvidRefusal};
 use plastron_server_core::page::PageTokenError;
+use plastron_server_core::pending::DecideError;
 use plastron_server_core::registration::{EntryError, RegistrationError};
-use plastron_server_core::store::{AdmitError, NodeError, TokenError};
+use plastron_server_core::store::{AdmitError, NodeError, PendingError, StoreError, TokenError};
 use plastron_server_core::tokens::JoinTokenError;
 use prost::Message as _;
 use tonic::{Code, Status};
@@ -37,6 +38,10 @@ pub(crate) enum Failure {
     Node { step: &'static str, source: NodeError },
     #[error(transparent)]
     Token(#[from] JoinTokenError),
+    #[error("failed to list the TPMs that wait")]
+    PendingList(StoreError),
+    #[error("failed to decide on a TPM")]
+    Decide(#[from] DecideError),
     #[error(transparent)]
     Page(#[from] PageTokenError),
     #[error(transparent)]
@@ -85,6 +90,10 @@ impl Failure {
             Self::Renewal(error) => renewal(error),
             Self::Node { source, .. } => node(source),
             Self::Token(error) => token(error),
+            Self::PendingList(_) => (Code::Internal, Told::Step),
+            Self::Decide(DecideError::Reason { .. }) => (Code::InvalidArgument, Told::Chain),
+            Self::Decide(DecideError::Pending(PendingError::NotFound { .. })) => (Code::NotFound, Told::Chain),
+            Self::Decide(DecideError::Pending(PendingError::Store(_))) => (Code::Internal, Told::Step),
             Self::Page(_) | Self::Batch(_) => (Code::InvalidArgument, Told::Chain),
             Self::Registration(RegistrationError::TooMany { .. }) => (Code::InvalidArgument, Told::Chain),
             Self::Registration(RegistrationError::Store(_)) => (Code::Internal, Told::Step),
@@ -177,6 +186,9 @@ fn admission(error: &AdmissionError) -> (Code, Told) {
         AdmissionError::Admit(error) => match error {
             AdmitError::TokenUnknown => (Code::InvalidArgument, Told::Chain),
             AdmitError::Banned => (Code::PermissionDenied, Told::Chain),
+            // An operator looks first, and the agent goes on asking: PermissionDenied would end it.
+            AdmitError::Pending { .. } => (Code::FailedPrecondition, Told::Chain),
+            AdmitError::Rejected { .. } | AdmitError::TooManyPending { .. } => (Code::FailedPrecondition, Told::Step),
             AdmitError::Quarantined { .. }
             | AdmitError::OtherEk { .. }
             | AdmitError::AkOfOtherNode { .. }

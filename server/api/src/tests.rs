@@ -9,11 +9,12 @@ use tonic::server::NamedService;
 use super::*;
 
 /// The services that the two listeners serve, as the routes are given them.
-const SERVED: [&str; 6] = [
+const SERVED: [&str; 7] = [
     AgentServer::<agent::AgentService>::NAME,
     BundleServer::<bundle::BundleService>::NAME,
     EntryServer::<entry::EntryService>::NAME,
     SvidServer::<svid::SvidService>::NAME,
+    TpmServer::<tpm::TpmService>::NAME,
     DebugServer::<debug::DebugService>::NAME,
     HealthServer::<health::HealthService>::NAME,
 ];

@@ -15,6 +15,7 @@ mod error;
 mod healthcheck;
 mod output;
 mod token;
+mod tpm;
 
 pub use agent::AgentCommand;
 pub use arguments::go_duration;
@@ -26,6 +27,7 @@ pub use error::CliError;
 pub use healthcheck::HealthcheckArgs;
 pub use output::{Format, Io, OutputArgs};
 pub use token::TokenCommand;
+pub use tpm::TpmCommand;
 
 /// The commands that talk to a running server.
 #[derive(Debug, clap::Subcommand)]
@@ -47,6 +49,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: AgentCommand,
+    },
+    /// TPMs that wait for a person
+    Tpm {
+        /// What to do.
+        #[command(subcommand)]
+        command: TpmCommand,
     },
     /// Bundles: what SVIDs are verified against
     Bundle {
@@ -70,6 +78,7 @@ pub async fn run(command: Command, io: &mut Io<'_>) -> Result<(), CliError> {
         Command::Token { command } => command.run(io).await,
         Command::Entry { command } => command.run(io).await,
         Command::Agent { command } => command.run(io).await,
+        Command::Tpm { command } => command.run(io).await,
         Command::Bundle { command } => command.run(io).await,
         Command::Debug { command } => command.run(io).await,
         Command::Healthcheck(args) => args.run(io).await,

@@ -25,7 +25,7 @@ use crate::authorization::{AgentDenial, Permit, rpc};
 use crate::ca::{CertificateAuthority, IssuedSvid, Leaf};
 use crate::clock::{Clock, unix_seconds};
 use crate::ledger::Ledger;
-use crate::store::{AdmitError, CutOff, Node, NodeError, NodeSvid, TokenHash};
+use crate::store::{AdmitError, CutOff, Decision, DecisionVerdict, Node, NodeError, NodeSvid, PendingTpm, TokenHash};
 
 use enrol::Candidate;
 pub use error::{AdmissionError, RenewalError};
@@ -154,10 +154,46 @@ impl NodeAdmission {
         Err(AdmitError::TokenUnknown)
     }
 
+    /// Makes a TPM wait where its pool wants a person to look first: nothing is signed for it before. The transaction that admits it
+    /// uses the approval up.
+    async fn check_approval(
+        &self,
+        candidate: &Candidate,
+        peer: Option<IpAddr>,
+    ) -> Result<Option<Decision>, AdmitError> {
+        let Some(waiting) = candidate.waiting(peer, unix_seconds(self.clock.now())) else { return Ok(None) };
+        let pending: PendingTpm = self
+            .ledger
+            .write("keep a TPM that waits", move |store| async move { store.wait(waiting).await })
+            .await
+            .map_err(|error: AdmitError| error)?;
+        let PendingTpm { id, asks_for, decision, .. } = pending;
+        match decision {
+            None => Err(AdmitError::Pending { id, asks_for }),
+            Some(Decision { verdict: DecisionVerdict::Rejected, by, at: _, reason }) => {
+                Err(AdmitError::Rejected { id, asks_for, by, reason })
+            }
+            approved @ Some(Decision { verdict: DecisionVerdict::Approved, .. }) => Ok(approved),
+        }
+    }
+
     /// Signs, then stores; the SVID leaves this function only if the transaction committed.
-    async fn admit(&self, candidate: &Candidate, csr: &VerifiedCsr) -> Result<AdmittedAgent, AdmissionError> {
+    async fn admit(
+        &self,
+        candidate: &mut Candidate,
+        csr: &VerifiedCsr,
+        peer: Option<IpAddr>,
+    ) -> Result<AdmittedAgent, AdmissionError> {
         candidate.check_key(csr)?;
         self.check_token(candidate.token).await?;
+        if let Some(Decision { verdict, by, at, reason }) = self.check_approval(candidate, peer).await? {
+            let (check, outcome) = (Check::Approval, CheckOutcome::Passed);
+            candidate.checks.push(CheckRecord {
+                check,
+                outcome,
+                detail: format!("{verdict} by {by} at {at}: {reason:?}"),
+            });
+        }
         let svid = self.sign(&candidate.id, csr).await?;
         let record = candidate.record(node_svid(&svid), unix_seconds(self.clock.now()));
         let _node: Arc<Node> = self
@@ -225,10 +261,10 @@ impl Attestation {
 impl Attempt {
     async fn conclude(&self, admission: Admission) -> Result<AdmittedAgent, AdmissionError> {
         let trust_domain = self.admission.ca.trust_domain();
-        let candidate = Candidate::new(&self.attestation_type, admission, trust_domain).inspect_err(|error| {
+        let mut candidate = Candidate::new(&self.attestation_type, admission, trust_domain).inspect_err(|error| {
             self.report(None, &[], Err(&audit::chain(error)));
         })?;
-        let result = self.admission.admit(&candidate, &self.csr).await;
+        let result = self.admission.admit(&mut candidate, &self.csr, self.peer).await;
         let mut checks = candidate.checks.clone();
         match &result {
             Ok(admitted) => {

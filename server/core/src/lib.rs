@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod limits;
 pub mod nodes;
 pub mod page;
+pub mod pending;
 pub mod pruning;
 pub mod registration;
 pub mod server_svid;

@@ -12,6 +12,13 @@ pub const MAX_SELECTOR_LEN: usize = 4_096;
 pub const MAX_TOKEN_LEN: usize = 255;
 /// Length of the version that an agent says it has.
 pub const MAX_AGENT_VERSION_LEN: usize = 64;
+/// TPMs that wait for a person in one pool, and from one address. Each of them proved an EK that the pool trusts; a list must stay one
+/// that a person can work through, and one site behind one address may bring up a few racks at once.
+pub const MAX_PENDING_PER_POOL: u32 = 1_000;
+/// See [`MAX_PENDING_PER_POOL`].
+pub const MAX_PENDING_PER_SOURCE: u32 = 128;
+/// Length of the reason that a person gives for a decision.
+pub const MAX_REASON_LEN: usize = 1_024;
 /// Items of a page where the caller does not say, and the most that it may ask for.
 pub const MAX_PAGE: usize = 10_000;
 /// Authorities in one AppendBundle call, and in a bundle: peers parse all of them at every refresh.

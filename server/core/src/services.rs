@@ -18,6 +18,7 @@ use crate::health::Health;
 use crate::issuance::Issuance;
 use crate::ledger::Ledger;
 use crate::nodes::Nodes;
+use crate::pending::PendingTpms;
 use crate::pruning::prune;
 use crate::registration::Registration;
 use crate::server_svid::{ServerSvidError, ServerSvidSource};
@@ -55,6 +56,8 @@ pub struct Services {
     pub nodes: Nodes,
     /// CreateJoinToken.
     pub join_tokens: JoinTokens,
+    /// TPMs that wait for a person.
+    pub pending: PendingTpms,
     /// The Entry service.
     pub registration: Registration,
     /// BatchNewX509SVID.
@@ -93,6 +96,7 @@ impl Services {
             admission: Arc::new(admission),
             nodes: Nodes::new(ledger_of()),
             join_tokens: JoinTokens::new(ledger_of(), clock_of(), trust_domain.clone()),
+            pending: PendingTpms::new(ledger_of(), clock_of()),
             registration: Registration::new(ledger_of(), clock_of(), trust_domain.clone()),
             issuance: Issuance::new(Arc::clone(&ca), ledger_of(), clock_of(), default_x509_svid_ttl),
             bundles: Bundles::new(ledger_of(), trust_domain),

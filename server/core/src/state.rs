@@ -44,7 +44,7 @@ impl Current {
             Event::EntryDeleted { id } => self.entries.remove(id),
             Event::Node(node) => self.nodes.set(Arc::clone(node)),
             Event::NodeDeleted { id } => self.nodes.remove(id),
-            Event::JoinTokenCreated | Event::JoinTokenDeleted => {}
+            Event::JoinTokenCreated | Event::JoinTokenDeleted | Event::PendingTpm { .. } => {}
             Event::Bundle(bundle) => self.bundle = Some(Arc::clone(bundle)),
             Event::Journal(entry) => {
                 self.journal.insert(entry.slot, Arc::clone(entry));

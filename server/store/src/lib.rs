@@ -12,6 +12,7 @@ mod event_logs;
 mod migrations;
 mod nodes;
 mod open;
+mod pending;
 mod row;
 mod tokens;
 mod write;
@@ -73,6 +74,11 @@ impl SqliteStore {
             }
             Kind::JoinTokenCreated => Some(Event::JoinTokenCreated),
             Kind::JoinTokenDeleted => Some(Event::JoinTokenDeleted),
+            Kind::PendingTpm => {
+                let id = SpiffeId::parse(&subject)
+                    .map_err(|error| self.corrupt("change_log", &subject, &error.to_string()))?;
+                Some(Event::PendingTpm { id })
+            }
             Kind::Bundle => self.own_bundle(connection).await?.map(|bundle| Event::Bundle(bundle.into())),
             Kind::CaSlot => {
                 let slots = self.ca_slots(connection).await?;

@@ -8,8 +8,11 @@ use sqlx::SqlitePool;
 use crate::error::{Purpose, failed};
 
 /// Step `n` leads from version `n` to `n + 1`. Steps are never changed once released; new ones are appended.
-const STEPS: &[&str] =
-    &[include_str!("../migrations/0001_initial.sql"), include_str!("../migrations/0002_event_logs.sql")];
+const STEPS: &[&str] = &[
+    include_str!("../migrations/0001_initial.sql"),
+    include_str!("../migrations/0002_event_logs.sql"),
+    include_str!("../migrations/0003_pending_tpms.sql"),
+];
 
 const PURPOSE: Purpose = Purpose("bring the schema up to date");
 

@@ -19,18 +19,20 @@ pub(crate) enum Kind {
     NodeDeleted,
     JoinTokenCreated,
     JoinTokenDeleted,
+    PendingTpm,
     Bundle,
     CaSlot,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Entry,
         Self::EntryDeleted,
         Self::Node,
         Self::NodeDeleted,
         Self::JoinTokenCreated,
         Self::JoinTokenDeleted,
+        Self::PendingTpm,
         Self::Bundle,
         Self::CaSlot,
     ];
@@ -43,6 +45,7 @@ impl Kind {
             Self::NodeDeleted => "node_deleted",
             Self::JoinTokenCreated => "join_token_created",
             Self::JoinTokenDeleted => "join_token_deleted",
+            Self::PendingTpm => "pending_tpm",
             Self::Bundle => "bundle",
             Self::CaSlot => "ca_slot",
         }
@@ -57,6 +60,7 @@ fn describe(event: &Event) -> (Kind, &str) {
         Event::NodeDeleted { id } => (Kind::NodeDeleted, id.as_str()),
         Event::JoinTokenCreated => (Kind::JoinTokenCreated, ""),
         Event::JoinTokenDeleted => (Kind::JoinTokenDeleted, ""),
+        Event::PendingTpm { id } => (Kind::PendingTpm, id.as_str()),
         Event::Bundle(bundle) => (Kind::Bundle, bundle.trust_domain.as_str()),
         Event::Journal(entry) => (Kind::CaSlot, entry.slot.as_str()),
     }

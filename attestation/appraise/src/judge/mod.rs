@@ -9,8 +9,8 @@ use plastron_attestation_tcg::{HashAlgorithm, Name};
 use crate::ak::AkOrigin;
 use crate::event_log::{self, JudgedBoot};
 use crate::{
-    AppraiseError, BoundAk, Check, Checklist, DenyList, EkFingerprint, EnrolledTpm, Pool, SentLog, TrustedEk,
-    VerifiedQuote,
+    AppraiseError, Approval, BoundAk, Check, Checklist, DenyList, EkFingerprint, EnrolledTpm, NeedsApproval, Pool,
+    SentLog, TrustedEk, VerifiedQuote,
 };
 
 /// What the server remembers of the TPM.
@@ -52,6 +52,7 @@ pub struct Appraisal {
     pcr_selectors: Vec<String>,
     secure_boot: Option<bool>,
     event_log: Option<SentLog>,
+    needs_approval: Option<NeedsApproval>,
     history: History,
 }
 
@@ -109,6 +110,7 @@ impl Appraisal {
             pcr_selectors: pcr_selectors.collect(),
             secure_boot: boot.secure_boot(),
             event_log,
+            needs_approval: needs_approval(pool, ak, &history),
             history,
         })
     }
@@ -134,9 +136,26 @@ impl Appraisal {
         &self.pcr_selectors
     }
 
+    /// What a person has to approve before the node is admitted, as the pool says.
+    pub(crate) fn needs_approval(&self) -> Option<NeedsApproval> {
+        self.needs_approval
+    }
+
     /// What the server remembered, and the log that was judged.
     pub(crate) fn into_parts(self) -> (History, Option<SentLog>) {
         (self.history, self.event_log)
+    }
+}
+
+fn needs_approval(pool: &Pool, ak: &BoundAk, history: &History) -> Option<NeedsApproval> {
+    let (asks_for, approval) = match history.record() {
+        None => (NeedsApproval::NewNode, pool.new_nodes),
+        Some(record) if record.ak_name().as_ref() == Some(ak.name()) => return None,
+        Some(_) => (NeedsApproval::NewAk, pool.new_ak),
+    };
+    match approval {
+        Approval::NotAsked => None,
+        Approval::ByPerson => Some(asks_for),
     }
 }
 

@@ -1,14 +1,15 @@
 //! From an attestor's proof to what the store has to write. The only place that says what each kind of proof is worth.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use plastron_attestation_appraise::CheckRecord;
+use plastron_attestation_appraise::{CheckRecord, NeedsApproval};
 use plastron_plugins::node::Admission;
 use plastron_spiffe::x509::VerifiedCsr;
 use plastron_spiffe::{Selector, SpiffeId, TrustDomain};
 
 use super::AdmissionError;
-use crate::store::{AdmissionRecord, NodeSvid, TokenHash, TpmAdmission};
+use crate::store::{AdmissionRecord, NodeSvid, TokenHash, TpmAdmission, WaitRecord};
 
 /// Attestation type of a node with a TPM.
 const TPM: &str = "tpm";
@@ -24,6 +25,8 @@ pub(super) struct Candidate {
     attestation_type: &'static str,
     selectors: Vec<Selector>,
     tpm: Option<TpmAdmission>,
+    /// What a person has to approve before.
+    pub(super) needs_approval: Option<NeedsApproval>,
     /// The only key that the SVID may be for, where the proof is bound to one.
     bound_key: Option<Vec<u8>>,
 }
@@ -48,6 +51,7 @@ impl Candidate {
                     judged_against: node.judged_against().cloned().map(Arc::new),
                     event_log: node.event_log().cloned(),
                 }),
+                needs_approval: node.needs_approval(),
                 bound_key: Some(node.svid_public_key().to_vec()),
             },
             Admission::JoinToken(token) => Self {
@@ -58,6 +62,7 @@ impl Candidate {
                 attestation_type: JOIN_TOKEN,
                 selectors: Vec::new(),
                 tpm: None,
+                needs_approval: None,
                 bound_key: None,
             },
         };
@@ -81,6 +86,18 @@ impl Candidate {
         if self.token.is_none() { Some(&self.id) } else { None }
     }
 
+    /// The attempt of a TPM that a person has to approve.
+    pub(super) fn waiting(&self, peer: Option<IpAddr>, now: i64) -> Option<WaitRecord> {
+        let (asks_for, tpm) = (self.needs_approval?, self.tpm.as_ref()?);
+        Some(WaitRecord {
+            id: self.id.clone(),
+            asks_for,
+            proved: Arc::clone(&tpm.enrolled),
+            source: peer.map_or_else(String::new, |peer| peer.to_string()),
+            now,
+        })
+    }
+
     pub(super) fn record(&self, svid: NodeSvid, now: i64) -> AdmissionRecord {
         AdmissionRecord {
             id: self.id.clone(),
@@ -89,6 +106,7 @@ impl Candidate {
             can_reattest: self.can_reattest,
             selectors: self.selectors.clone(),
             tpm: self.tpm.clone(),
+            needs_approval: self.needs_approval,
             token: self.token,
             now,
         }

@@ -54,6 +54,9 @@ impl AdmissionError {
             Self::OtherKey => Some(Check::QuoteBinding),
             Self::Admit(AdmitError::TokenUnknown) => Some(Check::JoinToken),
             Self::Admit(AdmitError::Banned | AdmitError::Quarantined { .. }) => Some(Check::Standing),
+            Self::Admit(
+                AdmitError::Pending { .. } | AdmitError::Rejected { .. } | AdmitError::TooManyPending { .. },
+            ) => Some(Check::Approval),
             Self::Admit(AdmitError::OtherEk { .. } | AdmitError::AkOfOtherNode { .. }) => Some(Check::Subject),
             Self::UnknownAttestor { .. }
             | Self::Csr(_)

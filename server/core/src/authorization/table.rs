@@ -141,6 +141,10 @@ table! {
     TaintWitAuthority "/spire.api.server.localauthority.v1.LocalAuthority/TaintWITAuthority" Manager;
     RevokeWitAuthority "/spire.api.server.localauthority.v1.LocalAuthority/RevokeWITAuthority" Manager;
 
+    ListPendingTpms "/plastron.server.tpm.v1.Tpm/ListPending" Manager;
+    ApprovePendingTpm "/plastron.server.tpm.v1.Tpm/ApprovePending" Manager;
+    RejectPendingTpm "/plastron.server.tpm.v1.Tpm/RejectPending" Manager;
+
     GetLogger "/spire.api.server.logger.v1.Logger/GetLogger" Local;
     SetLogLevel "/spire.api.server.logger.v1.Logger/SetLogLevel" Local;
     ResetLogLevel "/spire.api.server.logger.v1.Logger/ResetLogLevel" Local;

@@ -36,6 +36,11 @@ pub enum Event {
     JoinTokenCreated,
     /// A join token was spent, or pruned after it had expired.
     JoinTokenDeleted,
+    /// A TPM began to wait for a person, was decided on, or used its approval up. They are not kept in memory.
+    PendingTpm {
+        /// The SPIFFE ID that it would have.
+        id: SpiffeId,
+    },
     /// The trust domain's bundle has new content.
     Bundle(Arc<Bundle>),
     /// A CA slot changed.

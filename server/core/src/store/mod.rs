@@ -8,6 +8,7 @@ mod entries;
 mod error;
 mod journal;
 mod nodes;
+mod pending;
 mod tokens;
 
 pub use change::{Change, Committed, Event, Snapshot};
@@ -15,11 +16,12 @@ pub use entries::{EntryConflict, EntryStore};
 pub use error::StoreError;
 pub use journal::{AuthorityStore, JournalEntry, SlotName, SlotStatus};
 pub use nodes::{AdmissionRecord, AdmitError, CutOff, Node, NodeError, NodeStore, NodeSvid, Standing, TpmAdmission};
+pub use pending::{Decision, DecisionVerdict, NeedsApproval, PendingError, PendingStore, PendingTpm, WaitRecord};
 pub use tokens::{JoinTokenRecord, TokenError, TokenHash, TokenStore};
 
 /// Where the server's state outlives it.
 #[async_trait::async_trait]
-pub trait Store: EntryStore + NodeStore + TokenStore + AuthorityStore {
+pub trait Store: EntryStore + NodeStore + PendingStore + TokenStore + AuthorityStore {
     /// Everything that the services keep in memory, as of one moment.
     async fn load(&self) -> Result<Snapshot, StoreError>;
 

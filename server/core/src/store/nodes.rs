@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plastron_attestation_appraise::{EnrolledTpm, SentLog};
+use plastron_attestation_appraise::{EnrolledTpm, NeedsApproval, SentLog};
 use plastron_spiffe::x509::SerialNumber;
 use plastron_spiffe::{Selector, SpiffeId};
 
@@ -110,6 +110,8 @@ pub struct AdmissionRecord {
     pub selectors: Vec<Selector>,
     /// What the TPM attestor enrols.
     pub tpm: Option<TpmAdmission>,
+    /// The approval that is used up, or nothing is admitted.
+    pub needs_approval: Option<NeedsApproval>,
     /// The join token that is spent, or nothing is admitted.
     pub token: Option<TokenHash>,
     /// Now, Unix seconds.
@@ -144,7 +146,7 @@ pub trait NodeStore: Send + Sync {
     ///
     /// Checks, in order: the token exists, is unspent and has not expired; the node is neither banned nor quarantined; its stored
     /// record is of the same attestor, names the same EK, and is the one that the evidence was judged against; no other node has
-    /// the AK.
+    /// the AK; a person approved, where that is needed.
     ///
     /// A node that is active with an SVID still valid at `now` keeps it as the current one, and the new one is pending until its
     /// first use. Everyone else starts with the new one.
@@ -225,6 +227,38 @@ pub enum AdmitError {
         enrolled: String,
         /// Attestor of this attestation.
         presented: String,
+    },
+    /// A person has to approve first, and has not, or the approval was used up meanwhile.
+    #[error("{asks_for} {id} is pending: an operator has to approve it (plastron-server tpm pending approve)")]
+    Pending {
+        /// The node.
+        id: SpiffeId,
+        /// What it asks for.
+        asks_for: NeedsApproval,
+    },
+    /// A person decided that it stays out.
+    #[error("{asks_for} {id} was rejected by {by}: {reason:?}")]
+    Rejected {
+        /// The node.
+        id: SpiffeId,
+        /// What it asks for.
+        asks_for: NeedsApproval,
+        /// Who decided.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Too many wait already; those that do go on waiting.
+    #[error(
+        "{limit} TPMs of {what} {of:?} wait for an operator already; decide on some (plastron-server tpm pending list)"
+    )]
+    TooManyPending {
+        /// `pool` or `source`.
+        what: &'static str,
+        /// Which.
+        of: String,
+        /// How many may wait.
+        limit: u32,
     },
     /// The store failed.
     #[error("the admission can't be stored")]

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use plastron_hsm::{KeyId, KeyRecord, KeyStore, KeyStoreError, KeyType, SignatureScheme, StoreIdentity};
 use plastron_server_core::store::{
-    AdmissionRecord, AdmitError, AuthorityStore, Change, Committed, CutOff, EntryConflict, EntryStore, JoinTokenRecord,
-    JournalEntry, Node, NodeError, NodeStore, NodeSvid, SlotName, Snapshot, Store, StoreError, StoreStatistics,
-    TokenError, TokenHash, TokenStore,
+    AdmissionRecord, AdmitError, AuthorityStore, Change, Committed, CutOff, Decision, EntryConflict, EntryStore,
+    JoinTokenRecord, JournalEntry, Node, NodeError, NodeStore, NodeSvid, PendingError, PendingStore, PendingTpm,
+    SlotName, Snapshot, Store, StoreError, StoreStatistics, TokenError, TokenHash, TokenStore, WaitRecord,
 };
 use plastron_spiffe::x509::SerialNumber;
 use plastron_spiffe::{Bundle, JwtAuthority, RegistrationEntry, SpiffeId, TrustDomain, X509Authority};
@@ -252,6 +252,21 @@ impl TokenStore for FaultyStore {
 
     async fn prune_join_tokens(&self, now: i64) -> Result<Committed<u64>, StoreError> {
         self.inner.prune_join_tokens(now).await
+    }
+}
+
+#[async_trait::async_trait]
+impl PendingStore for FaultyStore {
+    async fn wait(&self, record: WaitRecord) -> Result<Committed<PendingTpm>, AdmitError> {
+        self.inner.wait(record).await
+    }
+
+    async fn pending(&self) -> Result<Vec<PendingTpm>, StoreError> {
+        self.inner.pending().await
+    }
+
+    async fn decide(&self, id: SpiffeId, decision: Decision) -> Result<Committed<PendingTpm>, PendingError> {
+        self.inner.decide(id, decision).await
     }
 }
 

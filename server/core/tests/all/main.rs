@@ -8,6 +8,7 @@ mod ca;
 mod faults;
 mod fixture;
 mod issuance;
+mod pending;
 mod registration;
 mod retirement;
 mod tpm;

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::fixture::{Disk, Server, anonymous, csr, entry, id, local, trust_domain};
 
-const TEMPLATE: EkTemplate = EkTemplate::H3P384;
+pub(crate) const TEMPLATE: EkTemplate = EkTemplate::H3P384;
 
 /// A TPM that a test can reach while the agent owns it.
 #[derive(Clone)]
@@ -57,8 +57,8 @@ impl TpmDevice for Shared {
     }
 }
 
-struct Machine {
-    tpm: Arc<Mutex<FakeTpm>>,
+pub(crate) struct Machine {
+    pub(crate) tpm: Arc<Mutex<FakeTpm>>,
     agent: TpmAgentAttestor,
     _directory: TempDir,
 }
@@ -82,8 +82,16 @@ impl Halfway {
 }
 
 impl Machine {
-    fn new(manufacturer: &Manufacturer) -> Self {
-        let tpm = Arc::new(Mutex::new(FakeTpm::new(manufacturer, TEMPLATE)));
+    pub(crate) fn new(manufacturer: &Manufacturer) -> Self {
+        Self::with(Arc::new(Mutex::new(FakeTpm::new(manufacturer, TEMPLATE))))
+    }
+
+    /// The same TPM in a machine whose disk is empty.
+    pub(crate) fn reinstalled(&self) -> Self {
+        Self::with(Arc::clone(&self.tpm))
+    }
+
+    fn with(tpm: Arc<Mutex<FakeTpm>>) -> Self {
         let directory = TempDir::new().unwrap();
         let store = AkStore::in_data_dir(directory.path());
         let event_log = EventLogFile::at(directory.path().join("event_log"));
@@ -105,7 +113,7 @@ impl Machine {
         }
     }
 
-    async fn attest(&self, server: &Server) -> Result<AdmittedAgent, AdmissionError> {
+    pub(crate) async fn attest(&self, server: &Server) -> Result<AdmittedAgent, AdmissionError> {
         let request = csr(&[]);
         self.begin(server, &request, &request).await?.finish().await
     }
@@ -113,6 +121,11 @@ impl Machine {
 
 /// A disk that trusts one manufacturer, perhaps only machines that booted `golden` into PCR 4.
 fn disk(manufacturer: &Manufacturer, golden: Option<&[u8]>) -> Disk {
+    let config = pool_config(manufacturer, golden);
+    Disk { pools: vec![Pool::new(config).unwrap()], ..Disk::new() }
+}
+
+pub(crate) fn pool_config(manufacturer: &Manufacturer, golden: Option<&[u8]>) -> PoolConfig {
     let anchors = TrustAnchors::new(vec![manufacturer.root()], vec![manufacturer.intermediate()]).unwrap();
     let mut config = PoolConfig::new("metal", EkTrust::Chain(anchors));
     config.ek_template = TEMPLATE;
@@ -125,7 +138,7 @@ fn disk(manufacturer: &Manufacturer, golden: Option<&[u8]>) -> Disk {
             config.golden_pcrs.extend(value.map(|value| GoldenPcr { bank, index: 4, value }));
         }
     }
-    Disk { pools: vec![Pool::new(config).unwrap()], ..Disk::new() }
+    config
 }
 
 /// What the attestor refused it by.

@@ -43,13 +43,13 @@ pub(super) fn policy(raw: &RawPool) -> Result<BootPolicy, LoadError> {
 }
 
 /// One of two words, the first where nothing is said.
-pub(super) fn chosen<T>(text: Option<&Located<String>>, strict: (&str, T), lenient: (&str, T)) -> Result<T, LoadError> {
+pub(super) fn chosen<T>(text: Option<&Located<String>>, usual: (&str, T), other: (&str, T)) -> Result<T, LoadError> {
     match text {
-        None => Ok(strict.1),
-        Some(text) if text.value == strict.0 => Ok(strict.1),
-        Some(text) if text.value == lenient.0 => Ok(lenient.1),
+        None => Ok(usual.1),
+        Some(text) if text.value == usual.0 => Ok(usual.1),
+        Some(text) if text.value == other.0 => Ok(other.1),
         Some(text) => {
-            let (expected, got) = (format!("{} or {}", strict.0, lenient.0), &text.value);
+            let (expected, got) = (format!("{} or {}", usual.0, other.0), &text.value);
             Err(text.refuse(format_args!("expected {expected}, got {got:?}")).into())
         }
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use plastron_daemon::config::LoadError;
 use plastron_hcl1::{Located, Place};
 use plastron_plugins_node_tpm::{
-    EkTemplate, EkTrust, ExpiredEk, GoldenPcr, HashAlgorithm, Pool, PoolConfig, PoolError, TrustAnchors,
+    Approval, EkTemplate, EkTrust, ExpiredEk, GoldenPcr, HashAlgorithm, Pool, PoolConfig, PoolError, TrustAnchors,
 };
 use serde::Deserialize;
 
@@ -51,6 +51,8 @@ pub(super) struct RawPool {
     ek_pins_paths: Vec<PathBuf>,
     ek_template: Option<Located<String>>,
     expired_ek: Option<Located<String>>,
+    new_nodes: Option<Located<String>>,
+    new_ak: Option<Located<String>>,
     pcrs: Option<Vec<u8>>,
     banks: Option<Vec<Located<String>>>,
     golden_pcrs: BTreeMap<String, BTreeMap<String, Located<Vec<String>>>>,
@@ -75,6 +77,9 @@ impl Configured {
         config.expired_ek =
             chosen(raw.expired_ek.as_ref(), ("refuse", ExpiredEk::Refused), ("accept", ExpiredEk::Accepted))?;
         config.boot = boot::policy(&raw)?;
+        let approval = |text| chosen(text, ("admit", Approval::NotAsked), ("approve", Approval::ByPerson));
+        config.new_nodes = approval(raw.new_nodes.as_ref())?;
+        config.new_ak = approval(raw.new_ak.as_ref())?;
         if let Some(pcrs) = raw.pcrs {
             config.pcrs = pcrs;
         }

@@ -11,6 +11,7 @@ use sqlx::SqliteConnection;
 use crate::SqliteStore;
 use crate::entries;
 use crate::error::Purpose;
+use crate::pending;
 use crate::write::Write;
 
 const PURPOSE: Purpose = Purpose("admit a node");
@@ -41,6 +42,9 @@ pub(super) async fn admit(store: &SqliteStore, record: AdmissionRecord) -> Resul
         && owner != record.id
     {
         return Err(AdmitError::AkOfOtherNode { id: record.id, owner });
+    }
+    if let (Some(asks_for), Some(tpm)) = (record.needs_approval, &record.tpm) {
+        pending::use_up(&mut write, &record.id, asks_for, &tpm.enrolled.pool).await?;
     }
     let log_before = known.as_ref().and_then(|node| node.tpm.as_ref()?.event_log_sha256);
     if let Some(log) = record.tpm.as_ref().and_then(|tpm| tpm.event_log.as_ref()) {
@@ -140,7 +144,8 @@ fn check(known: Option<&Node>, record: &AdmissionRecord) -> Result<(), AdmitErro
 
 /// The node as it is from now on. One that is active with an SVID that is still valid keeps that as the current one.
 fn admitted(known: Option<Node>, record: AdmissionRecord) -> Node {
-    let AdmissionRecord { id, attestation_type, svid, can_reattest, selectors, tpm, token: _, now } = record;
+    let AdmissionRecord { id, attestation_type, svid, can_reattest, selectors, tpm, needs_approval: _, token: _, now } =
+        record;
     let is_valid = |current: &NodeSvid| i64::try_from(current.not_after).is_ok_and(|not_after| not_after >= now);
     let (standing, agent_version) = match known {
         Some(Node { standing: Standing::Active { current, .. }, agent_version, .. }) if is_valid(&current) => {

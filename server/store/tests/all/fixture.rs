@@ -112,6 +112,7 @@ pub(crate) fn attested(
             judged_against: judged_against.cloned(),
             event_log: None,
         }),
+        needs_approval: None,
         token: None,
         now: NOW,
     }

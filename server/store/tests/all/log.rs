@@ -69,7 +69,7 @@ async fn every_change_is_one_row_and_the_log_tells_the_present() {
         Event::NodeDeleted { id } => snapshot.nodes.iter().all(|node| node.id != *id),
         Event::Bundle(bundle) => snapshot.bundle.as_ref() == Some(bundle),
         Event::Journal(entry) => snapshot.journal.contains(entry),
-        Event::JoinTokenCreated | Event::JoinTokenDeleted => true,
+        Event::JoinTokenCreated | Event::JoinTokenDeleted | Event::PendingTpm { .. } => true,
     };
     assert!(followed.iter().all(|change| present(&change.event)));
 }

@@ -6,3 +6,4 @@ mod crash;
 mod fixture;
 mod log;
 mod open;
+mod pending;
