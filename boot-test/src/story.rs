@@ -17,6 +17,8 @@ const ADDED: &str = "init=/bin/sh";
 
 /// What the pool demands of every boot.
 const SECURE_BOOT: &str = "secure_boot { enabled = true }";
+/// What a refusal says where Secure Boot was off: the event that told it.
+const SECURE_BOOT_OFF: &str = "Secure Boot is disabled (event ";
 /// PCRs that the reviewed boot pins: boot applications, Secure Boot, GRUB's commands with the kernel's command line, GRUB's files.
 const PINNED: [u8; 4] = [4, 7, 8, 9];
 /// PCRs that nothing but firmware, shim and GRUB extends.
@@ -33,6 +35,8 @@ struct Stage {
     machine: Machine,
     payload: PathBuf,
     disks: Disks,
+    /// The machine's SPIFFE ID, once it was admitted.
+    node: String,
 }
 
 struct Disks {
@@ -68,7 +72,7 @@ impl Stage {
         let machine = Machine::new(&work.join("machine"), &manufacturer)?;
         machine.set_secure_boot(true)?;
         say("machine with a TPM of its own, OVMF and Microsoft's keys");
-        Ok(Self { server, audit: AuditReader::default(), machine, payload, disks })
+        Ok(Self { server, audit: AuditReader::default(), machine, payload, disks, node: String::new() })
     }
 
     fn boot(&mut self, name: &str, disk: &Path) -> Result<(Booted, Verdict), BootTestError> {
@@ -100,8 +104,8 @@ impl Stage {
         let disk = self.disks.reviewed.clone();
         let (booted, verdict) = self.boot("reviewed", &disk)?;
         admitted(&booted, &verdict)?;
-        let node = verdict.node().to_owned();
-        let shown = self.server.cli(&["agent", "show", "-spiffeID", &node])?;
+        verdict.node().clone_into(&mut self.node);
+        let shown = self.server.cli(&["agent", "show", "-spiffeID", &self.node])?;
         let selectors = String::from_utf8_lossy(&shown.stdout).into_owned();
         require(selectors.contains("tpm:secure_boot:true"), "the selector tpm:secure_boot:true", &selectors)?;
         say("its selectors have tpm:secure_boot:true, from a log that the firmware wrote");
@@ -113,14 +117,15 @@ impl Stage {
         say(format_args!("golden values of PCRs {PINNED:?} in {}", PINNED_BANKS.join(" and ")));
         let (booted, verdict) = self.boot("pinned", &disk)?;
         admitted(&booted, &verdict)?;
-        require(verdict.node() == node, "the same node", &verdict)
+        require(verdict.node() == self.node, "the same node", &verdict)
     }
 
     fn changed_command_line_is_refused(&mut self) -> Result<(), BootTestError> {
         step("Somebody changes the kernel's command line");
         let disk = self.disks.changed.clone();
         let (booted, verdict) = self.boot("changed", &disk)?;
-        refused(&booted, &verdict, &["golden_pcr=failed", "PCR 8", "event ", ADDED])
+        let event = format!("verified: \"kernel_cmdline: /boot/vmlinuz {COMMAND_LINE} {ADDED}\"");
+        self.refused(&booted, &verdict, &["golden_pcr=failed", "PCR 8", "event ", &event])
     }
 
     fn secure_boot_off_is_refused(&mut self) -> Result<(), BootTestError> {
@@ -130,7 +135,7 @@ impl Stage {
         let disk = self.disks.systemd_boot.clone();
         let (booted, verdict) = self.boot("unsigned", &disk)?;
         require(booted.event_log().is_some(), "a log that the kernel handed on", &verdict)?;
-        refused(&booted, &verdict, &["secure_boot=failed", "event "])
+        self.refused(&booted, &verdict, &["secure_boot=failed", SECURE_BOOT_OFF])
     }
 
     /// GRUB 2.06 enters the kernel in a way in which no log is handed on unless Secure Boot is on; GRUB 2.12 does not.
@@ -140,12 +145,26 @@ impl Stage {
         let (booted, verdict) = self.boot("off", &disk)?;
         match booted.event_log() {
             None => {
-                refused(&booted, &verdict, &["event_log_missing=failed", "indeterminate: no log"])?;
+                self.refused(&booted, &verdict, &["event_log_missing=failed", "indeterminate: no log"])?;
                 let outcome = booted.file("outcome").unwrap_or_default();
                 require(outcome == "without a verdict", "an agent that tries again later", &outcome)
             }
-            Some(_) => refused(&booted, &verdict, &["secure_boot=failed", "event "]),
+            Some(_) => self.refused(&booted, &verdict, &["secure_boot=failed", SECURE_BOOT_OFF]),
         }
+    }
+
+    /// The server refused this node, its line names all of `named`, and the agent serves nobody.
+    fn refused(&self, booted: &Booted, verdict: &Verdict, named: &[&str]) -> Result<(), BootTestError> {
+        require(!verdict.admitted() && verdict.serial().is_empty(), "a refusal", verdict)?;
+        require(verdict.node() == self.node, "the same node", verdict)?;
+        let text = format!("{} {}", verdict.checks(), verdict.reason());
+        for name in named {
+            require(text.contains(name), format_args!("a refusal that says {name:?}"), verdict)?;
+        }
+        let outcome = booted.file("outcome").unwrap_or_default();
+        require(outcome != "healthy", "an agent that serves nobody", &outcome)?;
+        say(format_args!("refused: {}", verdict.reason()));
+        Ok(())
     }
 }
 
@@ -210,19 +229,6 @@ fn admitted(booted: &Booted, verdict: &Verdict) -> Result<(), BootTestError> {
     say(format_args!("admitted: {}", verdict.node()));
     say(format_args!("agent SVID {}; the agent in the guest serves workloads", verdict.serial()));
     say(format_args!("checks: {}", verdict.checks()));
-    Ok(())
-}
-
-/// The server refused it, its line names all of `named`, and the agent serves nobody.
-fn refused(booted: &Booted, verdict: &Verdict, named: &[&str]) -> Result<(), BootTestError> {
-    require(!verdict.admitted() && verdict.serial().is_empty(), "a refusal", verdict)?;
-    let text = format!("{} {}", verdict.checks(), verdict.reason());
-    for name in named {
-        require(text.contains(name), format_args!("a refusal that says {name:?}"), verdict)?;
-    }
-    let outcome = booted.file("outcome").unwrap_or_default();
-    require(outcome != "healthy", "an agent that serves nobody", &outcome)?;
-    say(format_args!("refused: {}", verdict.reason()));
     Ok(())
 }
 

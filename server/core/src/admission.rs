@@ -206,16 +206,17 @@ impl NodeAdmission {
 
     /// What a refusal does to a node that the refused evidence is proven to be about.
     async fn cut_off(&self, refusal: &Refusal) {
-        let Some(path) = &refusal.node else { return };
-        let Ok(id) = self.ca.trust_domain().with_path(path) else { return };
-        if self.ledger.state().node(&id).is_none() {
-            return;
-        }
+        let Some(id) = self.proven_node(refusal).filter(|id| self.ledger.state().node(id).is_some()) else { return };
         let until = match refusal.check {
             Check::TpmStateRegressed => CutOff::UntilEvicted,
             _other => CutOff::UntilAdmitted,
         };
         self.cut_off_node(id, until, refusal.to_string()).await;
+    }
+
+    /// The node that refused evidence is proven to be about, whether it is enrolled or not.
+    fn proven_node(&self, refusal: &Refusal) -> Option<SpiffeId> {
+        self.ca.trust_domain().with_path(refusal.node.as_ref()?).ok()
     }
 
     async fn cut_off_node(&self, id: SpiffeId, until: CutOff, reason: String) {
@@ -245,7 +246,8 @@ impl Attestation {
             }
             Ok(NodeStep::Admit(admission)) => attempt.conclude(admission).await.map(AttestationStep::Admitted),
             Err(refusal) => {
-                attempt.report(None, &refusal.records, Err(&refusal.to_string()));
+                let node = attempt.admission.proven_node(&refusal);
+                attempt.report(node.as_ref(), &refusal.records, Err(&refusal.to_string()));
                 match refusal.code {
                     RefusalCode::Denied => attempt.admission.cut_off(&refusal).await,
                     // Told in the words that every banned node is told in, whichever step finds it out.

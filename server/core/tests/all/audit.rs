@@ -22,11 +22,11 @@ thread_local! {
 }
 
 /// Writes to the log of the thread that logs. A test's runtime has one thread, so tests do not see one another's lines.
-struct ThreadLog;
+pub(crate) struct ThreadLog;
 
 impl ThreadLog {
     /// The subscriber is that of the process: a subscriber of one thread misses what another thread was the first to log.
-    fn record() {
+    pub(crate) fn record() {
         static INSTALL: Once = Once::new();
         INSTALL.call_once(|| {
             let subscriber =
@@ -36,7 +36,7 @@ impl ThreadLog {
         LOG.set(Some(Vec::new()));
     }
 
-    fn take() -> Vec<serde_json::Value> {
+    pub(crate) fn take() -> Vec<serde_json::Value> {
         let text = String::from_utf8(LOG.replace(Some(Vec::new())).unwrap()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -65,7 +65,7 @@ impl MakeWriter<'_> for ThreadLog {
     }
 }
 
-fn audit(lines: &[serde_json::Value], event: &str) -> Vec<serde_json::Value> {
+pub(crate) fn audit(lines: &[serde_json::Value], event: &str) -> Vec<serde_json::Value> {
     let is = |line: &&serde_json::Value| line["target"] == "audit" && line["fields"]["event"] == event;
     lines.iter().filter(is).map(|line| line["fields"].clone()).collect()
 }

@@ -19,6 +19,7 @@ use plastron_spiffe::x509::verify_csr;
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
+use crate::audit::{ThreadLog, audit};
 use crate::fixture::{Disk, Server, anonymous, csr, entry, id, local, trust_domain};
 
 pub(crate) const TEMPLATE: EkTemplate = EkTemplate::H3P384;
@@ -253,6 +254,25 @@ async fn a_bad_verdict_cuts_a_node_off_until_it_is_good_again() {
     let healed = machine.attest(&server).await.unwrap().svid;
     server.permit::<rpc::SyncAuthorizedEntries>(&server.caller(&healed)).await;
     assert_eq!(denial(&server, &caller).await, AgentDenial::NotActive, "the SVID from before is not good again");
+}
+
+/// The audit line of a refusal says which node it is about where the quote proves it, and nothing where only the node says so.
+#[tokio::test]
+async fn a_refusal_names_the_node_that_its_quote_proves() {
+    ThreadLog::record();
+    let manufacturer = Manufacturer::new("Turtle");
+    let server = disk(&manufacturer, Some(b"good kernel")).start().await.unwrap();
+    let machine = Machine::new(&manufacturer);
+    machine.tpm.lock().unwrap().measure(4, b"good kernel");
+    let svid = machine.attest(&server).await.unwrap().svid;
+    machine.tpm.lock().unwrap().measure(4, b"evil module");
+    ThreadLog::take();
+    machine.attest(&server).await.unwrap_err();
+    let stranger = Machine::new(&Manufacturer::new("Nobody"));
+    stranger.attest(&server).await.unwrap_err();
+    let lines = audit(&ThreadLog::take(), "node attestation");
+    let nodes: Vec<_> = lines.iter().map(|line| (&line["verdict"], line["node"].as_str().unwrap())).collect();
+    assert_eq!(nodes, [(&"refused".into(), svid.id.as_str()), (&"refused".into(), "")]);
 }
 
 /// Trust that was withdrawn cuts off the nodes that rested on it when the server starts, not when they renew.
