@@ -134,6 +134,12 @@ pub enum TpmDeviceError {
         /// The TPM's answer.
         reason: String,
     },
+    /// The blob of a key of a key store is not (or no longer) loadable in this TPM.
+    #[error("the TPM does not accept the stored key: {reason}")]
+    KeyNotLoadable {
+        /// The TPM's answer.
+        reason: String,
+    },
     /// The credential is not for this EK and AK.
     #[error("the TPM refuses the credential: {reason}")]
     CredentialRefused {

@@ -72,6 +72,11 @@ pub enum FingerprintError {
     },
 }
 
+/// SubjectPublicKeyInfo of the key in a public area, DER, as its fingerprint is made of.
+pub fn subject_public_key_info(public: &TpmtPublic<'_>) -> Result<Vec<u8>, FingerprintError> {
+    encode_spki(&public.key)
+}
+
 #[derive(Sequence)]
 struct RsaPublicKey<'a> {
     modulus: UintRef<'a>,

@@ -45,7 +45,7 @@ pub use ek::trust::{EkTrust, TrustAnchors};
 pub use ek::{EkEvidence, MAX_EK_INTERMEDIATES, TrustedEk};
 pub use enrolled::{Claims, ENROLLED_TPM_VERSION, EnrolledTpm, MAX_CLAIM_LEN, TpmState};
 pub use error::AppraiseError;
-pub use fingerprint::{EkFingerprint, FingerprintError};
+pub use fingerprint::{EkFingerprint, FingerprintError, subject_public_key_info};
 pub use ima::{Extension as ImaExtension, IMA_PCR, ImaFacts, ImaFileFact, ImaViolation, ReplayedImaList};
 pub use judge::{Appraisal, Expected, History};
 pub use known::{KnownTpm, Standing};

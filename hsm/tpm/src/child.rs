@@ -16,6 +16,8 @@ use crate::session::{authorising, malformed};
 pub(crate) enum Parent {
     /// An EK, authorised as its template says.
     Ek { template: EkTemplate, handle: KeyHandle },
+    /// A storage key with an empty authorisation value.
+    Storage { handle: KeyHandle },
 }
 
 /// A child as a file can keep it: TPM2B_PRIVATE with its size, TPMT_PUBLIC.
@@ -27,7 +29,7 @@ pub(crate) struct Wrapped {
 impl Parent {
     fn handle(self) -> KeyHandle {
         match self {
-            Self::Ek { handle, .. } => handle,
+            Self::Ek { handle, .. } | Self::Storage { handle } => handle,
         }
     }
 
@@ -38,6 +40,7 @@ impl Parent {
     ) -> Result<T, TpmDeviceError> {
         match self {
             Self::Ek { template, handle } => authorising(link, template, handle, body),
+            Self::Storage { .. } => body(link, AuthSession::Password),
         }
     }
 

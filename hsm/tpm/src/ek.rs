@@ -50,7 +50,7 @@ pub(crate) fn with<T>(
     template: EkTemplate,
     body: impl FnOnce(&mut Link, KeyHandle) -> Result<T, TpmDeviceError>,
 ) -> Result<T, TpmDeviceError> {
-    if let Some(handle) = persistent(link, template)? {
+    if let Some(handle) = persistent_ek(link, template)? {
         let outcome = body(link, KeyHandle::from(handle));
         close(link, handle);
         return outcome;
@@ -65,9 +65,22 @@ pub(crate) fn with<T>(
     link.flushing(made.key_handle.into(), |link| body(link, made.key_handle))
 }
 
-/// The persistent handle's object, if there is one that is this template's key. Something else may live there.
-fn persistent(link: &mut Link, template: EkTemplate) -> Result<Option<ObjectHandle>, TpmDeviceError> {
-    let place = persistent_handle(template);
+/// The persistent EK, if there is one that is this template's key. Something else may live at its handle.
+fn persistent_ek(link: &mut Link, template: EkTemplate) -> Result<Option<ObjectHandle>, TpmDeviceError> {
+    let Some(object) = persistent(link, persistent_handle(template))? else { return Ok(None) };
+    let public = read_public(link, KeyHandle::from(object));
+    let is_template = public
+        .as_ref()
+        .is_ok_and(|public| TpmtPublic::parse(public).is_ok_and(|public| template.difference(&public).is_none()));
+    if is_template {
+        return Ok(Some(object));
+    }
+    close(link, object);
+    public.map(|_| None)
+}
+
+/// The object at a persistent handle.
+pub(crate) fn persistent(link: &mut Link, handle: u32) -> Result<Option<ObjectHandle>, TpmDeviceError> {
     let listed = link.command("GetCapability", |context| {
         context.execute_without_session(|context| {
             context.get_capability(CapabilityType::Handles, TPM2_PERSISTENT_FIRST, MAX_PERSISTENT)
@@ -76,35 +89,24 @@ fn persistent(link: &mut Link, template: EkTemplate) -> Result<Option<ObjectHand
     let (CapabilityData::Handles(handles), _) = listed else {
         return Err(malformed("GetCapability", "not the handles that were asked for"));
     };
-    let Ok(wanted) = PersistentTpmHandle::new(place) else { return Ok(None) };
+    let Ok(wanted) = PersistentTpmHandle::new(handle) else { return Ok(None) };
     if !handles.into_inner().contains(&TpmHandle::Persistent(wanted)) {
         return Ok(None);
     }
     let object = link.command("ReadPublic", |context| {
         context.execute_without_session(|context| context.tr_from_tpm_public(TpmHandle::Persistent(wanted)))
     })?;
-    let public = read_public(link, KeyHandle::from(object));
-    match public.as_ref().map(|bytes| TpmtPublic::parse(bytes)) {
-        Ok(Ok(public)) if template.difference(&public).is_none() => Ok(Some(object)),
-        Ok(_) => {
-            close(link, object);
-            Ok(None)
-        }
-        Err(_) => {
-            close(link, object);
-            public.map(|_| None)
-        }
-    }
+    Ok(Some(object))
 }
 
 /// Forgets a handle of libtss2's; the object in the TPM stays.
-fn close(link: &mut Link, handle: ObjectHandle) {
+pub(crate) fn close(link: &mut Link, handle: ObjectHandle) {
     let mut handle = handle;
     // Nothing depends on it: the context closes what is left when it goes.
     let _ = link.send(|context| context.tr_close(&mut handle));
 }
 
-fn read_public(link: &mut Link, key: KeyHandle) -> Result<Vec<u8>, TpmDeviceError> {
+pub(crate) fn read_public(link: &mut Link, key: KeyHandle) -> Result<Vec<u8>, TpmDeviceError> {
     let (public, _, _) =
         link.command("ReadPublic", |context| context.execute_without_session(|context| context.read_public(key)))?;
     public.marshall().map_err(|error| malformed("ReadPublic", error.to_string()))

@@ -1,5 +1,5 @@
-//! A TPM 2.0 by way of tss-esapi and libtss2: [`TpmDevice`] for the attester, and what `tpm info` prints. The only crate that
-//! names `tss-esapi`, and the only one that links libtss2.
+//! A TPM 2.0 by way of tss-esapi and libtss2: [`TpmDevice`] and [`TpmSvidKeys`] for the attester, [`TpmStore`] for keys that sign, and
+//! what `tpm info` prints. The only crate that names `tss-esapi`, and the only one that links libtss2.
 //!
 //! Every object that a call loads is flushed before it returns, also when it fails: without a resource manager a TPM has three
 //! slots. What other programs loaded is never flushed. A refused authorisation value is never sent again, and a TPM in lockout is
@@ -26,6 +26,9 @@ mod session;
 mod shared;
 mod sign;
 mod slots;
+mod storage_root;
+mod store;
+mod stored_key;
 mod svid_key;
 
 use plastron_attestation::{
@@ -40,6 +43,7 @@ use link::Link;
 pub use auth::AuthValue;
 pub use properties::TpmProperties;
 pub use shared::SharedTpm;
+pub use store::TpmStore;
 
 /// Which TPM, and the authorisation values that its owner set. A clone shares the memory of what the TPM refused.
 #[derive(Clone, Debug)]

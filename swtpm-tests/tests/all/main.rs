@@ -13,5 +13,6 @@ mod tpm_bus;
 mod tpm_device;
 mod tpm_owned;
 mod tpm_shared;
+mod tpm_store;
 mod tpm_svid_key;
 mod workloads;
