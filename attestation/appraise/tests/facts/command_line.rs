@@ -138,6 +138,22 @@ fn two_command_lines_from_outside_are_doubtful() {
     assert!(facts.has(FindingKind::AmbiguousCommandLine));
 }
 
+/// Threat 6: the true command line can't be called a credential, nor be hidden under another type.
+#[test]
+fn a_text_in_pcr_12_that_is_not_shown_makes_the_command_line_doubtful() {
+    let hidden = utf16("init=/bin/sh\0");
+    for event in [
+        measured(12, EventType::IPL, &hidden, utf16("Credentials\0")),
+        measured(12, EventType::EVENT_TAG, &hidden, b"\x01\0\0\0\x01\0\0\0x"),
+        measured(12, EventType::SEPARATOR, &hidden, "WBCL"),
+        event(12, EventType::EFI_ACTION, &hidden),
+    ] {
+        let facts = systemd([cmdline("lockdown=integrity"), event]);
+        assert_eq!(provenance(&facts), Provenance::DigestOnly);
+        assert!(facts.has(FindingKind::AmbiguousCommandLine));
+    }
+}
+
 #[test]
 fn grub_and_systemd_together_are_doubtful() {
     let facts = Boot::with(|boot| boot.events.push(cmdline("root=/dev/vda2"))).facts();

@@ -200,6 +200,10 @@ fn facts_of_a_pcr_that_was_not_quoted_are_untrusted() {
     assert_eq!(facts.secure_boot.enabled.as_ref().unwrap().provenance(), Provenance::Untrusted);
     assert_eq!(facts.kernel.cmdline.as_ref().unwrap().provenance(), Provenance::Untrusted);
     assert_eq!(facts.firmware.crtm_version.as_ref().unwrap().provenance(), Provenance::Verified);
+    // What is odd in a PCR that nobody asked for refuses nothing: all of it is words.
+    let mut odd = Boot::linux();
+    odd.events.push(secure_boot_variable(&[0]));
+    judge_log(&odd.log(), &[0, 1, 2, 3, 4, 5, 6], &pool(|_| {})).unwrap();
     let error = JudgedBoot::judge(Some(&replayed), &demanding(true), &mut Checklist::new()).unwrap_err();
     assert_eq!(error.check(), Check::SecureBoot);
     assert!(error.to_string().contains("untrusted fact"), "{error}");

@@ -92,10 +92,10 @@ fn an_option_rom_shows_in_pcr_2_alone() {
 
 #[test]
 fn the_address_of_a_firmware_volume_is_a_label_and_a_flag_that_hashes_is_text() {
-    let flag = event(1, EventType::PLATFORM_CONFIG_FLAGS, "FeatureTME=0");
-    let facts = Boot::with(|boot| boot.events.insert(0, flag)).facts();
+    let text = event(0, EventType::NONHOST_INFO, "a host");
+    let facts = Boot::with(|boot| boot.events.insert(0, text)).facts();
     assert_eq!(facts.firmware.blobs[0].provenance(), Provenance::DigestOnly);
-    assert_eq!(facts.firmware.configuration[0].verified().unwrap().label, "\"FeatureTME=0\"");
+    assert_eq!(facts.firmware.configuration[0].verified().unwrap().label, "\"a host\"");
 }
 
 #[test]
@@ -135,6 +135,22 @@ fn a_bank_that_an_event_leaves_out_is_named_and_not_looked_at() {
     let facts = Facts::read(&RawLog::parse(log.bytes()).unwrap());
     let last = u32::try_from(log.event_count()).unwrap() - 1;
     assert_eq!(found(&facts), [("bank_not_extended", Some(last)); 2]);
+}
+
+/// A text that was measured in one bank, and another in the others.
+#[test]
+fn a_text_counts_only_if_every_bank_says_so() {
+    for own in crate::boot::BANKS {
+        let mut log = Boot::linux().log();
+        let digests: Vec<_> = crate::boot::BANKS
+            .into_iter()
+            .map(|bank| (bank, bank.digest([if bank == own { b"a text".as_slice() } else { b"another" }])))
+            .collect();
+        let number = u32::try_from(log.event_count()).unwrap();
+        log.raw_event(4, EventType::EFI_ACTION, &digests, b"a text");
+        let facts = Facts::read(&RawLog::parse(log.bytes()).unwrap());
+        assert_eq!(facts.provenance(number), Some(Provenance::Untrusted), "{own}");
+    }
 }
 
 #[test]

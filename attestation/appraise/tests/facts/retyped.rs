@@ -118,6 +118,28 @@ fn a_version_that_user_space_appends_is_not_firmwares() {
     assert_eq!((version.claimed().as_str(), version.provenance()), ("BIOS 9.9", Provenance::DigestOnly));
 }
 
+/// User space writes a boot variable, whose value firmware measures at the next boot, and shows it as something else.
+#[test]
+fn the_value_of_a_boot_variable_can_not_be_shown_as_firmwares_word() {
+    let value = utf16("BIOS 9.9\0");
+    for event_type in [
+        EventType::S_CRTM_VERSION,
+        EventType::PLATFORM_CONFIG_FLAGS,
+        EventType::NONHOST_INFO,
+        EventType::EFI_ACTION,
+        EventType::POST_CODE,
+        EventType::EVENT_TAG,
+        EventType::UNUSED,
+    ] {
+        let mut boot = Boot::linux();
+        boot.events[0].event_type = EventType::POST_CODE;
+        boot.events.insert(0, event(1, event_type, &value));
+        let facts = boot.facts();
+        assert_eq!(facts.provenance(1), Some(Provenance::DigestOnly), "{event_type}");
+        assert!(facts.firmware.crtm_version.is_none());
+    }
+}
+
 #[test]
 fn what_follows_the_end_of_firmwares_part_is_never_verified() {
     for pcr in [0, 1, 2, 3, 5, 6] {

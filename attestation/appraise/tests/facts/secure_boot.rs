@@ -107,15 +107,14 @@ fn a_variable_of_another_vendor_or_name_refuses() {
     for other in [
         variable(EFI_IMAGE_SECURITY_DATABASE_GUID, "SecureBoot", &[1]),
         variable(SHIM_LOCK_GUID, "SecureBoot", &[1]),
-        variable(EFI_GLOBAL_VARIABLE, "SecureBoot\0", &[1]),
+        variable(EFI_GLOBAL_VARIABLE, "Secure\0Boot", &[1]),
         variable(EFI_GLOBAL_VARIABLE, "secureboot", &[1]),
         variable(EFI_GLOBAL_VARIABLE, "SetupMode", &[1]),
     ] {
-        let boot = Boot::with(|boot| {
-            let place = boot.find_variable("PK");
-            boot.events.insert(place, other.clone());
-        });
-        assert_finds(&boot.facts(), CHECK, number(boot.find_variable("PK") - 1));
+        let place = Boot::linux().find_variable("SecureBoot");
+        let facts = Boot::with(|boot| boot.events[place] = other.clone()).facts();
+        assert_finds(&facts, CHECK, number(place));
+        assert!(facts.secure_boot.enabled.is_none());
     }
 }
 

@@ -51,7 +51,9 @@ fn an_error_separator_refuses_whatever_its_data_say() {
             let place = boot.find_separator(0);
             boot.events[place] = measured(0, EventType::SEPARATOR, [1, 0, 0, 0], data);
         });
-        assert_finds(&boot.facts(), Check::Separators, number(boot.find_separator(0)));
+        let facts = boot.facts();
+        assert_finds(&facts, Check::Separators, number(boot.find_separator(0)));
+        assert!(facts.findings[0].text.contains("an error separator"), "{:?}", facts.findings);
     }
 }
 

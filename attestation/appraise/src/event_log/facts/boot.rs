@@ -114,9 +114,11 @@ impl BootEvents {
             EventType::EFI_ACTION | EventType::ACTION | EventType::OMIT_BOOT_DEVICE_EVENTS => {
                 let hashed = reading.hashed(event, &[event.data]);
                 let text = String::from_utf8_lossy(event.data.strip_suffix(b"\0").unwrap_or(event.data)).into_owned();
-                let text = reading.text(event, text, hashed);
                 // Elsewhere the same digest can be that of a variable's value, which user space chooses.
-                let text = if ACTION_PCRS.contains(&event.pcr) { text } else { text.at_most(Provenance::DigestOnly) };
+                let text = match hashed && !ACTION_PCRS.contains(&event.pcr) {
+                    true => reading.label(event, text),
+                    false => reading.text(event, text, hashed),
+                };
                 reading.push(&mut facts.actions, "boot.actions", event, text);
             }
             EventType::EFI_GPT_EVENT | EventType::EFI_GPT_EVENT2 => {

@@ -9,7 +9,10 @@ use serde::Serialize;
 use super::digests::{Digests, Measured};
 use super::image;
 use super::provenance::Fact;
-use super::reading::{Reading, excerpt};
+use super::reading::{self, Reading, excerpt};
+
+/// The PCR of the S-CRTM.
+const CRTM_PCR: u8 = 0;
 
 /// Longest version text.
 const MAX_VERSION: usize = 256;
@@ -30,7 +33,7 @@ pub struct Firmware {
 /// Reads the event if it is one of firmware's; `false` leaves it to other rules.
 pub(super) fn read(event: &RawEvent<'_>, facts: &mut Firmware, reading: &mut Reading<'_>) -> bool {
     match event.claimed_type {
-        EventType::S_CRTM_VERSION => {
+        EventType::S_CRTM_VERSION if event.pcr == CRTM_PCR => {
             let hashed = reading.hashed(event, &[event.data]);
             let version = reading.text_or_label(event, version(event.data), hashed);
             // The first is the S-CRTM's own; a second one would be somebody else's.
@@ -71,7 +74,7 @@ pub(super) fn read(event: &RawEvent<'_>, facts: &mut Firmware, reading: &mut Rea
 
 /// A thing that was measured, by its own text where that is what was hashed.
 fn measured(event: &RawEvent<'_>, label: String, reading: &mut Reading<'_>) -> Fact<Measured> {
-    let hashed = reading.hashed(event, &[event.data]);
+    let hashed = !reading::is_open_to_user_space(event) && reading.hashed(event, &[event.data]);
     let digests = Digests::of(event, reading.banks());
     reading.text_or_label(event, Measured { label, digests }, hashed)
 }

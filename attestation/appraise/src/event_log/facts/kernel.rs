@@ -60,8 +60,16 @@ pub(super) fn kernel(
 /// The command line from outside a unified image, which is there once or, by loader and stub, twice.
 fn outside_cmdline(uki: &Uki, reading: &mut Reading<'_>) -> Option<Fact<String>> {
     let last = uki.cmdlines.last()?.clone();
-    let Some(other) = uki.cmdlines.iter().find(|other| other.claimed() != last.claimed()) else { return Some(last) };
-    let text = format!("PCR {} holds two command lines: {:?} and {:?}", last.pcr(), other.claimed(), last.claimed());
+    let other = uki.cmdlines.iter().find(|other| other.claimed() != last.claimed());
+    let text = match (other, uki.obscure) {
+        (Some(other), _) => {
+            format!("PCR {} holds two command lines: {:?} and {:?}", last.pcr(), other.claimed(), last.claimed())
+        }
+        (None, Some(event)) => {
+            format!("event {event} holds a text in PCR 12 that is not shown, which could be the kernel's command line")
+        }
+        (None, None) => return Some(last),
+    };
     reading.find_in(FindingKind::AmbiguousCommandLine, Some(&last), text);
     Some(last.at_most(Provenance::DigestOnly))
 }

@@ -172,6 +172,7 @@ impl Rules {
         }
         self.boot.recognise(event, &mut facts.boot, reading);
         self.grub.look(event);
+        facts.uki.look(event);
         if self.separators.read(event, reading) {
             return;
         }
@@ -221,7 +222,7 @@ impl Rules {
 
     /// An event that no rule is about: by its type and digest, and by its text where that hashes.
     fn other(&mut self, event: &RawEvent<'_>, facts: &mut Facts, reading: &mut Reading<'_>) {
-        let hashed = reading.hashed(event, &[event.data]);
+        let hashed = !reading::is_open_to_user_space(event) && reading.hashed(event, &[event.data]);
         let label = format!("{}: {}", event.claimed_type, reading::excerpt(event.data));
         let digests = Digests::of(event, reading.banks());
         let fact = reading.text_or_label(event, Measured { label, digests }, hashed);

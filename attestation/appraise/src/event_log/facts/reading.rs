@@ -156,6 +156,12 @@ pub(super) fn excerpt(data: &[u8]) -> String {
     }
 }
 
+/// Whether user space chooses what firmware will measure into the PCR of this event at the next boot: PCR 1 has the values of boot variables,
+/// and what it writes into one can be shown as an event of any other type.
+pub(super) fn is_open_to_user_space(event: &RawEvent<'_>) -> bool {
+    event.pcr == 1
+}
+
 /// Whether a type has the name that the specification gives it.
 pub(super) fn is_known(event_type: EventType) -> bool {
     event_type.name().is_some() && event_type != EventType::UNUSED

@@ -3,7 +3,8 @@
 //! SecureBoot, PK, KEK, db and dbx, each once and with all of its UEFI_VARIABLE_DATA hashed, then the separator, then the authorities
 //! (`authority`). Nothing else may stand there, and none may be missing: user space can extend PCR 7 after the boot, so a state that is
 //! not whole, or stands after the separator, is not what firmware used. The form that hashes the value alone, which other PCRs have,
-//! is never accepted here: it would let any name stand before a value.
+//! is never accepted here: it would let any name stand before a value. Nothing ends the authorities, so user space can add one to them;
+//! it can't take one away.
 
 use plastron_attestation_tcg::event_log::{EventType, RawEvent};
 use plastron_attestation_tcg::uefi::{EFI_GLOBAL_VARIABLE, EFI_IMAGE_SECURITY_DATABASE_GUID, Guid, Variable};

@@ -5,11 +5,12 @@
 //!   name in ASCII with its NUL, the second of the content. User space extends this PCR later, so that it is no evidence unless its log
 //!   was compared with a quote.
 //! - PCR 12: command lines from outside the image, in UTF-16LE with a NUL; under systemd-boot 252 twice, by loader and stub. Old
-//!   systemd-boot has PCR 8 for them. Credentials and extensions (also PCR 13) are archives, their data a label.
+//!   systemd-boot has PCR 8 for them. Credentials and extensions (also PCR 13) are archives, their data a label. Since a label can stand
+//!   before any digest, a command line is verified only if all of PCR 12 is text that hashes.
 //! - PCR 9, EV_EVENT_TAG: the initial RAM disk and LoadOptions, by their digests.
 //! - PCR 5, EV_EVENT_TAG: loader.conf.
 
-use plastron_attestation_tcg::event_log::RawEvent;
+use plastron_attestation_tcg::event_log::{EventType, RawEvent};
 use plastron_attestation_tcg::uefi::{TAG_LINUX_INITRD, TAG_LINUX_LOAD_OPTIONS, TaggedEvent, utf16_le};
 use serde::Serialize;
 
@@ -41,6 +42,18 @@ pub struct Uki {
     /// A section's name that was measured, whose content is expected next.
     #[serde(skip)]
     pub(super) announced: Option<String>,
+    /// An event of PCR 12 that is not a text which hashes: it can hide a command line.
+    #[serde(skip)]
+    pub(super) obscure: Option<u32>,
+}
+
+impl Uki {
+    /// Looks at every event, whatever its type.
+    pub(super) fn look(&mut self, event: &RawEvent<'_>) {
+        if event.pcr == CONFIG_PCR && event.claimed_type != EventType::IPL {
+            self.obscure.get_or_insert(event.number);
+        }
+    }
 }
 
 /// What the kernel's EFI stub measured.
@@ -97,7 +110,10 @@ fn cmdline(event: &RawEvent<'_>, facts: &mut Uki, reading: &mut Reading<'_>) -> 
             reading.push(&mut facts.cmdlines, "uki.cmdlines", event, fact);
         }
         _ if event.pcr == OLD_CONFIG_PCR => return false,
-        _ => extra(event, facts, reading),
+        _ => {
+            facts.obscure.get_or_insert(event.number);
+            extra(event, facts, reading);
+        }
     }
     true
 }
