@@ -4,8 +4,10 @@
 
 use std::hint::black_box;
 
+use aws_lc_rs::digest::{self, Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512};
 use plastron_attestation_appraise::event_log::{Facts, Replay};
 use plastron_attestation_fake_tpm::event_log::LinuxBoot;
+use plastron_attestation_tcg::HashAlgorithm;
 use plastron_attestation_tcg::event_log::RawLog;
 
 use crate::Effort;
@@ -23,6 +25,8 @@ pub(crate) fn run(effort: Effort) -> Result<(), BenchError> {
     for (name, events, len) in [("26 KB, 88 events", 88, 26_000), ("64 KiB, 220 events", 220, 64 << 10)] {
         let log = log(events, len)?;
         let (mut parsed, mut replayed, mut all) = (Series::default(), Series::default(), Series::default());
+        let mut hashed = Series::default();
+        let bare = hash_inputs(&log)?;
         for _ in 0..effort.rounds {
             parsed.push(per_second(effort, || parse(&log).map(drop))?);
             replayed.push(per_second(effort, || parse(&log).map(|log| drop(black_box(Replay::of(&log)))))?);
@@ -31,10 +35,18 @@ pub(crate) fn run(effort: Effort) -> Result<(), BenchError> {
                 black_box((Replay::of(&log), Facts::read(&log)));
                 Ok(())
             })?);
+            hashed.push(per_second(effort, || {
+                bare.iter().for_each(|(algorithm, bytes)| {
+                    black_box(digest::digest(algorithm, bytes));
+                });
+                Ok(())
+            })?);
         }
         for (what, series) in [("parsed", &parsed), ("and replayed", &replayed), ("and facts", &all)] {
             line(&format!("{name}: {what}, per CPU-second"), &series.show(0));
         }
+        line(&format!("{name}: the same bytes hashed and nothing else, per CPU-second"), &hashed.show(0));
+        line(&format!("{name}: share of bare hashing in all of it"), &all.over(&hashed).show(2));
         line(&format!("{name}: CPU microseconds for all of it"), &format!("{:.1}", 1e6 / all.median()));
     }
     Ok(())
@@ -55,4 +67,20 @@ fn log(events: usize, len: usize) -> Result<Vec<u8>, BenchError> {
         return Err(BenchError::wrong(format!("the log has {} events and {} bytes", got.0, got.1)));
     }
     Ok(log.bytes().to_vec())
+}
+
+/// What must be hashed, whoever reads the log: the data of each event, and the old value and digest of each extension.
+fn hash_inputs(log: &[u8]) -> Result<Vec<(&'static Algorithm, Vec<u8>)>, BenchError> {
+    let log = parse(log)?;
+    let events = || log.events().iter().filter(|event| event.is_extended());
+    let inputs = log.banks().iter().flat_map(|bank| {
+        let algorithm = match bank {
+            HashAlgorithm::Sha1 => &SHA1_FOR_LEGACY_USE_ONLY,
+            HashAlgorithm::Sha256 => &SHA256,
+            HashAlgorithm::Sha384 => &SHA384,
+            HashAlgorithm::Sha512 => &SHA512,
+        };
+        events().flat_map(move |event| [(algorithm, event.data.to_vec()), (algorithm, vec![0; 2 * bank.digest_len()])])
+    });
+    Ok(inputs.collect())
 }
