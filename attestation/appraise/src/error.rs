@@ -7,6 +7,7 @@ use plastron_attestation_tcg::ima::ImaListError;
 use plastron_attestation_tcg::{HashAlgorithm, ObjectAttributes, ReadError};
 
 use crate::event_log::{Finding, LastEvent, PcrEvents};
+use crate::utc::Utc;
 use crate::{Check, EkFingerprint, FingerprintError};
 
 /// A failed check.
@@ -28,7 +29,7 @@ pub enum AppraiseError {
     #[error("TPM model {model:?} is on the deny list: {reason:?}")]
     DeniedModel { model: String, reason: String },
 
-    #[error("no pool is configured, so no EK is trusted")]
+    #[error("no pool is configured, so no EK is trusted; name one in NodeAttestor \"tpm\"")]
     NoPool,
     #[error(
         "pool {pool:?}, which took the node, is not configured any more; name it again, or evict the node to let it enrol anew"
@@ -36,11 +37,13 @@ pub enum AppraiseError {
     PoolGone { pool: String },
     #[error("no pool trusts EK {fingerprint}: {reasons}")]
     NoPoolTrusts { fingerprint: EkFingerprint, reasons: String },
-    #[error("{field} of the EK is not that of template {template}, which pool {pool:?} accepts")]
+    #[error(
+        "{field} of the EK is not that of template {template}, which pool {pool:?} accepts; agent and pool name it in 'ek_template'"
+    )]
     EkTemplate { pool: String, template: &'static str, field: &'static str },
     #[error("the RSA modulus of the EK has {bits} significant bits and is {parity}; wanted: 2048 to 8192, odd")]
     EkModulus { bits: usize, parity: &'static str },
-    #[error("the RSA modulus of the EK is of the ROCA family (CVE-2017-15361)")]
+    #[error("the RSA modulus of the EK is of the ROCA family (CVE-2017-15361); replace the TPM")]
     Roca,
     #[error("the EK is not a point of its curve")]
     EkPoint,
@@ -67,11 +70,13 @@ pub enum AppraiseError {
     EkTpmIdentity { missing: &'static str },
     #[error("critical extension {oid} of the {which} certificate is not understood")]
     CriticalExtension { which: &'static str, oid: String },
-    #[error("the {which} certificate expired: not valid after {not_after}, now {now}")]
+    #[error("the {which} certificate expired: not valid after {}, now {}", Utc(*.not_after), Utc(*.now))]
     Expired { which: &'static str, not_after: u64, now: u64 },
-    #[error("the {which} certificate is not valid yet: not valid before {not_before}, now {now}")]
+    #[error("the {which} certificate is not valid yet: not valid before {}, now {}", Utc(*.not_before), Utc(*.now))]
     NotYetValid { which: &'static str, not_before: u64, now: u64 },
-    #[error("no path from the EK certificate, issued by {issuer}, to a root of the pool: {reason}")]
+    #[error(
+        "no path from the EK certificate, issued by {issuer}, to a root of the pool: {reason}; if you trust its maker, add the maker's CA to the pool"
+    )]
     EkPath { issuer: String, reason: String },
     #[error("the certificate revocation list does not parse: {reason}")]
     CrlMalformed { reason: String },
@@ -81,15 +86,15 @@ pub enum AppraiseError {
     CrlExtension { issuer: String, oid: String },
     #[error("the revocation list by {issuer} is not its issuer's: {reason}")]
     CrlSignature { issuer: String, reason: &'static str },
-    #[error("the revocation list by {issuer} is of the future: this update {this_update}, now {now}")]
+    #[error("the revocation list by {issuer} is of the future: this update {}, now {}", Utc(*.this_update), Utc(*.now))]
     CrlNotYetValid { issuer: String, this_update: u64, now: u64 },
-    #[error("the revocation list by {issuer} is stale: good until {until}, now {now}; import a newer one")]
+    #[error("the revocation list by {issuer} is stale: good until {}, now {}; import a newer one", Utc(*.until), Utc(*.now))]
     CrlStale { issuer: String, until: u64, now: u64 },
-    #[error("the {which} certificate with serial number {serial} is revoked by the list of {this_update} by {issuer}")]
+    #[error("the {which} certificate with serial number {serial} is revoked by the list of {} by {issuer}", Utc(*.this_update))]
     Revoked { which: &'static str, issuer: String, serial: String, this_update: u64 },
-    #[error("EK {fingerprint} is not pinned in pool {pool:?}")]
+    #[error("EK {fingerprint} is not pinned in pool {pool:?}; pin it to let the machine in")]
     EkNotPinned { fingerprint: EkFingerprint, pool: String },
-    #[error("the pin of EK {fingerprint} in pool {pool:?} expired at {expires}, now {now}")]
+    #[error("the pin of EK {fingerprint} in pool {pool:?} expired at {}, now {}; pin it anew", Utc(*.expires), Utc(*.now))]
     EkPinExpired { fingerprint: EkFingerprint, pool: String, expires: u64, now: u64 },
 
     #[error("attributes of the AK are {got}: {wanted}")]
@@ -115,11 +120,13 @@ pub enum AppraiseError {
     QualifiedSigner { got: String, wanted: String },
     #[error("PCRs quoted: {got}; asked for: {wanted}")]
     PcrSelection { got: String, wanted: String },
-    #[error("no bank other than SHA-1 is allocated")]
+    #[error(
+        "no PCR bank other than sha1 is allocated; allocate sha256 in the firmware's setup or with tpm2_pcrallocate"
+    )]
     OnlySha1,
     #[error("{got} PCR values for {wanted} PCRs quoted")]
     PcrCount { got: usize, wanted: usize },
-    #[error("the value of PCR {index} in bank {bank} has {got} bytes")]
+    #[error("the value of PCR {index} in bank {bank} has {got} bytes, not {}", .bank.digest_len())]
     PcrLength { bank: HashAlgorithm, index: u8, got: usize },
     #[error("the PCR values hash to {got}, the quote's pcrDigest is {wanted}")]
     PcrDigest { got: String, wanted: String },
@@ -131,13 +138,17 @@ pub enum AppraiseError {
 
     #[error("PCR {index} of bank {bank} is {got}, not {wanted}; {events}")]
     GoldenPcr { bank: HashAlgorithm, index: u8, got: String, wanted: String, events: PcrEvents },
-    #[error("pool {pool:?} has no golden value for PCR {index} in bank {bank}, which is allocated")]
+    #[error(
+        "pool {pool:?} has no golden value for PCR {index} in bank {bank}, which is allocated; name one, or deallocate the bank"
+    )]
     NoGoldenPcr { pool: String, bank: HashAlgorithm, index: u8 },
     #[error(
         "pool {pool:?} pins PCR {index}, and no bank is left to compare: each is sha1, or excepted by 'unextended_banks'"
     )]
     NoBankForGoldenPcr { pool: String, index: u8 },
-    #[error("bank {bank} is untouched in PCR {index} while bank {other} is not: firmware did not extend it")]
+    #[error(
+        "bank {bank} is untouched in PCR {index} while bank {other} is not: firmware did not extend it; deallocate the bank, or name it in 'unextended_banks'"
+    )]
     BankNotExtended { bank: HashAlgorithm, other: HashAlgorithm, index: u8 },
     #[error(
         "indeterminate: no log: firmware wrote none, or the kernel found none (GRUB 2.06 does not hand it on where Secure Boot is off: use \
@@ -146,17 +157,24 @@ pub enum AppraiseError {
     EventLogMissing,
     #[error("the event log is malformed")]
     EventLog(#[source] LogError),
-    #[error("the event log, of format {format}, has evidence in SHA-1 only, which is never evidence by itself")]
+    #[error(
+        "the event log, of format {format}, has evidence in SHA-1 only, which is never evidence by itself; 'sha1_event_log' in the pool accepts such machines"
+    )]
     EventLogSha1 { format: &'static str },
-    #[error("PCR {index} of bank {bank} is {quoted}; the event log replays to {replayed}, {last_event}")]
+    #[error(
+        "PCR {index} of bank {bank} is {quoted}; the event log replays to {replayed}, {last_event}: the PCR was extended by what the log does not tell, or the log is changed or of another boot"
+    )]
     EventLogReplay { bank: HashAlgorithm, index: u8, quoted: String, replayed: String, last_event: LastEvent },
     #[error(
-        "bank {bank} is allocated and the event log has no digests for it (it has {log_banks}): firmware did not extend it"
+        "bank {bank} is allocated and the event log has no digests for it (it has {log_banks}): firmware did not extend it; \
+         deallocate the bank, or name it in 'unextended_banks'"
     )]
     BankNotInLog { bank: HashAlgorithm, log_banks: String },
     #[error("bank {bank} is allocated and event {event} of the log has no digest for it")]
     BankMissingInEvent { bank: HashAlgorithm, event: u32 },
-    #[error("PCR {index} of bank {bank} is untouched: firmware did not extend it")]
+    #[error(
+        "PCR {index} of bank {bank} is untouched: firmware did not extend it; deallocate the bank, or name it in 'unextended_banks'"
+    )]
     BankUntouched { bank: HashAlgorithm, index: u8 },
     #[error(
         "PCR {index} of bank {bank} is {quoted}; the event log replays to {replayed} ({last_event}), and replays in bank {other}: \
@@ -194,7 +212,7 @@ pub enum AppraiseError {
     BootEvent { check: Check, finding: Box<Finding> },
     #[error("Secure Boot is {got}; the pool demands that it was {wanted}")]
     SecureBoot { got: String, wanted: &'static str },
-    #[error("the TPM went back: {what} was {before}, now {now}")]
+    #[error("the TPM went back: {what} was {before}, now {now}: a copy of it is alive, or an older state was put back")]
     StateRegressed { what: &'static str, before: u64, now: u64 },
     #[error("the node retired this AK: a copy of it, or of its disk, is alive")]
     RetiredAk,

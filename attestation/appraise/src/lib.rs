@@ -25,6 +25,7 @@ mod pool;
 mod quote;
 mod roca;
 mod sent_log;
+mod utc;
 
 pub use ak::credential::{CREDENTIAL_LEN, CredentialEntropy, MadeCredential, PendingActivation};
 pub use ak::{AcceptableAk, BoundAk};

@@ -81,7 +81,7 @@ impl PresentedToken {
 
 /// A node that is not admitted: the peer learns the code, the audit log learns the check.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{check:?}: {detail}")]
+#[error("{check}: {detail}")]
 pub struct Refusal {
     /// The check that failed.
     pub check: Check,

@@ -15,6 +15,7 @@ use der::Decode;
 use plastron_attestation_tcg::{Name, QualifiedName, TpmtPublic};
 
 use crate::certificate::Certificate;
+use crate::utc::Utc;
 use crate::{AppraiseError, Check, Checklist, DenyList, EkFingerprint, EkTrust, ExpiredEk, Pool, TpmIdentity};
 use container::certificate_in_container;
 
@@ -272,7 +273,10 @@ impl<'a> Candidate<'a> {
         match (certificate.check_validity(now), pool.expired_ek) {
             (Ok(()), _) => checks.pass(Check::EkValidity, ""),
             (Err(AppraiseError::Expired { not_after, .. }), ExpiredEk::Accepted) => {
-                checks.not_checked(Check::EkValidity, format!("expired at {not_after}; the pool accepts expired_ek"));
+                checks.not_checked(
+                    Check::EkValidity,
+                    format!("expired at {}; the pool accepts expired_ek", Utc(not_after)),
+                );
             }
             (Err(failure), _) => return Err(failure),
         }

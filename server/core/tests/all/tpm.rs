@@ -299,7 +299,7 @@ async fn withdrawn_trust_cuts_nodes_off_at_start() {
         assert_eq!(denial(&server, &server.caller(&svid)).await, AgentDenial::MustReattest);
         let node = server.services.ledger.state().node(&svid.id).unwrap();
         let Standing::CutOff { reason, .. } = &node.standing else { unreachable!("cut off, not {node:?}") };
-        assert!(reason.starts_with(&format!("{check:?}: ")), "{reason}");
+        assert!(reason.starts_with(&format!("{check}: ")), "{reason}");
         // It heals by attesting to a server that trusts it; a node without a TPM is not judged.
         let healed = machine.attest(&server).await.unwrap().svid;
         server.permit::<rpc::SyncAuthorizedEntries>(&server.caller(&healed)).await;
