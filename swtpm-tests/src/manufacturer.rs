@@ -65,9 +65,18 @@ impl Manufacturer {
     /// Manufactures a TPM: state with EKs (RSA-2048, P-384), their certificates and a platform certificate in NV, in the empty
     /// folder `state`, from which swtpm then runs.
     pub fn make_tpm(&self, state: &Path) -> Result<(), HarnessError> {
+        self.make(state, "2048")
+    }
+
+    /// The same with an RSA-3072 key (template H-6) in place of RSA-2048.
+    pub(crate) fn make_tpm_with_rsa_3072(&self, state: &Path) -> Result<(), HarnessError> {
+        self.make(state, "3072")
+    }
+
+    fn make(&self, state: &Path, rsa_bits: &str) -> Result<(), HarnessError> {
         let mut command = Command::new(tool("swtpm_setup")?);
         command.args(["--tpm2", "--createek", "--create-ek-cert", "--create-platform-cert", "--lock-nvram"]);
-        command.args(["--pcr-banks", "sha1,sha256,sha384"]);
+        command.args(["--pcr-banks", "sha1,sha256,sha384", "--rsa-keysize", rsa_bits]);
         command.arg("--tpmstate").arg(state).arg("--write-ek-cert-files").arg(state);
         command.arg("--config").arg(self.directory.join("setup.conf"));
         run(&mut command)?;

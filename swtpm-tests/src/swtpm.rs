@@ -53,6 +53,13 @@ impl Swtpm {
         Self::switch_on(directory, manufacturer.clone())
     }
 
+    /// A new TPM of the shared manufacturer whose RSA key has 3072 bits.
+    pub fn start_with_rsa_3072() -> Result<Self, HarnessError> {
+        let (manufacturer, directory) = (Manufacturer::shared()?, own_directory()?);
+        manufacturer.make_tpm_with_rsa_3072(&state_of(directory.path()))?;
+        Self::switch_on(directory, manufacturer)
+    }
+
     /// Another TPM with a copy of this one's state: same EK, same counters. What an attacker gets who copies a virtual TPM.
     pub fn clone_state(&self) -> Result<Self, HarnessError> {
         let directory = own_directory()?;

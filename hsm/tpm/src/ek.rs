@@ -6,16 +6,15 @@ use plastron_attestation_tcg::{EkNvIndices, TpmtPublic};
 use tss_esapi::constants::CapabilityType;
 use tss_esapi::constants::tss::TPM2_PERSISTENT_FIRST;
 use tss_esapi::handles::{KeyHandle, ObjectHandle, PersistentTpmHandle, TpmHandle};
+use tss_esapi::interface_types::ecc::EccCurve;
 use tss_esapi::interface_types::resource_handles;
-use tss_esapi::structures::{CapabilityData, Public, PublicKeyRsa};
+use tss_esapi::structures::{CapabilityData, EccParameter, EccPoint, Public, PublicKeyRsa};
 use tss_esapi::traits::{Marshall, UnMarshall};
 
 use crate::link::{Hierarchy, Link};
 use crate::nv::{self, NvIndices};
 use crate::session::{by_hierarchy, malformed};
 
-/// Length of an RSA-2048 modulus, which the nonce is padded to.
-const MODULUS_LEN: usize = 256;
 /// How many persistent handles are asked for at once; TPMs hold a handful.
 const MAX_PERSISTENT: u32 = 64;
 /// On-die CA certificates: at most this many, in NV from this index on.
@@ -120,19 +119,43 @@ fn template_public(link: &mut Link, template: EkTemplate) -> Result<Public, TpmD
         let public = Public::unmarshall(&template.create_primary_public(&[]));
         return public.map_err(|error| malformed("CreatePrimary", error.to_string()));
     };
-    let malformed = |what, error: tss_esapi::Error| malformed("NV_Read", format!("the EK {what} in NV: {error}"));
-    let public = Public::unmarshall(&bytes).map_err(|error| malformed("template", error))?;
+    let public = Public::unmarshall(&bytes);
+    let public = public.map_err(|error| malformed("NV_Read", format!("the EK template in NV: {error}")))?;
     let nonce = match nonce_index {
         Some(index) => nv::read_if_there(link, &indices, index)?,
         None => None,
     };
-    match (nonce, public) {
-        (Some(mut nonce), Public::Rsa { object_attributes, name_hashing_algorithm, auth_policy, parameters, .. }) => {
-            nonce.resize(MODULUS_LEN, 0);
-            let unique = PublicKeyRsa::try_from(nonce).map_err(|error| malformed("nonce", error))?;
+    match nonce {
+        Some(nonce) => with_nonce(public, &nonce),
+        None => Ok(public),
+    }
+}
+
+/// The template with the nonce in front of zeros in its unique field: the modulus, or x beside a y of zeros.
+fn with_nonce(public: Public, nonce: &[u8]) -> Result<Public, TpmDeviceError> {
+    let malformed = |reason: String| malformed("NV_Read", format!("the EK nonce in NV: {reason}"));
+    let padded = |len: usize| {
+        let zeros = len.checked_sub(nonce.len()).map(|zeros| vec![0; zeros]);
+        zeros.map(|zeros| [nonce, &zeros].concat()).ok_or_else(|| malformed(format!("{} bytes", nonce.len())))
+    };
+    match public {
+        Public::Rsa { object_attributes, name_hashing_algorithm, auth_policy, parameters, .. } => {
+            let len = usize::from(u16::from(parameters.key_bits()) / 8);
+            let unique = PublicKeyRsa::try_from(padded(len)?).map_err(|error| malformed(error.to_string()))?;
             Ok(Public::Rsa { object_attributes, name_hashing_algorithm, auth_policy, parameters, unique })
         }
-        (_, public) => Ok(public),
+        Public::Ecc { object_attributes, name_hashing_algorithm, auth_policy, parameters, .. } => {
+            let len = match parameters.ecc_curve() {
+                EccCurve::NistP256 => 32,
+                EccCurve::NistP384 => 48,
+                other => return Err(malformed(format!("its template is of {other:?}"))),
+            };
+            let coordinate =
+                |bytes: Vec<u8>| EccParameter::try_from(bytes).map_err(|error| malformed(error.to_string()));
+            let unique = EccPoint::new(coordinate(padded(len)?)?, coordinate(vec![0; len])?);
+            Ok(Public::Ecc { object_attributes, name_hashing_algorithm, auth_policy, parameters, unique })
+        }
+        _ => Err(malformed("its template is no RSA or ECC key".to_owned())),
     }
 }
 

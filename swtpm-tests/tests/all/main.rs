@@ -15,4 +15,5 @@ mod tpm_owned;
 mod tpm_shared;
 mod tpm_store;
 mod tpm_svid_key;
+mod tpm_templates;
 mod workloads;
