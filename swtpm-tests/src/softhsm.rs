@@ -1,6 +1,7 @@
 //! A PKCS#11 token (SoftHSM) in a directory of its own.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -146,16 +147,22 @@ pub fn in_own_process<F: FnOnce(SoftHsm)>(body: F) -> Result<(), HarnessError> {
         body(SoftHsm::open(Path::new(&directory))?);
         return Ok(());
     }
-    // `all::pkcs11::signs::{{closure}}`: the first part is the executable's crate, the last is the closure.
-    let name = std::any::type_name::<F>();
-    let name = name.split_once("::").map_or(name, |(_, rest)| rest);
-    let name = name.strip_suffix("::{{closure}}").unwrap_or(name);
-
     let token = SoftHsm::start()?;
+    let directory = token.directory().as_os_str().to_owned();
+    let conf = token.conf().into_os_string();
+    run_again(std::any::type_name::<F>(), &[(OWN_TOKEN, &directory), ("SOFTHSM2_CONF", &conf)])
+}
+
+/// Runs the test whose body's closure has this type name again, in a process of its own with these variables, and fails unless exactly
+/// that one test ran and passed.
+pub(crate) fn run_again(closure: &str, variables: &[(&str, &OsStr)]) -> Result<(), HarnessError> {
+    // `all::pkcs11::signs::{{closure}}`: the first part is the executable's crate, the last is the closure.
+    let name = closure.split_once("::").map_or(closure, |(_, rest)| rest);
+    let name = name.strip_suffix("::{{closure}}").unwrap_or(name);
     let executable = env::current_exe().map_err(HarnessError::io("find the running executable"))?;
     let mut command = Command::new(executable);
     command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
-    command.env(OWN_TOKEN, token.directory()).env("SOFTHSM2_CONF", token.conf());
+    command.envs(variables.iter().copied());
     let output = command.output().map_err(HarnessError::io(format!("run {name} in its own process")))?;
     let mut text = format!("{}\n", output.status);
     text.push_str(&String::from_utf8_lossy(&output.stdout));

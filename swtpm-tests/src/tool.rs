@@ -13,6 +13,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("swtpm_ioctl", "swtpm-tools"),
     ("swtpm_localca", "swtpm-tools"),
     ("tpm2", "tpm2-tools"),
+    ("tpm2-abrmd", "tpm2-abrmd"),
+    ("dbus-daemon", "dbus-daemon"),
     ("softhsm2-util", "softhsm2"),
     ("pkcs11-tool", "opensc"),
     ("openssl", "openssl"),

@@ -9,6 +9,7 @@ mod exchange;
 mod harness;
 mod tap;
 mod thread;
+mod tpm_abrmd;
 mod tpm_bus;
 mod tpm_device;
 mod tpm_owned;
