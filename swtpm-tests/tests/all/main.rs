@@ -7,6 +7,7 @@ mod enrolment;
 mod examples;
 mod exchange;
 mod harness;
+mod operator;
 mod tap;
 mod thread;
 mod tpm_abrmd;
