@@ -7,7 +7,7 @@ use plastron_agent_core::{KeyCustody, WorkloadAttestation};
 use plastron_daemon::config::{LoadError, Strictness};
 use plastron_daemon::plugins::Plugin;
 use plastron_hcl1::{ConfigError, Notice};
-use plastron_plugins::node::AgentNodeAttestor;
+use plastron_plugins::node::{AgentNodeAttestor, HoldsSvidKey};
 use plastron_plugins::workload::WorkloadAttestor;
 use plastron_plugins_node_join_token::{JoinTokenAttestor, TokenSource};
 use plastron_plugins_workload_unix::{ProgramDiscovery, UnixWorkloadAttestor};
@@ -22,6 +22,12 @@ pub(crate) struct Catalog {
     keys: KeyCustody,
     node: NodeAttestor,
     workload: Vec<ProgramDiscovery>,
+}
+
+/// The node attestor, and the key of the SVID where its hardware holds that.
+pub(crate) struct OpenAttestor {
+    pub(crate) attestor: Arc<dyn AgentNodeAttestor>,
+    pub(crate) held_keys: Option<Arc<dyn HoldsSvidKey>>,
 }
 
 #[derive(Debug)]
@@ -49,7 +55,7 @@ impl Catalog {
     /// Understands the `plugins` block: one KeyManager, one NodeAttestor, at least one WorkloadAttestor.
     pub(crate) fn read(plugins: &[Plugin], strictness: &Strictness<'_>) -> Result<(Self, Vec<Notice>), CatalogProblem> {
         let (mut keys, mut node, mut workload) = (Vec::new(), Vec::new(), Vec::new());
-        let mut notices = Vec::new();
+        let (mut notices, mut key_in_tpm) = (Vec::new(), None);
         for plugin in plugins {
             if plugin.command.is_some() {
                 return Err(refuse(plugin, "plugins in another process are not supported yet"));
@@ -62,6 +68,11 @@ impl Catalog {
                 ("KeyManager", "disk") => {
                     let Disk { directory } = decode(plugin, strictness, &mut notices)?;
                     keys.push(KeyCustody::Disk(directory));
+                }
+                ("KeyManager", "tpm") => {
+                    let Nothing {} = decode(plugin, strictness, &mut notices)?;
+                    keys.push(KeyCustody::Tpm);
+                    key_in_tpm = Some(plugin);
                 }
                 ("NodeAttestor", plastron_plugins_node_join_token::NAME) => {
                     let Nothing {} = decode(plugin, strictness, &mut notices)?;
@@ -80,7 +91,9 @@ impl Catalog {
                         decode(plugin, strictness, &mut notices)?;
                     workload.push(ProgramDiscovery::from_settings(discover_workload_path, workload_size_limit));
                 }
-                ("KeyManager", _) => return Err(refuse(plugin, "there are KeyManager \"memory\" and \"disk\"")),
+                ("KeyManager", _) => {
+                    return Err(refuse(plugin, "there are KeyManager \"memory\", \"disk\" and \"tpm\""));
+                }
                 ("NodeAttestor", _) => return Err(refuse(plugin, "there are NodeAttestor \"tpm\" and \"join_token\"")),
                 ("WorkloadAttestor", _) => return Err(refuse(plugin, "there is WorkloadAttestor \"unix\"")),
                 _ => return Err(refuse(plugin, "there are KeyManager, NodeAttestor and WorkloadAttestor")),
@@ -91,7 +104,12 @@ impl Catalog {
         }
         let catalog =
             Self { keys: exactly_one("KeyManager", keys)?, node: exactly_one("NodeAttestor", node)?, workload };
-        Ok((catalog, notices))
+        match (key_in_tpm, &catalog.node) {
+            (Some(plugin), NodeAttestor::JoinToken) => {
+                Err(refuse(plugin, "the key is in the TPM of NodeAttestor \"tpm\", which is not configured"))
+            }
+            (_, NodeAttestor::JoinToken | NodeAttestor::Tpm(_)) => Ok((catalog, notices)),
+        }
     }
 
     /// Where the agent's own key lives.
@@ -100,7 +118,7 @@ impl Catalog {
     }
 
     /// Opens the node attestor.
-    pub(crate) fn node_attestor(&self, config: &Config) -> Result<Arc<dyn AgentNodeAttestor>, tpm::OpenError> {
+    pub(crate) fn node_attestor(&self, config: &Config) -> Result<OpenAttestor, tpm::OpenError> {
         match &self.node {
             NodeAttestor::JoinToken => {
                 let source = match &config.join_token {
@@ -108,9 +126,12 @@ impl Catalog {
                     JoinToken::File(path) => TokenSource::File(path.clone()),
                     JoinToken::Absent => TokenSource::Absent,
                 };
-                Ok(Arc::new(JoinTokenAttestor::new(source)))
+                Ok(OpenAttestor { attestor: Arc::new(JoinTokenAttestor::new(source)), held_keys: None })
             }
-            NodeAttestor::Tpm(settings) => settings.open(&config.data_dir),
+            NodeAttestor::Tpm(settings) => {
+                let OpenAttestor { attestor, held_keys } = settings.open(&config.data_dir)?;
+                Ok(OpenAttestor { attestor, held_keys: held_keys.filter(|_| self.keys == KeyCustody::Tpm) })
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::arguments::Overrides;
-use crate::catalog::{Catalog, CatalogProblem};
+use crate::catalog::{Catalog, CatalogProblem, OpenAttestor};
 use crate::config::{Bootstrap, BundleFormat, Config, ConfigProblem, strictness};
 use crate::tpm;
 
@@ -75,7 +75,7 @@ pub(crate) async fn run(overrides: &Overrides) -> Result<(), RunError> {
 fn assemble(config: &Config, catalog: &Catalog) -> Result<(Agent, WorkloadIdentities), RunError> {
     let bootstrap = Arc::new(load_bootstrap(config)?);
     let data = DataDir::open(&config.data_dir, catalog.keys())?;
-    let attestor = catalog.node_attestor(config)?;
+    let OpenAttestor { attestor, held_keys } = catalog.node_attestor(config)?;
     let upstream = GrpcUpstream::new(&config.server_address, config.server_port, config.trust_domain.clone())?;
     let settings = Settings {
         trust_domain: config.trust_domain.clone(),
@@ -85,7 +85,11 @@ fn assemble(config: &Config, catalog: &Catalog) -> Result<(Agent, WorkloadIdenti
         workload_key_type: config.workload_key_type,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    Ok(Agent::new(settings, Arc::new(upstream), attestor, data, Arc::new(SystemClock)))
+    let (agent, identities) = Agent::new(settings, Arc::new(upstream), attestor, data, Arc::new(SystemClock));
+    Ok(match held_keys {
+        Some(held_keys) => (agent.with_held_keys(held_keys), identities),
+        None => (agent, identities),
+    })
 }
 
 /// Serves the Workload API once there is something to serve: clients that come before find no socket, and try again.

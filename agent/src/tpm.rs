@@ -114,17 +114,18 @@ mod open {
     use std::sync::Arc;
 
     use plastron_agent_cli::{TpmProperties, TpmSource};
-    use plastron_attestation::{TpmDevice, TpmDeviceError};
+    use plastron_attestation::{TpmDevice, TpmDeviceError, TpmSvidKeys};
     use plastron_hsm_tpm::{SharedTpm, Tpm, TpmConfig};
-    use plastron_plugins::node::AgentNodeAttestor;
+    use plastron_plugins::node::HoldsSvidKey;
     use plastron_plugins_node_tpm::{AkStore, EventLogFile, StartError, TpmAgentAttestor};
 
     use super::Settings;
     use super::auth::{self, AuthError};
+    use crate::catalog::OpenAttestor;
 
     impl Settings {
         /// Opens the TPM and gives it to an attestor, which keeps its AK in the data directory.
-        pub(crate) fn open(&self, data_dir: &Path) -> Result<Arc<dyn AgentNodeAttestor>, OpenError> {
+        pub(crate) fn open(&self, data_dir: &Path) -> Result<OpenAttestor, OpenError> {
             let Self { tcti, template, endorsement_auth, owner_auth, event_log_path } = self;
             let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
             // Made once: what the TPM refuses is remembered in it, however often the TPM is opened.
@@ -133,7 +134,7 @@ mod open {
                 owner_auth: auth::read(owner_auth.as_ref(), credentials.as_deref())?,
                 ..TpmConfig::new(tcti.as_str())
             };
-            let open = move || -> Result<Box<dyn TpmDevice>, TpmDeviceError> {
+            let open = move || -> Result<Box<dyn TpmSvidKeys>, TpmDeviceError> {
                 Ok(Box::new(SharedTpm::open(config.clone())?))
             };
             let (store, event_log) = (AkStore::in_data_dir(data_dir), EventLogFile::at(event_log_path));
@@ -142,7 +143,9 @@ mod open {
                     StartError::Open(error) => OpenError::Device(error),
                     StartError::Thread(error) => OpenError::Thread(error),
                 })?;
-            Ok(Arc::new(attestor))
+            let attestor = Arc::new(attestor);
+            let held_keys: Arc<dyn HoldsSvidKey> = attestor.clone();
+            Ok(OpenAttestor { attestor, held_keys: Some(held_keys) })
         }
     }
 
@@ -187,13 +190,12 @@ mod open {
 #[cfg(not(feature = "tpm"))]
 mod open {
     use std::path::Path;
-    use std::sync::Arc;
 
-    use plastron_plugins::node::AgentNodeAttestor;
+    use crate::catalog::OpenAttestor;
 
     impl super::Settings {
         /// This build opens no TPM; the catalog refuses the settings before.
-        pub(crate) fn open(&self, _data_dir: &Path) -> Result<Arc<dyn AgentNodeAttestor>, OpenError> {
+        pub(crate) fn open(&self, _data_dir: &Path) -> Result<OpenAttestor, OpenError> {
             Err(OpenError::NotBuiltIn)
         }
     }

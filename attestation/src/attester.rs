@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use plastron_attestation_appraise::{AnnouncedLog, Binding, Claims};
+use plastron_attestation_appraise::{AnnouncedLog, Binding, Claims, Purpose};
 use plastron_attestation_tcg::{EkTemplate, HashAlgorithm};
 use plastron_spiffe::TrustDomain;
 use zeroize::Zeroizing;
 
-use crate::device::{AkBlob, EkMaterial, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
+use crate::device::{
+    AkBlob, CertifyBytes, EkMaterial, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError, TpmSvidKeys,
+};
 use crate::log_transfer::{LogChunk, LogRequest, part};
 use crate::message::{Challenge, Payload, Response, Task};
 use crate::wire::WireError;
@@ -29,6 +31,8 @@ pub struct AttesterContext {
     pub ek: Option<EkMaterial>,
     /// The firmware event log of this boot, where there is one.
     pub event_log: Option<Arc<[u8]>>,
+    /// The SVID's key, where it is in the TPM. Its public key is `svid_public_key`.
+    pub svid_key: Option<SvidKeyBlob>,
 }
 
 /// What the attester is told.
@@ -49,6 +53,8 @@ pub enum AttesterEvent<'a> {
 pub enum AttesterAction {
     /// Ask the TPM and tell.
     Tpm(TpmRequest),
+    /// Ask the TPM, which has the SVID's key too, and tell. Never asked for where `AttesterContext::svid_key` is `None`.
+    Certify(CertifyRequest),
     /// Send this to the server.
     Send(Vec<u8>),
     /// Keep this AK: it is new, and the server knows it now.
@@ -84,6 +90,17 @@ pub enum TpmRequest {
     },
 }
 
+/// TPM2_Certify of the SVID's key by the AK.
+#[derive(Clone, Debug)]
+pub struct CertifyRequest {
+    /// The AK.
+    pub ak: AkBlob,
+    /// The SVID's key.
+    pub key: SvidKeyBlob,
+    /// qualifyingData.
+    pub extra_data: Vec<u8>,
+}
+
 /// The TPM's answer to a request of the same kind.
 pub enum TpmReply {
     /// The EK.
@@ -94,6 +111,8 @@ pub enum TpmReply {
     Secret(Zeroizing<Vec<u8>>),
     /// The quote.
     Quote(QuoteBytes),
+    /// The certification.
+    Certification(CertifyBytes),
 }
 
 impl TpmReply {
@@ -103,6 +122,7 @@ impl TpmReply {
             Self::AttestationKey(_) => "AK",
             Self::Secret(_) => "secret",
             Self::Quote(_) => "quote",
+            Self::Certification(_) => "certification",
         }
     }
 }
@@ -132,6 +152,16 @@ pub fn perform(
     })
 }
 
+/// Does what an attester asks of a TPM that has the SVID's key. Blocks.
+pub fn perform_certify(
+    device: &mut dyn TpmSvidKeys,
+    template: EkTemplate,
+    request: CertifyRequest,
+) -> Result<TpmReply, TpmDeviceError> {
+    let CertifyRequest { ak, key, extra_data } = request;
+    Ok(TpmReply::Certification(device.certify_svid_key(template, &ak, &key, &extra_data)?))
+}
+
 /// One conversation, seen from the agent.
 pub struct Attester {
     context: AttesterContext,
@@ -143,10 +173,22 @@ enum State {
     WaitingForEk,
     WaitingForAk { ek: EkMaterial },
     Sent { ak: NewOrKept, payload_sha256: Vec<u8> },
-    Activating { ak: NewOrKept, quote: TpmRequest, event_log_wanted: bool },
-    Quoting { ak: NewOrKept, secret: Option<Zeroizing<Vec<u8>>>, event_log_wanted: bool },
+    Activating(Box<Proving>),
+    Certifying(Box<Proving>),
+    Quoting(Box<Proving>),
     Answered { ak: NewOrKept },
     Over,
+}
+
+/// What a challenge asks for, and what of it the TPM has done.
+struct Proving {
+    ak: NewOrKept,
+    /// Still to be done, last of all: the quote tells the server where the TPM stands.
+    quote: TpmRequest,
+    certify: Option<CertifyRequest>,
+    event_log_wanted: bool,
+    secret: Option<Zeroizing<Vec<u8>>>,
+    certification: Option<CertifyBytes>,
 }
 
 /// An AK, and whether the agent has it in its keeping already.
@@ -187,15 +229,21 @@ impl Attester {
             (State::Sent { ak, payload_sha256 }, AttesterEvent::Challenge(bytes)) => {
                 self.answer(ak, payload_sha256, bytes)
             }
-            (State::Activating { ak, quote, event_log_wanted }, AttesterEvent::Tpm(TpmReply::Secret(secret))) => {
-                self.state = State::Quoting { ak, secret: Some(secret), event_log_wanted };
-                Ok(AttesterAction::Tpm(quote))
+            (State::Activating(mut proving), AttesterEvent::Tpm(TpmReply::Secret(secret))) => {
+                proving.secret = Some(secret);
+                Ok(self.certify_or_quote(proving))
             }
-            (State::Quoting { ak, secret, event_log_wanted }, AttesterEvent::Tpm(TpmReply::Quote(quote))) => {
+            (State::Certifying(mut proving), AttesterEvent::Tpm(TpmReply::Certification(certification))) => {
+                proving.certification = Some(certification);
+                Ok(self.certify_or_quote(proving))
+            }
+            (State::Quoting(proving), AttesterEvent::Tpm(TpmReply::Quote(quote))) => {
+                let Proving { ak, quote: _, certify: _, event_log_wanted, secret, certification } = *proving;
                 self.state = State::Answered { ak };
                 let QuoteBytes { attest, signature, pcr_values } = quote;
                 let event_log = if event_log_wanted { Some(self.log_part(0)?.to_vec()) } else { None };
-                Ok(AttesterAction::Send(Response { secret, attest, signature, pcr_values, event_log }.encode()))
+                let response = Response { secret, attest, signature, pcr_values, event_log, certification };
+                Ok(AttesterAction::Send(response.encode()))
             }
             (State::Answered { ak }, AttesterEvent::Challenge(bytes)) => {
                 let LogRequest { offset } = LogRequest::decode(bytes)?;
@@ -233,6 +281,7 @@ impl Attester {
             ak_public: ak.blob().public.clone(),
             claimed: self.context.claims.clone(),
             event_log: self.context.event_log.as_deref().and_then(AnnouncedLog::of),
+            svid_key: self.context.svid_key.as_ref().map(|key| key.public.clone()),
         }
         .encode();
         self.state = State::Sent { ak, payload_sha256: HashAlgorithm::Sha256.digest([payload.as_slice()]) };
@@ -251,7 +300,6 @@ impl Attester {
         bytes: &[u8],
     ) -> Result<AttesterAction, AttesterError> {
         let challenge = Challenge::decode(bytes)?;
-        let event_log_wanted = challenge.event_log_wanted;
         let binding = Binding {
             purpose: challenge.purpose(),
             trust_domain: self.context.trust_domain.clone(),
@@ -265,21 +313,46 @@ impl Attester {
             extra_data: binding.extra_data(),
             selection: PcrSelection(challenge.selection.iter().map(|bank| (bank.hash, bank.bitmap)).collect()),
         };
-        Ok(AttesterAction::Tpm(match challenge.task {
-            Task::Enrol(credential) => {
-                let request = TpmRequest::ActivateCredential {
-                    ak: ak.blob().clone(),
-                    credential: credential.id_object,
-                    secret: credential.encrypted_secret,
-                };
-                self.state = State::Activating { ak, quote, event_log_wanted };
-                request
+        let certify = match (challenge.certification_wanted, &self.context.svid_key) {
+            (false, _) => None,
+            (true, None) => return Err(AttesterError::NoKeyToCertify),
+            (true, Some(key)) => Some(CertifyRequest {
+                ak: ak.blob().clone(),
+                key: key.clone(),
+                extra_data: Binding { purpose: Purpose::Certify, ..binding }.extra_data(),
+            }),
+        };
+        let activation = match challenge.task {
+            Task::Enrol(credential) => Some(TpmRequest::ActivateCredential {
+                ak: ak.blob().clone(),
+                credential: credential.id_object,
+                secret: credential.encrypted_secret,
+            }),
+            Task::Renew => None,
+        };
+        let event_log_wanted = challenge.event_log_wanted;
+        let proving = Box::new(Proving { ak, quote, certify, event_log_wanted, secret: None, certification: None });
+        Ok(match activation {
+            Some(request) => {
+                self.state = State::Activating(proving);
+                AttesterAction::Tpm(request)
             }
-            Task::Renew => {
-                self.state = State::Quoting { ak, secret: None, event_log_wanted };
-                quote
+            None => self.certify_or_quote(proving),
+        })
+    }
+
+    fn certify_or_quote(&mut self, mut proving: Box<Proving>) -> AttesterAction {
+        match proving.certify.take() {
+            Some(certify) => {
+                self.state = State::Certifying(proving);
+                AttesterAction::Certify(certify)
             }
-        }))
+            None => {
+                let quote = proving.quote.clone();
+                self.state = State::Quoting(proving);
+                AttesterAction::Tpm(quote)
+            }
+        }
     }
 }
 
@@ -297,6 +370,9 @@ pub enum AttesterError {
         /// The length of the log; 0 where there is none.
         len: usize,
     },
+    /// The server asks for a certification of a key that is not in the TPM.
+    #[error("the server asks for a certification of the SVID's key, which is not in the TPM")]
+    NoKeyToCertify,
     /// Something out of order.
     #[error("unexpected {got}")]
     Sequence {

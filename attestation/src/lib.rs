@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 //!
-//! This crate holds the exchange. Not here: `TPM2_Certify` of an SVID key, IMA lists, evidence on demand.
+//! This crate holds the exchange. Not here: IMA lists, evidence on demand.
 
 mod attester;
 mod device;
@@ -11,7 +11,8 @@ mod verifier;
 mod wire;
 
 pub use attester::{
-    Attester, AttesterAction, AttesterContext, AttesterError, AttesterEvent, TpmReply, TpmRequest, perform,
+    Attester, AttesterAction, AttesterContext, AttesterError, AttesterEvent, CertifyRequest, TpmReply, TpmRequest,
+    perform, perform_certify,
 };
 pub use device::{
     AkBlob, CertifyBytes, EkMaterial, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError, TpmSvidKeys,

@@ -6,6 +6,7 @@ use plastron_attestation_appraise::{
 use plastron_attestation_tcg::{PcrBank, encode_pcr_selection, parse_pcr_selection};
 use zeroize::Zeroizing;
 
+use crate::device::CertifyBytes;
 use crate::wire::{Fields, Kind, WireError, Writer};
 
 /// Most PCR values of a response: 32 PCRs of four banks.
@@ -26,12 +27,14 @@ pub struct Payload {
     pub claimed: Claims,
     /// The firmware event log that the response will bring, if the machine has one.
     pub event_log: Option<AnnouncedLog>,
+    /// TPMT_PUBLIC of the SVID's key, where it is in the TPM.
+    pub svid_key: Option<Vec<u8>>,
 }
 
 impl Payload {
     /// The bytes to send.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { ek_public, ek_certificate, ek_intermediates, ak_public, claimed, event_log } = self;
+        let Self { ek_public, ek_certificate, ek_intermediates, ak_public, claimed, event_log, svid_key } = self;
         let Claims { claimed_host_name, claimed_model, claimed_firmware } = claimed;
         Writer::new()
             .field(1, ek_public)
@@ -43,6 +46,7 @@ impl Payload {
             .optional(7, claimed_firmware.as_deref().map(str::as_bytes))
             .optional(8, event_log.as_ref().map(|log| log.sha256.as_slice()))
             .optional(9, event_log.as_ref().map(|log| log.len.to_be_bytes()).as_ref().map(<[u8; 4]>::as_slice))
+            .optional(10, svid_key.as_deref())
             .finish()
     }
 
@@ -60,6 +64,7 @@ impl Payload {
                 claimed_firmware: claim(fields.optional(7), "claimed firmware")?,
             },
             event_log: announced(&mut fields)?,
+            svid_key: fields.optional(10).map(<[u8]>::to_vec),
         };
         fields.finish()?;
         Ok(payload)
@@ -99,6 +104,8 @@ pub struct Challenge {
     pub selection: Vec<PcrBank>,
     /// Whether the response has to bring the event log that the payload announced. The server may have it already.
     pub event_log_wanted: bool,
+    /// Whether the response has to bring a certification of the SVID's key by the AK.
+    pub certification_wanted: bool,
 }
 
 /// What a challenge asks for beside the quote.
@@ -121,7 +128,7 @@ impl Challenge {
 
     /// The bytes to send.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { task, nonce, selection, event_log_wanted } = self;
+        let Self { task, nonce, selection, event_log_wanted, certification_wanted } = self;
         let credential = match task {
             Task::Enrol(credential) => Some(credential),
             Task::Renew => None,
@@ -133,6 +140,7 @@ impl Challenge {
             .optional(4, credential.map(|credential| credential.id_object.as_slice()))
             .optional(5, credential.map(|credential| credential.encrypted_secret.as_slice()))
             .optional(6, event_log_wanted.then_some(&[][..]))
+            .optional(7, certification_wanted.then_some(&[][..]))
             .finish()
     }
 
@@ -158,8 +166,9 @@ impl Challenge {
             return Err(WireError::Value { field: "purpose", reason: "neither enrol nor renew" });
         };
         let event_log_wanted = fields.sized::<0>(6, "the wish for the event log")?.is_some();
+        let certification_wanted = fields.sized::<0>(7, "the wish for a certification")?.is_some();
         fields.finish()?;
-        Ok(Self { task, nonce, selection, event_log_wanted })
+        Ok(Self { task, nonce, selection, event_log_wanted, certification_wanted })
     }
 }
 
@@ -176,18 +185,22 @@ pub struct Response {
     pub pcr_values: Vec<Vec<u8>>,
     /// The event log, or its first part where it is longer than a part may be; only where it was asked for.
     pub event_log: Option<Vec<u8>>,
+    /// TPM2_Certify of the SVID's key; only where it was asked for.
+    pub certification: Option<CertifyBytes>,
 }
 
 impl Response {
     /// The bytes to send.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { secret, attest, signature, pcr_values, event_log } = self;
+        let Self { secret, attest, signature, pcr_values, event_log, certification } = self;
         Writer::new()
             .optional(1, secret.as_ref().map(|secret| secret.as_slice()))
             .field(2, attest)
             .field(3, signature)
             .list(4, pcr_values)
             .optional(5, event_log.as_deref())
+            .optional(6, certification.as_ref().map(|certification| certification.attest.as_slice()))
+            .optional(7, certification.as_ref().map(|certification| certification.signature.as_slice()))
             .finish()
     }
 
@@ -200,6 +213,13 @@ impl Response {
             signature: fields.required(3, "the signature")?.to_vec(),
             pcr_values: fields.list(4, "PCR values", MAX_PCR_VALUES)?,
             event_log: fields.optional(5).map(<[u8]>::to_vec),
+            certification: match fields.optional(6) {
+                None => None,
+                Some(attest) => Some(CertifyBytes {
+                    attest: attest.to_vec(),
+                    signature: fields.required(7, "the certification's signature")?.to_vec(),
+                }),
+            },
         };
         fields.finish()?;
         Ok(response)
@@ -209,13 +229,14 @@ impl Response {
 /// The secret is not shown.
 impl std::fmt::Debug for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { secret, attest, signature, pcr_values, event_log } = self;
+        let Self { secret, attest, signature, pcr_values, event_log, certification } = self;
         f.debug_struct("Response")
             .field("secret", &secret.as_ref().map(|_| "…"))
             .field("attest", attest)
             .field("signature", signature)
             .field("pcr_values", &pcr_values.len())
             .field("event_log", &event_log.as_ref().map(Vec::len))
+            .field("certification", certification)
             .finish()
     }
 }

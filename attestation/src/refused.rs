@@ -59,6 +59,12 @@ pub enum ExchangeError {
         /// The length that is left, or the longest that a part may have.
         wanted: usize,
     },
+    /// No certification of the SVID's key, which was asked for.
+    #[error("the response does not hold the certification of the SVID's key")]
+    CertificationMissing,
+    /// A certification that was not asked for.
+    #[error("the response holds a certification that was not asked for")]
+    CertificationUnasked,
     /// A log that was not asked for.
     #[error("the response holds an event log that was not asked for")]
     LogUnasked,
@@ -79,7 +85,10 @@ impl ExchangeError {
             Self::Wire(WireError::NotOurs | WireError::Version { .. }) => Check::UnknownPayload,
             Self::Wire(_) | Self::LogPart { .. } => Check::Malformed,
             Self::Evidence(error) => error.check(),
-            Self::Sequence { .. } | Self::SecretUnasked | Self::LogUnasked => Check::Sequence,
+            Self::Sequence { .. } | Self::SecretUnasked | Self::LogUnasked | Self::CertificationUnasked => {
+                Check::Sequence
+            }
+            Self::CertificationMissing => Check::CertifySignature,
             Self::ChallengeExpired { .. } | Self::LogTransferTooSlow { .. } => Check::ChallengeFresh,
             Self::Banned { .. } | Self::Quarantined { .. } => Check::Standing,
             Self::SecretMissing => Check::AkActivated,

@@ -135,6 +135,7 @@ fn converse(
         ak,
         ek: None,
         event_log: None,
+        svid_key: None,
     });
     let mut verifier = verifier(policy);
     let payload = send(&mut attester, tpm, AttesterEvent::Begin)?;

@@ -122,6 +122,7 @@ impl Node {
             ak: self.ak.clone(),
             ek: None,
             event_log: None,
+            svid_key: None,
         });
         let payload = crate::appraise::send(&mut attester, &mut self.tpm, AttesterEvent::Begin)?;
         let respond =

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plastron_plugins::node::AgentNodeAttestor;
+use plastron_plugins::node::{AgentNodeAttestor, HoldsSvidKey};
 use plastron_spiffe::{Bundle, SpiffeId, TrustDomain};
 
 use crate::attest::AttestError;
@@ -36,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) attestor: Arc<dyn AgentNodeAttestor>,
+    /// Where the attestor holds the key of the SVID; `None` where this process makes and keeps it.
+    pub(crate) held_keys: Option<Arc<dyn HoldsSvidKey>>,
     pub(crate) data: DataDir,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -56,7 +58,14 @@ impl Agent {
         clock: Arc<dyn Clock>,
     ) -> (Self, WorkloadIdentities) {
         let (publisher, identities) = Publisher::new();
-        (Self { parts: Parts { settings, upstream, attestor, data, clock }, publisher }, identities)
+        (Self { parts: Parts { settings, upstream, attestor, held_keys: None, data, clock }, publisher }, identities)
+    }
+
+    /// Has the key of the agent's SVID held there, in place of what the data directory's custody says.
+    #[must_use]
+    pub fn with_held_keys(mut self, held_keys: Arc<dyn HoldsSvidKey>) -> Self {
+        self.parts.held_keys = Some(held_keys);
+        self
     }
 
     /// Runs until the agent has to end, and says why. Dropping the future stops it at any await; nothing is lost by that.

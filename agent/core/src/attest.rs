@@ -13,7 +13,7 @@ use crate::key::{KeyError, KeyPair, SvidKeyType};
 use crate::persist::PersistError;
 use crate::report::Chain;
 use crate::upstream::{AgentDenial, Caller, NodeAttestation, UpstreamError};
-use crate::{AgentSvid, PrivateKey};
+use crate::{AgentSvid, SvidKey};
 
 /// How long a whole attestation may take. A slow discrete TPM needs up to a minute to make an RSA endorsement key, and each RPC has
 /// its own, shorter limit.
@@ -25,8 +25,8 @@ pub(crate) async fn attest(
     trust: &Arc<Bundle>,
     current: Option<&AgentSvid>,
 ) -> Result<Caller, AttestError> {
-    let Parts { settings, upstream, attestor, data, clock } = parts;
-    let request = NewKey::stage(parts, current)?;
+    let Parts { settings, upstream, attestor, held_keys: _, data, clock } = parts;
+    let request = NewKey::stage(parts, current).await?;
     let context = AgentContext {
         trust_domain: settings.trust_domain.clone(),
         svid_public_key: Arc::from(request.public_key.as_slice()),
@@ -40,7 +40,7 @@ pub(crate) async fn attest(
     check_bundle(&result.bundle, &settings.trust_domain)?;
     let svid =
         check_agent_svid(result.chain, &settings.trust_domain, None, &request.public_key, &result.bundle, clock.now())?;
-    let svid = AgentSvid { svid, private_key: request.private_key, reattestable: result.reattestable };
+    let svid = AgentSvid { svid, key: request.key, reattestable: result.reattestable };
     data.save(Some(&svid), &result.bundle)?;
     if let Err(error) = conversation.admitted().await {
         tracing::error!(error = %Chain(&error), "Node attestor can't keep what it learnt; the next attestation starts afresh");
@@ -57,8 +57,8 @@ pub(crate) async fn attest(
 
 /// Renews the SVID of an agent that can't attest again, with a fresh key, on the strength of the present one.
 pub(crate) async fn renew(parts: &Parts, current: &Caller) -> Result<Caller, AttestError> {
-    let Parts { settings, upstream, attestor: _, data, clock } = parts;
-    let request = NewKey::stage(parts, Some(&current.svid))?;
+    let Parts { settings, upstream, attestor: _, held_keys: _, data, clock } = parts;
+    let request = NewKey::stage(parts, Some(&current.svid)).await?;
     let chain = upstream.renew(current, &request.csr).await?;
     let svid = check_agent_svid(
         chain,
@@ -68,7 +68,7 @@ pub(crate) async fn renew(parts: &Parts, current: &Caller) -> Result<Caller, Att
         &current.bundle,
         clock.now(),
     )?;
-    let svid = AgentSvid { svid, private_key: request.private_key, reattestable: current.svid.reattestable };
+    let svid = AgentSvid { svid, key: request.key, reattestable: current.svid.reattestable };
     data.save(Some(&svid), &current.bundle)?;
     Ok(Caller { svid: Arc::new(svid), bundle: Arc::clone(&current.bundle) })
 }
@@ -92,19 +92,27 @@ fn has_live_authority(bundle: &Bundle, now: u64) -> bool {
     })
 }
 
-/// A key of ours on its way to an SVID.
+/// A key of ours on its way to an SVID: a fresh one, or the one that hardware holds.
 struct NewKey {
-    private_key: Arc<PrivateKey>,
+    key: SvidKey,
     public_key: Vec<u8>,
     csr: Vec<u8>,
 }
 
 impl NewKey {
-    fn stage(parts: &Parts, current: Option<&AgentSvid>) -> Result<Self, AttestError> {
+    async fn stage(parts: &Parts, current: Option<&AgentSvid>) -> Result<Self, AttestError> {
+        if let Some(held_keys) = &parts.held_keys {
+            let key = held_keys.svid_key().await.map_err(UpstreamError::from)?;
+            let signs = Arc::clone(&key);
+            let csr = tokio::task::spawn_blocking(move || sign_csr(&signs, None)).await;
+            let csr = csr.map_err(|_| AttestError::Interrupted)??;
+            return Ok(Self { public_key: key.public_key().to_vec(), key: SvidKey::Held(key), csr });
+        }
         let key = KeyPair::generate(SvidKeyType::EcP256)?;
         let csr = sign_csr(&key, None)?;
         parts.data.stage_key(&key, current.map(|current| current.svid.public_key()))?;
-        Ok(Self { private_key: Arc::clone(key.private_key()), public_key: key.public_key().to_vec(), csr })
+        let public_key = key.public_key().to_vec();
+        Ok(Self { key: SvidKey::Own(Arc::clone(key.private_key())), public_key, csr })
     }
 }
 
@@ -123,6 +131,9 @@ pub enum AttestError {
     /// No key could be made.
     #[error("can't make the agent's key")]
     Key(#[from] KeyError),
+    /// The thread that waits for the hardware ended.
+    #[error("making the CSR was interrupted")]
+    Interrupted,
     /// No CSR could be made.
     #[error("can't make the agent's CSR")]
     Csr(#[from] CsrBuildError),

@@ -1,9 +1,11 @@
 //! Certificate signing requests as SPIRE's agent makes them (RFC 2986): subject C=US, O=SPIRE; a workload's names its SPIFFE ID.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use der::asn1::{Any, BitString, Ia5String, Null, ObjectIdentifier, OctetString, SetOfVec};
 use der::{Decode as _, Encode as _};
+use plastron_plugins::node::{HeldKey, HeldKeyError};
 use plastron_spiffe::SpiffeId;
 use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::attr::Attribute;
@@ -23,8 +25,47 @@ const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.
 /// RFC 4514 writes the last RDN first, so this is C=US followed by O=SPIRE.
 const SUBJECT: &str = "O=SPIRE,C=US";
 
+/// A key that signs requests for itself.
+pub(crate) trait SignsCsr {
+    /// SubjectPublicKeyInfo, DER.
+    fn public_key(&self) -> &[u8];
+
+    /// Signs with the algorithm that [`Self::signature_algorithm`] names.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CsrBuildError>;
+
+    fn signature_algorithm(&self) -> SignatureAlgorithm;
+}
+
+impl SignsCsr for KeyPair {
+    fn public_key(&self) -> &[u8] {
+        self.public_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CsrBuildError> {
+        Ok(self.sign(message)?)
+    }
+
+    fn signature_algorithm(&self) -> SignatureAlgorithm {
+        self.signature_algorithm()
+    }
+}
+
+impl SignsCsr for Arc<dyn HeldKey> {
+    fn public_key(&self) -> &[u8] {
+        (**self).public_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CsrBuildError> {
+        Ok((**self).sign(message)?)
+    }
+
+    fn signature_algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::EcdsaSha256
+    }
+}
+
 /// A request signed by `key`, DER. Without an ID for the agent's own SVID: the server decides its ID.
-pub(crate) fn sign_csr(key: &KeyPair, spiffe_id: Option<&SpiffeId>) -> Result<Vec<u8>, CsrBuildError> {
+pub(crate) fn sign_csr(key: &impl SignsCsr, spiffe_id: Option<&SpiffeId>) -> Result<Vec<u8>, CsrBuildError> {
     let mut attributes = SetOfVec::<Attribute>::new();
     if let Some(id) = spiffe_id {
         let uri = GeneralName::UniformResourceIdentifier(Ia5String::new(id.as_str())?);
@@ -68,4 +109,7 @@ pub enum CsrBuildError {
     /// It can't be signed.
     #[error("can't sign a CSR")]
     Key(#[from] KeyError),
+    /// The hardware that holds the key does not sign it.
+    #[error("can't sign a CSR")]
+    Held(#[from] HeldKeyError),
 }

@@ -18,7 +18,17 @@ pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// The stored SVID if it still serves, else attests until it succeeds or the server refuses.
 pub(crate) async fn enrol(parts: &Parts) -> Result<Caller, AgentError> {
-    let Remembered { svid, bundle } = parts.data.load(&parts.settings.trust_domain)?;
+    let held = match &parts.held_keys {
+        None => None,
+        Some(held_keys) => match held_keys.svid_key().await {
+            Ok(key) => Some(key),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "The key of the SVID can't be had from its hardware yet");
+                None
+            }
+        },
+    };
+    let Remembered { svid, bundle } = parts.data.load(&parts.settings.trust_domain, held.as_ref())?;
     let bundle = bundle.map(Arc::new);
     if let (Some(svid), Some(bundle)) = (svid, &bundle) {
         let chain = svid.svid.chain().to_vec();

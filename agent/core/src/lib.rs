@@ -31,7 +31,7 @@ pub mod upstream;
 mod workload;
 
 pub use agent::{Agent, AgentError, Settings};
-pub use agent_svid::AgentSvid;
+pub use agent_svid::{AgentSvid, SvidKey};
 pub use attest::AttestError;
 pub use clock::Clock;
 pub use csr::CsrBuildError;

@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use plastron_plugins::node::HeldKey;
 use plastron_spiffe::bundle::BundleError;
 use plastron_spiffe::x509::{SvidError, X509Svid};
 use plastron_spiffe::{Bundle, TrustDomain};
@@ -18,9 +19,9 @@ use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use x509_cert::der::pem::{LineEnding, encode_string};
 
-use crate::key::{KeyPair, PrivateKey};
+use crate::key::KeyPair;
 use crate::private_file::{make_dir, read, replace, set_aside};
-use crate::{AgentSvid, key_file};
+use crate::{AgentSvid, SvidKey, key_file};
 
 const DATA_FILE: &str = "agent-data.json";
 const LOCK_FILE: &str = "agent.lock";
@@ -31,6 +32,8 @@ pub enum KeyCustody {
     Memory,
     /// KeyManager `disk`: `keys.json` in this directory.
     Disk(PathBuf),
+    /// KeyManager `tpm`: the node attestor's TPM holds it, and nothing of it is written here.
+    Tpm,
 }
 
 /// The data directory, held by this process alone.
@@ -79,7 +82,12 @@ impl DataDir {
     }
 
     /// What was saved last. A file that can't be used is set aside and logged: then the node attests again.
-    pub(crate) fn load(&self, trust_domain: &TrustDomain) -> Result<Remembered, PersistError> {
+    /// `held` is the key that hardware holds, where that is so.
+    pub(crate) fn load(
+        &self,
+        trust_domain: &TrustDomain,
+        held: Option<&Arc<dyn HeldKey>>,
+    ) -> Result<Remembered, PersistError> {
         let nothing = Remembered { svid: None, bundle: None };
         let path = self.dir.join(DATA_FILE);
         let Some(bytes) = read(&path)? else {
@@ -98,25 +106,27 @@ impl DataDir {
         };
         let StoredData { svid, bundle, reattestable } = stored;
         let svid = match svid {
-            Some(svid) => {
-                self.find_key(svid.public_key())?.map(|private_key| AgentSvid { svid, private_key, reattestable })
-            }
+            Some(svid) => self.find_key(svid.public_key(), held)?.map(|key| AgentSvid { svid, key, reattestable }),
             None => None,
         };
         Ok(Remembered { svid, bundle: Some(bundle) })
     }
 
-    fn find_key(&self, public_key: &[u8]) -> Result<Option<Arc<PrivateKey>>, PersistError> {
+    fn find_key(&self, public_key: &[u8], held: Option<&Arc<dyn HeldKey>>) -> Result<Option<SvidKey>, PersistError> {
         match &self.keys {
             KeyCustody::Memory => Ok(None),
-            KeyCustody::Disk(dir) => key_file::find(dir, public_key),
+            KeyCustody::Disk(dir) => Ok(key_file::find(dir, public_key)?.map(SvidKey::Own)),
+            KeyCustody::Tpm => {
+                let held = held.filter(|held| held.public_key() == public_key);
+                Ok(held.map(|held| SvidKey::Held(Arc::clone(held))))
+            }
         }
     }
 
     /// Writes a key whose SVID is about to be asked for. `current`, the public key of the SVID in use, keeps its own slot.
     pub(crate) fn stage_key(&self, key: &KeyPair, current: Option<&[u8]>) -> Result<(), PersistError> {
         match &self.keys {
-            KeyCustody::Memory => Ok(()),
+            KeyCustody::Memory | KeyCustody::Tpm => Ok(()),
             KeyCustody::Disk(dir) => key_file::stage(dir, key, current),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use plastron_agent_core::SvidKey;
 use plastron_agent_core::upstream::{Caller, UpstreamError};
 use plastron_spiffe::{Bundle, SpiffeId};
 use plastron_transport::{BundleSlot, ClientTls, ConnectError, IdentitySlot, TlsIdentity};
@@ -33,8 +34,12 @@ impl Connections {
         {
             return Ok(channel.clone());
         }
-        let identity = TlsIdentity::new(&caller.svid.svid, caller.svid.private_key.reveal_pkcs8())
-            .map_err(|error| UpstreamError::OwnIdentity { reason: error.to_string() })?;
+        let svid = &caller.svid.svid;
+        let identity = match &caller.svid.key {
+            SvidKey::Own(key) => TlsIdentity::new(svid, key.reveal_pkcs8()),
+            SvidKey::Held(key) => TlsIdentity::held(svid, Arc::clone(key)),
+        };
+        let identity = identity.map_err(|error| UpstreamError::OwnIdentity { reason: error.to_string() })?;
         let channel = self.channel(&caller.bundle, Some(IdentitySlot::new(identity)))?;
         *current = Some((caller.clone(), channel.clone()));
         Ok(channel)

@@ -11,7 +11,7 @@ use authority::Authority;
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use plastron_agent_core::upstream::{Caller, Upstream as _, UpstreamError};
-use plastron_agent_core::{AgentSvid, PrivateKey};
+use plastron_agent_core::{AgentSvid, PrivateKey, SvidKey};
 use plastron_agent_upstream::GrpcUpstream;
 use plastron_proto::spire::api::server::bundle::v1::bundle_server::{Bundle as BundleService, BundleServer};
 use plastron_proto::spire::api::server::bundle::v1::*;
@@ -42,7 +42,7 @@ fn svid(authority: &Authority, id: &str, lifetime: u64) -> (X509Svid, Zeroizing<
 
 fn caller(authority: &Authority, bundle: &Bundle) -> Caller {
     let (svid, key) = svid(authority, "spiffe://example.org/spire/agent/test/one", 3600);
-    let svid = AgentSvid { svid, private_key: Arc::new(PrivateKey::from_pkcs8(key)), reattestable: true };
+    let svid = AgentSvid { svid, key: SvidKey::Own(Arc::new(PrivateKey::from_pkcs8(key))), reattestable: true };
     Caller { svid: Arc::new(svid), bundle: Arc::new(bundle.clone()) }
 }
 
@@ -93,7 +93,7 @@ async fn a_renewed_svid_is_used_from_the_next_call_on() {
     let client = client(port);
     client.bundle(&caller(&authority, &authority.bundle())).await.unwrap();
     let (svid, key) = svid(&authority, "spiffe://example.org/spire/agent/test/two", 3600);
-    let svid = AgentSvid { svid, private_key: Arc::new(PrivateKey::from_pkcs8(key)), reattestable: true };
+    let svid = AgentSvid { svid, key: SvidKey::Own(Arc::new(PrivateKey::from_pkcs8(key))), reattestable: true };
     client.bundle(&Caller { svid: Arc::new(svid), bundle: Arc::new(authority.bundle()) }).await.unwrap();
     let callers = fake.callers.lock().unwrap().clone();
     assert_eq!(callers.last().unwrap().as_deref(), Some("spiffe://example.org/spire/agent/test/two"));

@@ -39,7 +39,7 @@ impl AttestedNode {
             return Err((error, checks));
         }
         checks.pass(Check::Subject, "");
-        let selectors = match selectors(&ek, &appraisal) {
+        let selectors = match selectors(&ek, &quote, &appraisal) {
             Ok(selectors) => selectors,
             Err(error) => return Err((error, checks)),
         };
@@ -59,6 +59,7 @@ impl AttestedNode {
             ak_public: ak.public().to_vec(),
             retired_ak_names: retired(judged_against.as_ref(), &ak),
             state: quote.state(),
+            resident_svid_key: quote.key_is_resident().then(|| quote.svid_public_key().to_vec()),
             event_log_sha256: event_log.as_ref().map(|log| *log.sha256()),
             claimed,
             enrolled_at: judged_against.as_ref().map_or(now, |record| record.enrolled_at),
@@ -150,11 +151,14 @@ fn check_subjects(
 }
 
 /// The one place that makes selectors from TPM evidence.
-fn selectors(ek: &TrustedEk, appraisal: &Appraisal) -> Result<Vec<Selector>, AppraiseError> {
+fn selectors(ek: &TrustedEk, quote: &VerifiedQuote, appraisal: &Appraisal) -> Result<Vec<Selector>, AppraiseError> {
     let mut values =
         vec![format!("ek:{}", ek.fingerprint()), format!("pool:{}", ek.pool()), "key_bound:true".to_owned()];
     if let Some(identity) = ek.identity() {
         values.push(format!("manufacturer:{}", identity.manufacturer()));
+    }
+    if quote.key_is_resident() {
+        values.push("key_resident:true".to_owned());
     }
     if let Some(enabled) = appraisal.secure_boot() {
         values.push(format!("secure_boot:{enabled}"));

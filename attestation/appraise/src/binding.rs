@@ -19,6 +19,8 @@ pub enum Purpose {
     Enrol,
     /// An enrolled AK speaks for its node.
     Renew,
+    /// The AK certifies the key of the SVID, beside a quote of the same conversation.
+    Certify,
 }
 
 impl Purpose {
@@ -27,6 +29,7 @@ impl Purpose {
         match self {
             Self::Enrol => "enrol",
             Self::Renew => "renew",
+            Self::Certify => "certify",
         }
     }
 }
@@ -34,7 +37,7 @@ impl Purpose {
 /// Everything that a quote is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// What the quote is for.
+    /// What the signature of the AK is for.
     pub purpose: Purpose,
     /// The trust domain of one's own configuration, never the peer's word.
     pub trust_domain: TrustDomain,
@@ -96,7 +99,8 @@ mod tests {
     #[test]
     fn every_field_is_bound() {
         let original = binding().extra_data();
-        let mut others = vec![binding(); 6];
+        let mut others = vec![binding(); 7];
+        others[6].purpose = Purpose::Certify;
         others[0].purpose = Purpose::Renew;
         others[1].trust_domain = TrustDomain::parse("example.com").unwrap();
         others[2].nonce[31] ^= 1;

@@ -91,6 +91,24 @@ checks! {
     PcrValues = "pcr_values",
     /// The PCR values hash to the quote's pcrDigest.
     PcrDigest = "pcr_digest",
+    /// The SVID's key, which is said to be in the TPM, was made there, never to leave it, and signs what it is given.
+    SvidKeyAttributes = "svid_key_attributes",
+    /// The public area of that key is of the CSR's key.
+    SvidKeyPublic = "svid_key_public",
+    /// The AK signed the certification of that key.
+    CertifySignature = "certify_signature",
+    /// The TPM itself made the certification (TPM_GENERATED_VALUE).
+    CertifyMagic = "certify_magic",
+    /// The signed structure is a certification.
+    CertifyType = "certify_type",
+    /// extraData binds the certification to this conversation, as the quote's does.
+    CertifyBinding = "certify_binding",
+    /// The AK that certified descends from the EK.
+    CertifySigner = "certify_signer",
+    /// What was certified is that key, now or at an earlier attestation.
+    CertifyName = "certify_name",
+    /// Certification and quote are of one boot.
+    SameBoot = "same_boot",
     /// The event log is the one that the payload announced, which the quote covers.
     EventLogDigest = "event_log_digest",
     /// The PCR values are the pool's golden ones, in every allocated bank.

@@ -1,6 +1,6 @@
 //! What the server keeps of a TPM that was admitted: plain data, judged again at every renewal.
 //!
-//! The store writes it as one JSON document. Byte strings are lower-case hex in it. A document of version 1, which had no event logs, is
+//! The store writes it as one JSON document. Byte strings are lower-case hex in it. A document of version 1, which had neither event logs nor SVID keys in the TPM, is
 //! read as one of version 2 without; one of a later version is refused.
 
 use plastron_attestation_tcg::Name;
@@ -33,6 +33,9 @@ pub struct EnrolledTpm {
     /// TPMT_PUBLIC of the AK whose credential was activated.
     #[serde(with = "hex_bytes")]
     pub ak_public: Vec<u8>,
+    /// SubjectPublicKeyInfo of the SVID's key that this AK certified to be in the TPM; absent where it is not, or not proven.
+    #[serde(default, with = "hex_optional")]
+    pub resident_svid_key: Option<Vec<u8>>,
     /// Names of AKs that this node had before. A quote by one of them means a copy or a rollback.
     #[serde(with = "hex_list")]
     pub retired_ak_names: Vec<Vec<u8>>,

@@ -131,6 +131,27 @@ pub enum AppraiseError {
     #[error("the PCR values hash to {got}, the quote's pcrDigest is {wanted}")]
     PcrDigest { got: String, wanted: String },
 
+    #[error("attributes of the SVID's key are {got}: {wanted}")]
+    SvidKeyAttributes { got: ObjectAttributes, wanted: &'static str },
+    #[error("the public area is of key {got}, the CSR is for {wanted}")]
+    SvidKeyPublic { got: String, wanted: String },
+    #[error("the AK did not sign the certification of the SVID's key ({reason})")]
+    CertifySignature { reason: &'static str },
+    #[error("the magic of the certification is {got:#010x}, not TPM_GENERATED_VALUE")]
+    CertifyMagic { got: u32 },
+    #[error("the signed structure is of type {got:#06x}, not a certification")]
+    CertifyType { got: u16 },
+    #[error("extraData of the certification is {got}, not {wanted}: another conversation, or not for certifying")]
+    CertifyBinding { got: String, wanted: String },
+    #[error("qualifiedSigner of the certification is {got}, not {wanted}: the AK does not descend from the EK")]
+    CertifySigner { got: String, wanted: String },
+    #[error("what was certified is {got}, not the SVID's key {wanted}")]
+    CertifyName { got: String, wanted: String },
+    #[error(
+        "the TPM was reset between certification and quote: resetCount and restartCount were {certified:?}, then {quoted:?}; attest again"
+    )]
+    ResetBetween { certified: (u32, u32), quoted: (u32, u32) },
+
     #[error("the event log has {len} bytes, at most {limit}")]
     EventLogTooLong { len: u32, limit: usize },
     #[error("the SHA-256 of the event log is {got}, the payload announced {wanted}")]
@@ -274,6 +295,15 @@ impl AppraiseError {
             Self::PcrCount { .. } | Self::PcrLength { .. } => Check::PcrValues,
             Self::PcrDigest { .. } => Check::PcrDigest,
             Self::EventLogTooLong { .. } => Check::Malformed,
+            Self::SvidKeyAttributes { .. } => Check::SvidKeyAttributes,
+            Self::SvidKeyPublic { .. } => Check::SvidKeyPublic,
+            Self::CertifySignature { .. } => Check::CertifySignature,
+            Self::CertifyMagic { .. } => Check::CertifyMagic,
+            Self::CertifyType { .. } => Check::CertifyType,
+            Self::CertifyBinding { .. } => Check::CertifyBinding,
+            Self::CertifySigner { .. } => Check::CertifySigner,
+            Self::CertifyName { .. } => Check::CertifyName,
+            Self::ResetBetween { .. } => Check::SameBoot,
             Self::EventLogDigest { .. } => Check::EventLogDigest,
             Self::GoldenPcr { .. } | Self::NoGoldenPcr { .. } | Self::NoBankForGoldenPcr { .. } => Check::GoldenPcr,
             Self::BankNotExtended { .. }

@@ -1,7 +1,8 @@
 //! Appraisal of TPM evidence: one file per check, pure.
 //!
 //! Proofs are types: `TrustedEk`, `BoundAk`, `VerifiedQuote` and `Appraisal` are each made by one function that makes every check
-//! of its stage, and `AttestedNode` is made only by giving up all four, which must be about one TPM. Bytes, time, nonce,
+//! of its stage, and `AttestedNode` is made only by giving up all four, which must be about one TPM; `ResidentKey` joins the quote where the
+//! SVID's key is in the TPM too. Bytes, time, nonce,
 //! randomness and roots are arguments; nothing is read, waited for or logged. What was checked, and what was not, is written down
 //! in a `Checklist`. A boot's event log is judged in `event_log`, an IMA list in `ima`. Not here: the messages (`attestation`), and a policy language.
 
@@ -23,6 +24,7 @@ mod judge;
 mod known;
 mod pool;
 mod quote;
+mod resident;
 mod roca;
 mod sent_log;
 mod utc;
@@ -52,4 +54,5 @@ pub use judge::{Appraisal, Expected, History};
 pub use known::{KnownTpm, Standing};
 pub use pool::{DEFAULT_PCRS, ExpiredEk, GoldenPcr, Pool, PoolConfig, PoolError};
 pub use quote::VerifiedQuote;
+pub use resident::{Certification, ClaimedResidentKey, ResidentKey, spki_of_public_area};
 pub use sent_log::{AnnouncedLog, MAX_EVENT_LOG_LEN, SentLog};

@@ -6,13 +6,14 @@
 
 mod event;
 mod policy;
+mod svid_key;
 
 use std::sync::Arc;
 
 use plastron_attestation_appraise::{
-    AcceptableAk, AnnouncedLog, Appraisal, AppraiseError, AttestedNode, Binding, BoundAk, Check, Checklist, Claims,
-    CredentialEntropy, EkEvidence, EkFingerprint, EnrolledTpm, Expected, History, KnownTpm, MadeCredential,
-    PendingActivation, SentLog, TrustedEk, VerifiedQuote,
+    AcceptableAk, AnnouncedLog, Appraisal, AppraiseError, AttestedNode, Binding, BoundAk, Check, Checklist,
+    ClaimedResidentKey, Claims, CredentialEntropy, EkEvidence, EkFingerprint, EnrolledTpm, Expected, History, KnownTpm,
+    MadeCredential, PendingActivation, SentLog, TrustedEk, VerifiedQuote,
 };
 use plastron_attestation_tcg::HashAlgorithm;
 use plastron_spiffe::TrustDomain;
@@ -65,6 +66,8 @@ struct Challenged {
     claimed: Claims,
     event_log: Option<AnnouncedLog>,
     event_log_wanted: bool,
+    /// The SVID's key that is to be certified.
+    svid_key: Option<ClaimedResidentKey>,
     issued_at: u64,
 }
 
@@ -176,11 +179,22 @@ impl Verifier {
                 (ek, Candidate::Pending(pending), Task::Enrol(made), history)
             }
         };
-        let pool = find_pool(&self.policy, ek.pool())?;
+        let selection = find_pool(&self.policy, ek.pool())?.selection().to_vec();
         // The log of the record is on this server, unless it was lost; then it is asked for after the quote.
         let kept = history.record().and_then(|record| record.event_log_sha256);
         let event_log_wanted = payload.event_log.is_some_and(|log| Some(log.sha256) != kept);
-        let challenge = Challenge { task, nonce, selection: pool.selection().to_vec(), event_log_wanted };
+        let known_ak = match &ak {
+            Candidate::Known(ak) => Some(ak),
+            Candidate::Pending(_) => None,
+        };
+        let svid_key = svid_key::claimed(
+            payload.svid_key.as_deref(),
+            known_ak.zip(history.record()),
+            &self.svid_public_key,
+            &mut self.checks,
+        )?;
+        let challenge =
+            Challenge { task, nonce, selection, event_log_wanted, certification_wanted: svid_key.is_some() };
         let bytes = challenge.encode();
         self.state = State::Challenged(Box::new(Challenged {
             ek,
@@ -197,6 +211,7 @@ impl Verifier {
             claimed: payload.claimed,
             event_log: payload.event_log,
             event_log_wanted,
+            svid_key,
             issued_at: now.as_secs(),
         }));
         Ok(VerifierAction::Challenge(bytes))
@@ -241,13 +256,15 @@ impl Verifier {
         now: UnixTime,
         node: &mut Option<EkFingerprint>,
     ) -> Result<VerifierAction, ExchangeError> {
-        let Challenged { ek, ak, binding, history, claimed, event_log, event_log_wanted, issued_at } = challenged;
+        let Challenged { ek, ak, binding, history, claimed, event_log, event_log_wanted, svid_key, issued_at } =
+            challenged;
         let age = now.as_secs().saturating_sub(issued_at);
         if age > CHALLENGE_LIFETIME_SECS {
             return Err(ExchangeError::ChallengeExpired { age, limit: CHALLENGE_LIFETIME_SECS });
         }
         self.checks.pass(Check::ChallengeFresh, format!("{age} s"));
-        let Response { secret, attest, signature, pcr_values, event_log: part } = Response::decode(bytes)?;
+        let Response { secret, attest, signature, pcr_values, event_log: part, certification } =
+            Response::decode(bytes)?;
         self.checks.pass(Check::Malformed, "");
         let ak = match (ak, secret) {
             (Candidate::Pending(pending), Some(secret)) => pending.activated(&secret, &mut self.checks)?,
@@ -259,6 +276,7 @@ impl Verifier {
         let asked = find_pool(&policy, ek.pool())?.selection();
         let quote = VerifiedQuote::verify(&ak, &attest, &signature, &pcr_values, asked, &binding, &mut self.checks)?;
         *node = Some(ek.fingerprint());
+        let quote = svid_key::prove(&ak, quote, svid_key, certification, history.record(), &binding, &mut self.checks)?;
         let proven_at = now.as_secs();
         let proven = Box::new(Proven { ek, ak, quote, history, claimed, event_log, proven_at });
         match (event_log, event_log_wanted, part) {

@@ -102,6 +102,7 @@ fn an_ak_of_another_tpm_is_not_bound() {
             ak_public: vec![],
             claimed: plastron_attestation::Claims::default(),
             event_log: None,
+            svid_key: None,
         }
         .encode(),
     );
@@ -176,6 +177,7 @@ fn a_challenge_lives_sixty_seconds_and_serves_once() {
         ak_public: world.known[0].enrolled.ak_public.clone(),
         claimed: plastron_attestation::Claims::default(),
         event_log: None,
+        svid_key: None,
     };
     let action = verifier.step(VerifierEvent::Payload(&payload.encode()), crate::world::time(NOW)).unwrap();
     assert!(matches!(action, VerifierAction::LookUp { .. }));

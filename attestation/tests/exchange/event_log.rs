@@ -179,7 +179,16 @@ fn a_log_that_is_too_long_is_never_asked_for() {
         let event_log = Some(AnnouncedLog { sha256: [1; 32], len });
         let (ek_public, ak_public) = (world.tpm().ek_public(), Vec::new());
         let claimed = plastron_attestation::Claims::default();
-        Payload { ek_public, ek_certificate: None, ek_intermediates: vec![], ak_public, claimed, event_log }.encode()
+        Payload {
+            ek_public,
+            ek_certificate: None,
+            ek_intermediates: vec![],
+            ak_public,
+            claimed,
+            event_log,
+            svid_key: None,
+        }
+        .encode()
     };
     let long = u32::try_from(MAX_EVENT_LOG_LEN + 1).unwrap();
     let refused = verifier.step(VerifierEvent::Payload(&payload(long)), time(NOW)).unwrap_err();

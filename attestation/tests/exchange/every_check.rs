@@ -14,6 +14,7 @@ use plastron_spiffe::TrustDomain;
 use rcgen::{BasicConstraints, CustomExtension, IsCa, KeyUsagePurpose};
 use zeroize::Zeroizing;
 
+use crate::resident;
 use crate::world::{Agent, Meddling, NOW, World, assert_refused, pool_config, time};
 
 enum Fixture {
@@ -68,6 +69,26 @@ fn fixture(check: Check) -> Fixture {
         Check::PcrBanks => Fixture::Refused(|| forged(|tpm| tpm.allocate(&[HashAlgorithm::Sha1]))),
         Check::PcrValues => Fixture::Refused(|| in_response(|response| drop(response.pcr_values.pop()))),
         Check::PcrDigest => Fixture::Refused(|| in_response(|response| response.pcr_values[3][0] ^= 1)),
+        Check::SvidKeyAttributes => Fixture::Refused(|| {
+            resident::with_attributes(|good| ObjectAttributes(good.0 & !ObjectAttributes::FIXED_TPM.0))
+        }),
+        Check::SvidKeyPublic => Fixture::Refused(resident::another_key),
+        Check::CertifySignature => Fixture::Refused(|| {
+            resident::meddled(resident::in_response(|response| {
+                *response.certification.as_mut().unwrap().signature.last_mut().unwrap() ^= 1;
+            }))
+        }),
+        Check::CertifyMagic => Fixture::Refused(|| resident::forged(|attest| attest.magic ^= 1)),
+        Check::CertifyType => Fixture::Refused(|| {
+            resident::forged(|attest| {
+                attest.attest_type = 0x8014;
+                attest.attested = AttestedParts::Raw(vec![0, 0, 0, 0]);
+            })
+        }),
+        Check::CertifyBinding => Fixture::Refused(|| resident::forged(|attest| attest.extra_data[31] ^= 1)),
+        Check::CertifySigner => Fixture::Refused(|| resident::forged(|attest| attest.qualified_signer[33] ^= 1)),
+        Check::CertifyName => Fixture::Refused(resident::another_name),
+        Check::SameBoot => Fixture::Refused(resident::reset_between),
         Check::EventLogDigest => Fixture::Elsewhere("event_log::another_log_than_the_announced_one_is_refused"),
         Check::GoldenPcr => Fixture::Refused(golden_pcr),
         Check::BankNotExtended => Fixture::Refused(|| forged(|tpm| tpm.extend(HashAlgorithm::Sha256, 4, &[1; 32]))),

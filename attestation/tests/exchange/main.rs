@@ -11,6 +11,7 @@ mod golden;
 mod path;
 mod pool;
 mod renew;
+mod resident;
 mod revocation;
 mod wire;
 mod world;

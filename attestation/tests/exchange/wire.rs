@@ -1,7 +1,8 @@
 //! The encoding: one form per message, bounded, and nothing but that form is read.
 
 use plastron_attestation::{
-    AnnouncedLog, Challenge, Claims, LogChunk, LogRequest, MAX_MESSAGE_LEN, Payload, Response, Task, WireError,
+    AnnouncedLog, CertifyBytes, Challenge, Claims, LogChunk, LogRequest, MAX_MESSAGE_LEN, Payload, Response, Task,
+    WireError,
 };
 use plastron_attestation_appraise::MadeCredential;
 use plastron_attestation_tcg::PcrBank;
@@ -19,13 +20,14 @@ fn payload() -> Payload {
             claimed_firmware: Some("f".into()),
         },
         event_log: Some(AnnouncedLog { sha256: [6; 32], len: 70_000 }),
+        svid_key: Some(vec![7; 20]),
     }
 }
 
 fn challenge() -> Challenge {
     let made = MadeCredential { id_object: vec![1; 9], encrypted_secret: vec![2; 9] };
     let selection = vec![PcrBank { hash: 0x000b, bitmap: 0x4_03ff }];
-    Challenge { task: Task::Enrol(made), nonce: [7; 32], selection, event_log_wanted: true }
+    Challenge { task: Task::Enrol(made), nonce: [7; 32], selection, event_log_wanted: true, certification_wanted: true }
 }
 
 fn response() -> Response {
@@ -35,6 +37,7 @@ fn response() -> Response {
         signature: vec![2; 72],
         pcr_values: vec![vec![0; 32]; 11],
         event_log: Some(vec![8; 300]),
+        certification: Some(CertifyBytes { attest: vec![4; 90], signature: vec![5; 72] }),
     }
 }
 
@@ -42,10 +45,10 @@ fn response() -> Response {
 fn messages_round_trip() {
     assert_eq!(Payload::decode(&payload().encode()).unwrap(), payload());
     assert_eq!(Challenge::decode(&challenge().encode()).unwrap(), challenge());
-    let renewal = Challenge { task: Task::Renew, event_log_wanted: false, ..challenge() };
+    let renewal = Challenge { task: Task::Renew, event_log_wanted: false, certification_wanted: false, ..challenge() };
     assert_eq!(Challenge::decode(&renewal.encode()).unwrap(), renewal);
     assert_eq!(Response::decode(&response().encode()).unwrap(), response());
-    let without_log = Payload { event_log: None, ..payload() };
+    let without_log = Payload { event_log: None, svid_key: None, ..payload() };
     assert_eq!(Payload::decode(&without_log.encode()).unwrap(), without_log);
     let request = LogRequest { offset: 163_840 };
     assert_eq!(LogRequest::decode(&request.encode()).unwrap(), request);

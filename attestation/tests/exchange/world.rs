@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plastron_attestation::{AkBlob, EkMaterial};
+use plastron_attestation::{AkBlob, EkMaterial, SvidKeyBlob, TpmSvidKeys};
 use plastron_attestation::{
     Attester, AttesterAction, AttesterContext, AttesterEvent, Claims, EkTemplate, Entropy, KnownTpm, Refused, Standing,
-    TpmDevice, Verifier, VerifierAction, VerifierEvent, VerifierPolicy, perform,
+    TpmDevice, Verifier, VerifierAction, VerifierEvent, VerifierPolicy, perform, perform_certify,
 };
 use plastron_attestation_appraise::{
     AttestedNode, Check, CheckOutcome, CredentialEntropy, DenyList, EkFingerprint, EkTrust, MissingEventLog, Pool,
-    PoolConfig, TrustAnchors,
+    PoolConfig, TrustAnchors, spki_of_public_area,
 };
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_attestation_tcg::Name;
@@ -37,6 +37,8 @@ pub(crate) struct World {
     /// Event logs, by their hashes.
     pub(crate) logs: BTreeMap<[u8; 32], Arc<[u8]>>,
     pub(crate) now: u64,
+    /// SubjectPublicKeyInfo of the CSR.
+    pub(crate) csr_key: Vec<u8>,
 }
 
 /// What an agent keeps.
@@ -45,6 +47,7 @@ pub(crate) struct Agent {
     pub(crate) ak: Option<AkBlob>,
     pub(crate) ek: Option<EkMaterial>,
     pub(crate) event_log: Option<Arc<[u8]>>,
+    pub(crate) svid_key: Option<SvidKeyBlob>,
 }
 
 impl Agent {
@@ -52,11 +55,15 @@ impl Agent {
         Attester::new(AttesterContext {
             template,
             trust_domain: TrustDomain::parse(meddling.agent_trust_domain).unwrap(),
-            svid_public_key: meddling.agent_svid_key.to_vec(),
+            svid_public_key: match &self.svid_key {
+                Some(key) => spki_of_public_area(&key.public).unwrap(),
+                None => meddling.agent_svid_key.to_vec(),
+            },
             claims: Claims { claimed_host_name: Some("rack-7".into()), ..Claims::default() },
             ak: self.ak.clone(),
             ek: self.ek.clone(),
             event_log: self.event_log.clone(),
+            svid_key: self.svid_key.clone(),
         })
     }
 }
@@ -94,7 +101,7 @@ impl World {
         let manufacturer = Manufacturer::new("Turtle");
         let config = pool_config(&manufacturer, EkTemplate::H3P384);
         let policy = VerifierPolicy { pools: vec![Pool::new(config).unwrap()], deny: DenyList::default() };
-        Self { manufacturer, policy, known: Vec::new(), logs: BTreeMap::new(), now: NOW }
+        Self { manufacturer, policy, known: Vec::new(), logs: BTreeMap::new(), now: NOW, csr_key: SVID_KEY.to_vec() }
     }
 
     /// With another configuration of the pool.
@@ -119,7 +126,7 @@ impl World {
         getrandom::fill(&mut *seed).unwrap();
         let entropy = Entropy { nonce, credential: CredentialEntropy { secret, seed } };
         let trust_domain = TrustDomain::parse("example.org").unwrap();
-        Verifier::new(Arc::new(self.policy.clone()), trust_domain, SVID_KEY.to_vec(), entropy)
+        Verifier::new(Arc::new(self.policy.clone()), trust_domain, self.csr_key.clone(), entropy)
     }
 
     /// Payload to challenge, on the server.
@@ -200,6 +207,14 @@ impl World {
         }
     }
 
+    /// A machine whose SVID key is in its TPM, and the CSR for that key.
+    pub(crate) fn resident(&mut self) -> (FakeTpm, Agent) {
+        let mut tpm = self.tpm();
+        let key = tpm.create_svid_key(EkTemplate::H3P384).unwrap();
+        self.csr_key = spki_of_public_area(&key.public).unwrap();
+        (tpm, Agent { svid_key: Some(key), ..Agent::default() })
+    }
+
     /// Enrols, and asserts it.
     pub(crate) fn enrolled(&mut self) -> (FakeTpm, Agent, Box<AttestedNode>) {
         let mut tpm = self.tpm();
@@ -220,7 +235,7 @@ impl World {
 /// Drives an attester and its TPM until it has something to send.
 pub(crate) fn send(
     attester: &mut Attester,
-    tpm: &mut dyn TpmDevice,
+    tpm: &mut dyn TpmSvidKeys,
     template: EkTemplate,
     event: AttesterEvent<'_>,
 ) -> Vec<u8> {
@@ -230,6 +245,10 @@ pub(crate) fn send(
             AttesterAction::Send(bytes) => return bytes,
             AttesterAction::Tpm(request) => {
                 let reply = perform(tpm, template, request).unwrap();
+                action = attester.step(AttesterEvent::Tpm(reply)).unwrap();
+            }
+            AttesterAction::Certify(request) => {
+                let reply = perform_certify(tpm, template, request).unwrap();
                 action = attester.step(AttesterEvent::Tpm(reply)).unwrap();
             }
             other => panic!("{other:?}"),

@@ -23,7 +23,20 @@ const NOT_FROM_RECORDINGS: &[(Check, &str)] = &[
     (Check::ImaList, "the exchange does not carry IMA lists"),
     (Check::ImaBootAggregate, "the exchange does not carry IMA lists"),
     (Check::Subject, "only whoever combines proofs can break it"),
+    (Check::Approval, "a person decides it, whatever the evidence says"),
+    (Check::SvidKeyAttributes, NO_RESIDENT_KEY),
+    (Check::SvidKeyPublic, NO_RESIDENT_KEY),
+    (Check::CertifySignature, NO_RESIDENT_KEY),
+    (Check::CertifyMagic, NO_RESIDENT_KEY),
+    (Check::CertifyType, NO_RESIDENT_KEY),
+    (Check::CertifyBinding, NO_RESIDENT_KEY),
+    (Check::CertifySigner, NO_RESIDENT_KEY),
+    (Check::CertifyName, NO_RESIDENT_KEY),
+    (Check::SameBoot, NO_RESIDENT_KEY),
 ];
+
+/// The machines that were recorded have the keys of their SVIDs in memory.
+const NO_RESIDENT_KEY: &str = "no recorded machine keeps the key of its SVID in the TPM";
 
 type Tampered = fn() -> Check;
 

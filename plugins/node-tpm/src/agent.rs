@@ -1,16 +1,20 @@
 //! The agent's half: runs an `Attester` for each conversation.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plastron_attestation::{
-    Attester, AttesterAction, AttesterContext, AttesterEvent, EkMaterial, EkTemplate, TpmDeviceError, TpmReply,
-    TpmRequest,
+    Attester, AttesterAction, AttesterContext, AttesterEvent, EkMaterial, EkTemplate, SvidKeyBlob, TpmDeviceError,
+    TpmReply, TpmRequest,
 };
-use plastron_plugins::node::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
+use plastron_attestation_appraise::spki_of_public_area;
+use plastron_plugins::node::{
+    AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor, HeldKey, HoldsSvidKey,
+};
 
-use crate::ak_store::AkStore;
+use crate::ak_store::{AkStore, KeptKeys};
 use crate::claims;
 use crate::event_log::EventLogFile;
+use crate::resident_key::ResidentSvidKey;
 use crate::tpm_thread::{OpenTpm, StartError, TpmThread};
 
 /// The `tpm` node attestor of an agent. Owns the TPM and drives it on a thread of its own.
@@ -18,7 +22,11 @@ pub struct TpmAgentAttestor {
     tpm: TpmThread,
     template: EkTemplate,
     ek: EkCache,
+    svid_key: FreshSvidKey,
 }
+
+/// A key of the SVID that is in the TPM and not yet kept: it is written down with the AK, once the server knows both.
+pub(crate) type FreshSvidKey = Arc<Mutex<Option<SvidKeyBlob>>>;
 
 /// The EK does not change while a process lives, and reading its certificate from NV takes a discrete TPM long.
 type EkCache = Arc<Mutex<Option<EkMaterial>>>;
@@ -31,7 +39,8 @@ impl TpmAgentAttestor {
         store: AkStore,
         event_log: EventLogFile,
     ) -> Result<Self, StartError> {
-        Ok(Self { tpm: TpmThread::start(open, template, store, event_log)?, template, ek: EkCache::default() })
+        let tpm = TpmThread::start(open, template, store, event_log)?;
+        Ok(Self { tpm, template, ek: EkCache::default(), svid_key: FreshSvidKey::default() })
     }
 }
 
@@ -45,9 +54,26 @@ impl AgentNodeAttestor for TpmAgentAttestor {
             tpm: self.tpm.clone(),
             template: self.template,
             ek: Arc::clone(&self.ek),
+            svid_key: Arc::clone(&self.svid_key),
             context,
+            kept: KeptKeys::default(),
             attester: None,
         })
+    }
+}
+
+#[async_trait::async_trait]
+impl HoldsSvidKey for TpmAgentAttestor {
+    async fn svid_key(&self) -> Result<Arc<dyn HeldKey>, AgentAttestError> {
+        let kept = self.tpm.load().await.map_err(failed)?.map_err(failed)?;
+        let blob = match kept.svid_key.or_else(|| locked(&self.svid_key).clone()) {
+            Some(blob) => blob,
+            None => {
+                let blob = self.tpm.create_svid_key().await.map_err(failed)?.map_err(failed)?;
+                locked(&self.svid_key).insert(blob).clone()
+            }
+        };
+        Ok(Arc::new(ResidentSvidKey::new(self.tpm.clone(), blob, Arc::clone(&self.svid_key)).map_err(failed)?))
     }
 }
 
@@ -55,7 +81,10 @@ struct Conversation {
     tpm: TpmThread,
     template: EkTemplate,
     ek: EkCache,
+    svid_key: FreshSvidKey,
     context: AgentContext,
+    /// What was kept when the conversation began.
+    kept: KeptKeys,
     /// Made with the payload, which needs the kept AK.
     attester: Option<Attester>,
 }
@@ -63,7 +92,7 @@ struct Conversation {
 #[async_trait::async_trait]
 impl AgentConversation for Conversation {
     async fn payload(&mut self) -> Result<Vec<u8>, AgentAttestError> {
-        let ak = self.tpm.load().await.map_err(failed)?.map_err(failed)?;
+        self.kept = self.tpm.load().await.map_err(failed)?.map_err(failed)?;
         let event_log = self.tpm.event_log().await.map_err(failed)?.map_err(failed)?;
         let AgentContext { trust_domain, svid_public_key } = &self.context;
         let mut attester = Attester::new(AttesterContext {
@@ -71,9 +100,10 @@ impl AgentConversation for Conversation {
             trust_domain: trust_domain.clone(),
             svid_public_key: svid_public_key.to_vec(),
             claims: claims::of_this_machine(),
-            ak,
+            ak: self.kept.ak.clone(),
             ek: self.cached_ek(),
             event_log,
+            svid_key: self.svid_key_of_the_csr(),
         });
         let payload = self.drive(&mut attester, AttesterEvent::Begin).await?;
         self.attester = Some(attester);
@@ -89,11 +119,18 @@ impl AgentConversation for Conversation {
 
     async fn admitted(&mut self) -> Result<(), AgentAttestError> {
         let mut attester = self.attester.take().ok_or_else(no_payload)?;
-        match attester.step(AttesterEvent::Admitted).map_err(failed)? {
-            AttesterAction::Keep(blob) => self.tpm.save(blob).await.map_err(failed)?.map_err(failed),
-            AttesterAction::Done => Ok(()),
-            AttesterAction::Tpm(_) | AttesterAction::Send(_) => Err(error("nothing is to be sent after an admission")),
+        let svid_key = self.svid_key_of_the_csr().or_else(|| self.kept.svid_key.clone());
+        let keys = match attester.step(AttesterEvent::Admitted).map_err(failed)? {
+            AttesterAction::Keep(ak) => KeptKeys { ak: Some(ak), svid_key },
+            AttesterAction::Done => KeptKeys { ak: self.kept.ak.clone(), svid_key },
+            AttesterAction::Tpm(_) | AttesterAction::Certify(_) | AttesterAction::Send(_) => {
+                return Err(error("nothing is to be sent after an admission"));
+            }
+        };
+        if keys != self.kept {
+            self.tpm.save(keys).await.map_err(failed)?.map_err(failed)?;
         }
+        Ok(())
     }
 }
 
@@ -108,6 +145,10 @@ impl Conversation {
                     let reply = self.ask(request).await?;
                     action = attester.step(AttesterEvent::Tpm(reply)).map_err(failed)?;
                 }
+                AttesterAction::Certify(request) => {
+                    let reply = self.tpm.certify(request).await.map_err(failed)?;
+                    action = attester.step(AttesterEvent::Tpm(self.taken(reply).await?)).map_err(failed)?;
+                }
                 AttesterAction::Keep(_) | AttesterAction::Done => {
                     return Err(error("the conversation ended before the server's word"));
                 }
@@ -115,16 +156,31 @@ impl Conversation {
         }
     }
 
+    /// The blob of the key that the CSR is for, where that is in the TPM.
+    fn svid_key_of_the_csr(&self) -> Option<SvidKeyBlob> {
+        let is_it = |blob: &SvidKeyBlob| {
+            spki_of_public_area(&blob.public).is_ok_and(|spki| *spki == *self.context.svid_public_key)
+        };
+        self.kept.svid_key.clone().filter(is_it).or_else(|| locked(&self.svid_key).clone().filter(is_it))
+    }
+
     async fn ask(&self, request: TpmRequest) -> Result<TpmReply, AgentAttestError> {
-        match self.tpm.perform(request).await.map_err(failed)? {
+        let reply = self.tpm.perform(request).await.map_err(failed)?;
+        self.taken(reply).await
+    }
+
+    /// What the TPM answered. Keys that it does not take any more are put aside, so that the next attempt makes others.
+    async fn taken(&self, reply: Result<TpmReply, TpmDeviceError>) -> Result<TpmReply, AgentAttestError> {
+        match reply {
             Ok(reply) => {
                 if let TpmReply::EndorsementKey(ek) = &reply {
                     self.cache_ek(Some(ek.clone()));
                 }
                 Ok(reply)
             }
-            Err(unloadable @ TpmDeviceError::AkNotLoadable { .. }) => {
+            Err(unloadable @ (TpmDeviceError::AkNotLoadable { .. } | TpmDeviceError::SvidKeyNotLoadable { .. })) => {
                 self.cache_ek(None);
+                *locked(&self.svid_key) = None;
                 self.tpm.set_aside().await.map_err(failed)?.map_err(failed)?;
                 let reason = describe(&unloadable);
                 Err(error(&format!("{reason}; the TPM was cleared or replaced, so the next attempt enrols a new key")))
@@ -137,12 +193,16 @@ impl Conversation {
     }
 
     fn cached_ek(&self) -> Option<EkMaterial> {
-        self.ek.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.ek).clone()
     }
 
     fn cache_ek(&self, ek: Option<EkMaterial>) {
-        *self.ek.lock().unwrap_or_else(PoisonError::into_inner) = ek;
+        *locked(&self.ek) = ek;
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn no_payload() -> AgentAttestError {

@@ -1,13 +1,13 @@
-//! Where the agent keeps its AK between conversations: one file of its data directory, mode 0600, replaced atomically.
+//! Where the agent keeps its AK, and the key of its SVID where that is in the TPM too, between conversations: one file of its data directory, mode 0600, replaced atomically.
 //!
-//! The private part is wrapped by the TPM and useless elsewhere; what the file protects is the node's continuity.
+//! The private parts are wrapped by the TPM and useless elsewhere; what the file protects is the node's continuity.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use plastron_attestation::{AkBlob, EkTemplate};
+use plastron_attestation::{AkBlob, EkTemplate, SvidKeyBlob};
 use serde::{Deserialize, Serialize};
 
 /// Name of the file.
@@ -16,7 +16,7 @@ const FILE_NAME: &str = "tpm_ak.json";
 /// Version of the document.
 const VERSION: u32 = 1;
 
-/// Longest file: an RSA-2048 AK takes under 2 KiB of hexadecimal digits.
+/// Longest file: an RSA-2048 AK takes under 2 KiB of hexadecimal digits, the key of an SVID under 1 KiB.
 const MAX_FILE_LEN: u64 = 16 * 1024;
 
 /// Keeps the wrapped AK in one file of the agent's data directory, mode 0600, replaced atomically.
@@ -33,6 +33,25 @@ struct Document {
     ek_template: String,
     public: String,
     private: String,
+    /// The key of the SVID, where it is in the TPM: a child of the same EK, kept as long as the AK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    svid_key: Option<KeyDocument>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyDocument {
+    public: String,
+    private: String,
+}
+
+/// The keys of one enrolment: the SVID's is kept for the AK's life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptKeys {
+    /// The AK; `None` where none is enrolled.
+    pub ak: Option<AkBlob>,
+    /// The key of the SVID, where it is in the TPM.
+    pub svid_key: Option<SvidKeyBlob>,
 }
 
 impl AkStore {
@@ -46,11 +65,11 @@ impl AkStore {
         &self.path
     }
 
-    /// The AK under this template's EK, if one is kept.
-    pub fn load(&self, template: EkTemplate) -> Result<Option<AkBlob>, AkStoreError> {
+    /// The keys under this template's EK, as far as they are kept.
+    pub fn load(&self, template: EkTemplate) -> Result<KeptKeys, AkStoreError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(KeptKeys::default()),
             Err(source) => return Err(self.io("open", source)),
         };
         let mut bytes = Vec::new();
@@ -60,24 +79,37 @@ impl AkStore {
             return Err(malformed(format!("longer than {MAX_FILE_LEN} bytes")));
         }
         let document: Document = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
-        let Document { version, ek_template, public, private } = document;
+        let Document { version, ek_template, public, private, svid_key } = document;
         if version != VERSION {
             return Err(malformed(format!("version {version}, this program reads version {VERSION}")));
         }
         if ek_template != template.name() {
-            return Ok(None);
+            return Ok(KeptKeys::default());
         }
         let bytes = |field, text| hex::decode(text).map_err(|error| malformed(format!("{field}: {error}")));
-        Ok(Some(AkBlob { private: bytes("private", private)?, public: bytes("public", public)? }))
+        let svid_key = match svid_key {
+            None => None,
+            Some(KeyDocument { public, private }) => Some(SvidKeyBlob {
+                private: bytes("svid_key.private", private)?,
+                public: bytes("svid_key.public", public)?,
+            }),
+        };
+        let ak = AkBlob { private: bytes("private", private)?, public: bytes("public", public)? };
+        Ok(KeptKeys { ak: Some(ak), svid_key })
     }
 
-    /// Keeps this AK in place of what was there; after this returns it outlives a crash.
-    pub fn save(&self, template: EkTemplate, blob: &AkBlob) -> Result<(), AkStoreError> {
+    /// Keeps these keys in place of what was there; after this returns they outlive a crash. Without an AK nothing is kept.
+    pub fn save(&self, template: EkTemplate, keys: &KeptKeys) -> Result<(), AkStoreError> {
+        let KeptKeys { ak, svid_key } = keys;
+        let Some(blob) = ak else { return Ok(()) };
         let document = Document {
             version: VERSION,
             ek_template: template.name().to_owned(),
             public: hex::encode(&blob.public),
             private: hex::encode(&blob.private),
+            svid_key: svid_key
+                .as_ref()
+                .map(|key| KeyDocument { public: hex::encode(&key.public), private: hex::encode(&key.private) }),
         };
         let malformed =
             |error: serde_json::Error| AkStoreError::Malformed { path: self.path.clone(), reason: error.to_string() };

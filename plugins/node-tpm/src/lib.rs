@@ -10,11 +10,12 @@ mod claims;
 mod event_log;
 mod log_memory;
 mod refusal;
+mod resident_key;
 mod server;
 mod tpm_thread;
 
 pub use agent::TpmAgentAttestor;
-pub use ak_store::{AkStore, AkStoreError};
+pub use ak_store::{AkStore, AkStoreError, KeptKeys};
 pub use event_log::{EVENT_LOG_PATH, EventLogFile, EventLogFileError};
 pub use plastron_attestation_appraise::{
     AppraiseError, Approval, BootPolicy, DEFAULT_PCRS, DeniedCertificate, DeniedEk, DeniedModel, DenyList,

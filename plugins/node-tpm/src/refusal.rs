@@ -32,10 +32,15 @@ fn code(error: &ExchangeError) -> RefusalCode {
         | ExchangeError::Sequence { .. }
         | ExchangeError::SecretUnasked
         | ExchangeError::LogUnasked
+        | ExchangeError::CertificationUnasked
         | ExchangeError::LogPart { .. } => RefusalCode::Malformed,
         // Whoever starts the machine with a log heals this; until then nothing is known of it, bad or good.
         ExchangeError::Evidence(AppraiseError::EventLogMissing) => RefusalCode::NotYet,
-        ExchangeError::Evidence(_) | ExchangeError::SecretMissing => RefusalCode::Denied,
+        // A machine that restarts just now is no bad one.
+        ExchangeError::Evidence(AppraiseError::ResetBetween { .. }) => RefusalCode::Unavailable,
+        ExchangeError::Evidence(_) | ExchangeError::SecretMissing | ExchangeError::CertificationMissing => {
+            RefusalCode::Denied
+        }
         ExchangeError::Banned { .. } => RefusalCode::Banned,
         // An operator has to look first; the agent goes on asking.
         ExchangeError::Quarantined { .. } => RefusalCode::NotYet,

@@ -3,15 +3,24 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
 
-use plastron_attestation::{AkBlob, EkTemplate, TpmDevice, TpmDeviceError, TpmReply, TpmRequest, perform};
+use plastron_attestation::{
+    CertifyRequest, EkTemplate, SvidKeyBlob, TpmDeviceError, TpmReply, TpmRequest, TpmSvidKeys, perform,
+    perform_certify,
+};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::ak_store::{AkStore, AkStoreError};
+use crate::ak_store::{AkStore, AkStoreError, KeptKeys};
 use crate::event_log::{EventLogFile, EventLogFileError};
 
 /// Requests that wait: an agent has one conversation at a time, and its predecessor's last request.
 const QUEUE_LEN: usize = 4;
+
+/// How long a caller that blocks waits for a place in the queue, between two looks.
+const QUEUE_PAUSE: Duration = Duration::from_millis(5);
 
 /// A way to the thread. The thread ends when the last one is dropped.
 #[derive(Clone)]
@@ -21,14 +30,18 @@ pub(crate) struct TpmThread {
 
 enum Job {
     Tpm(TpmRequest, oneshot::Sender<Result<TpmReply, TpmDeviceError>>),
-    Load(oneshot::Sender<Result<Option<AkBlob>, AkStoreError>>),
-    Save(AkBlob, oneshot::Sender<Result<(), AkStoreError>>),
+    Certify(CertifyRequest, oneshot::Sender<Result<TpmReply, TpmDeviceError>>),
+    CreateSvidKey(oneshot::Sender<Result<SvidKeyBlob, TpmDeviceError>>),
+    /// Answered to a caller that blocks.
+    Sign(SvidKeyBlob, [u8; 32], SyncSender<Result<Vec<u8>, TpmDeviceError>>),
+    Load(oneshot::Sender<Result<KeptKeys, AkStoreError>>),
+    Save(KeptKeys, oneshot::Sender<Result<(), AkStoreError>>),
     SetAside(oneshot::Sender<Result<(), AkStoreError>>),
     EventLog(oneshot::Sender<Result<Option<Arc<[u8]>>, EventLogFileError>>),
 }
 
 /// Opens the TPM, at the start and again after its driver panicked.
-pub type OpenTpm = Box<dyn FnMut() -> Result<Box<dyn TpmDevice>, TpmDeviceError> + Send>;
+pub type OpenTpm = Box<dyn FnMut() -> Result<Box<dyn TpmSvidKeys>, TpmDeviceError> + Send>;
 
 /// The TPM's thread does not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,12 +80,35 @@ impl TpmThread {
         self.ask(|reply| Job::Tpm(request, reply)).await
     }
 
-    pub(crate) async fn load(&self) -> Result<Result<Option<AkBlob>, AkStoreError>, Gone> {
+    pub(crate) async fn certify(&self, request: CertifyRequest) -> Result<Result<TpmReply, TpmDeviceError>, Gone> {
+        self.ask(|reply| Job::Certify(request, reply)).await
+    }
+
+    pub(crate) async fn create_svid_key(&self) -> Result<Result<SvidKeyBlob, TpmDeviceError>, Gone> {
+        self.ask(Job::CreateSvidKey).await
+    }
+
+    /// Blocks until the TPM has signed.
+    pub(crate) fn sign(&self, key: SvidKeyBlob, digest: [u8; 32]) -> Result<Result<Vec<u8>, TpmDeviceError>, Gone> {
+        let (reply, answer) = sync_channel(1);
+        let mut job = Job::Sign(key, digest, reply);
+        loop {
+            match self.jobs.try_send(job) {
+                Ok(()) => return answer.recv().map_err(|_| Gone),
+                Err(TrySendError::Closed(_)) => return Err(Gone),
+                // The caller may be an async task, which has no other way to wait for a place in the queue.
+                Err(TrySendError::Full(refused)) => job = refused,
+            }
+            std::thread::sleep(QUEUE_PAUSE);
+        }
+    }
+
+    pub(crate) async fn load(&self) -> Result<Result<KeptKeys, AkStoreError>, Gone> {
         self.ask(Job::Load).await
     }
 
-    pub(crate) async fn save(&self, blob: AkBlob) -> Result<Result<(), AkStoreError>, Gone> {
-        self.ask(|reply| Job::Save(blob, reply)).await
+    pub(crate) async fn save(&self, keys: KeptKeys) -> Result<Result<(), AkStoreError>, Gone> {
+        self.ask(|reply| Job::Save(keys, reply)).await
     }
 
     pub(crate) async fn set_aside(&self) -> Result<Result<(), AkStoreError>, Gone> {
@@ -94,7 +130,7 @@ impl TpmThread {
 struct Owner {
     open: OpenTpm,
     /// Absent after a panic, until the next request.
-    device: Option<Box<dyn TpmDevice>>,
+    device: Option<Box<dyn TpmSvidKeys>>,
     template: EkTemplate,
     store: AkStore,
     event_log: EventLogFile,
@@ -118,29 +154,58 @@ impl Owner {
     fn work(&mut self, job: Job) {
         match job {
             Job::Tpm(request, reply) => drop(reply.send(self.perform(request))),
+            Job::Certify(request, reply) => drop(reply.send(self.certify(request))),
+            Job::CreateSvidKey(reply) => drop(reply.send(self.create_svid_key())),
+            Job::Sign(key, digest, reply) => drop(reply.send(self.sign(&key, &digest))),
             Job::Load(reply) => drop(reply.send(load(&self.store, self.template))),
-            Job::Save(blob, reply) => drop(reply.send(self.store.save(self.template, &blob))),
+            Job::Save(keys, reply) => drop(reply.send(self.store.save(self.template, &keys))),
             Job::SetAside(reply) => drop(reply.send(set_aside(&self.store))),
             Job::EventLog(reply) => drop(reply.send(self.event_log.read())),
         }
     }
 
-    fn perform(&mut self, request: TpmRequest) -> Result<TpmReply, TpmDeviceError> {
+    fn device(&mut self) -> Result<&mut dyn TpmSvidKeys, TpmDeviceError> {
         let device = match &mut self.device {
             Some(device) => device,
             absent => absent.insert((self.open)()?),
         };
-        perform(&mut **device, self.template, request)
+        Ok(&mut **device)
+    }
+
+    fn perform(&mut self, request: TpmRequest) -> Result<TpmReply, TpmDeviceError> {
+        let template = self.template;
+        perform(self.device()?, template, request)
+    }
+
+    fn certify(&mut self, request: CertifyRequest) -> Result<TpmReply, TpmDeviceError> {
+        let template = self.template;
+        perform_certify(self.device()?, template, request)
+    }
+
+    fn create_svid_key(&mut self) -> Result<SvidKeyBlob, TpmDeviceError> {
+        let template = self.template;
+        self.device()?.create_svid_key(template)
+    }
+
+    fn sign(&mut self, key: &SvidKeyBlob, digest: &[u8; 32]) -> Result<Vec<u8>, TpmDeviceError> {
+        let template = self.template;
+        let signed = self.device()?.sign_with_svid_key(template, key, digest);
+        if matches!(signed, Err(TpmDeviceError::SvidKeyNotLoadable { .. }))
+            && let Err(error) = set_aside(&self.store)
+        {
+            tracing::error!(%error, "The keys that the TPM does not take any more can't be put aside");
+        }
+        signed
     }
 }
 
 /// A file that is damaged is put aside, and the node enrols with a new AK.
-fn load(store: &AkStore, template: EkTemplate) -> Result<Option<AkBlob>, AkStoreError> {
+fn load(store: &AkStore, template: EkTemplate) -> Result<KeptKeys, AkStoreError> {
     match store.load(template) {
         Err(AkStoreError::Malformed { path, reason }) => {
             tracing::warn!(path = %path.display(), reason, "the kept AK is damaged; a new one will be enrolled");
             set_aside(store)?;
-            Ok(None)
+            Ok(KeptKeys::default())
         }
         other => other,
     }

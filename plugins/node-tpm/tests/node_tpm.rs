@@ -7,14 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use plastron_attestation::{AkBlob, EkMaterial, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
+use plastron_attestation::{
+    AkBlob, CertifyBytes, EkMaterial, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError, TpmSvidKeys,
+};
 use plastron_attestation_appraise::{AttestedNode, Check};
 use plastron_attestation_fake_tpm::event_log::LinuxBoot;
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_attestation_tcg::Name;
 use plastron_plugins::node::{
-    Admission, AdmissionContext, AgentAttestError, AgentContext, AgentNodeAttestor, EnrolledTpms, KeptEventLogs,
-    KeptEventLogsError, KnownTpm, NodeAttestor, NodeStep, Refusal, RefusalCode, Standing,
+    Admission, AdmissionContext, AgentAttestError, AgentContext, AgentNodeAttestor, EnrolledTpms, HoldsSvidKey,
+    KeptEventLogs, KeptEventLogsError, KnownTpm, NodeAttestor, NodeStep, Refusal, RefusalCode, Standing,
 };
 use plastron_plugins_node_tpm::{
     AkStore, DenyList, EkFingerprint, EkTemplate, EkTrust, EventLogFile, MissingEventLog, Pool, PoolConfig,
@@ -94,6 +96,31 @@ impl TpmDevice for Shared {
     }
 }
 
+impl TpmSvidKeys for Shared {
+    fn create_svid_key(&mut self, template: EkTemplate) -> Result<SvidKeyBlob, TpmDeviceError> {
+        self.0.lock().unwrap().create_svid_key(template)
+    }
+
+    fn certify_svid_key(
+        &mut self,
+        template: EkTemplate,
+        ak: &AkBlob,
+        key: &SvidKeyBlob,
+        extra_data: &[u8],
+    ) -> Result<CertifyBytes, TpmDeviceError> {
+        self.0.lock().unwrap().certify_svid_key(template, ak, key, extra_data)
+    }
+
+    fn sign_with_svid_key(
+        &mut self,
+        template: EkTemplate,
+        key: &SvidKeyBlob,
+        digest: &[u8; 32],
+    ) -> Result<Vec<u8>, TpmDeviceError> {
+        self.0.lock().unwrap().sign_with_svid_key(template, key, digest)
+    }
+}
+
 /// Its driver panics on the first reply that it reads.
 struct Hostile;
 
@@ -117,6 +144,26 @@ impl TpmDevice for Hostile {
     }
 
     fn quote(&mut self, _: EkTemplate, _: &AkBlob, _: &[u8], _: &PcrSelection) -> Result<QuoteBytes, TpmDeviceError> {
+        panic!("a reply that no TPM sends")
+    }
+}
+
+impl TpmSvidKeys for Hostile {
+    fn create_svid_key(&mut self, _: EkTemplate) -> Result<SvidKeyBlob, TpmDeviceError> {
+        panic!("a reply that no TPM sends")
+    }
+
+    fn certify_svid_key(
+        &mut self,
+        _: EkTemplate,
+        _: &AkBlob,
+        _: &SvidKeyBlob,
+        _: &[u8],
+    ) -> Result<CertifyBytes, TpmDeviceError> {
+        panic!("a reply that no TPM sends")
+    }
+
+    fn sign_with_svid_key(&mut self, _: EkTemplate, _: &SvidKeyBlob, _: &[u8; 32]) -> Result<Vec<u8>, TpmDeviceError> {
         panic!("a reply that no TPM sends")
     }
 }
@@ -163,21 +210,30 @@ impl Server {
         Machine { tpm, directory, agent }
     }
 
-    fn context() -> AdmissionContext {
+    fn context(svid_public_key: &[u8]) -> AdmissionContext {
         AdmissionContext {
             trust_domain: TrustDomain::parse("example.org").unwrap(),
-            svid_public_key: Arc::from(b"spki".as_slice()),
+            svid_public_key: Arc::from(svid_public_key),
             peer: None,
         }
     }
 
     async fn attest(&self, machine: &Machine) -> Result<Result<Box<AttestedNode>, Refusal>, AgentAttestError> {
+        self.attest_for(machine, b"spki").await
+    }
+
+    /// With a CSR for this key.
+    async fn attest_for(
+        &self,
+        machine: &Machine,
+        svid_public_key: &[u8],
+    ) -> Result<Result<Box<AttestedNode>, Refusal>, AgentAttestError> {
         let now = UnixTime::since_unix_epoch(Duration::from_secs(1_767_225_600));
         let mut agent = machine.agent.begin(AgentContext {
             trust_domain: TrustDomain::parse("example.org").unwrap(),
-            svid_public_key: Arc::from(b"spki".as_slice()),
+            svid_public_key: Arc::from(svid_public_key),
         });
-        let mut server = self.attestor.begin(Self::context());
+        let mut server = self.attestor.begin(Self::context(svid_public_key));
         let mut message = agent.payload().await?;
         loop {
             match server.step(&message, now).await {
@@ -197,7 +253,7 @@ impl Server {
 fn start(tpm: &Arc<Mutex<FakeTpm>>, directory: &tempfile::TempDir) -> TpmAgentAttestor {
     let store = AkStore::in_data_dir(directory.path());
     let device = Shared(Arc::clone(tpm));
-    let open = move || Ok(Box::new(device.clone()) as Box<dyn TpmDevice>);
+    let open = move || Ok(Box::new(device.clone()) as Box<dyn TpmSvidKeys>);
     TpmAgentAttestor::start(Box::new(open), TEMPLATE, store, event_log_of(directory)).unwrap()
 }
 
@@ -244,7 +300,7 @@ async fn a_damaged_file_is_put_aside() {
     std::fs::write(machine.directory.path().join("tpm_ak.json"), b"{\"version\":1,").unwrap();
     server.attest(&machine).await.unwrap().unwrap();
     assert!(machine.directory.path().join("tpm_ak.json.unusable").exists());
-    assert!(AkStore::in_data_dir(machine.directory.path()).load(TEMPLATE).unwrap().is_some());
+    assert!(AkStore::in_data_dir(machine.directory.path()).load(TEMPLATE).unwrap().ak.is_some());
 }
 
 /// An AK that was not admitted is not kept: the next attempt makes another.
@@ -262,7 +318,7 @@ async fn a_refused_node_keeps_nothing() {
 async fn what_is_told_depends_on_what_is_wrong() {
     let server = Server::new();
     let now = UnixTime::since_unix_epoch(Duration::from_secs(1_767_225_600));
-    let other_plugin = server.attestor.begin(Server::context()).step(b"{\"ek\":\"MIIB\"}", now).await;
+    let other_plugin = server.attestor.begin(Server::context(b"spki")).step(b"{\"ek\":\"MIIB\"}", now).await;
     let Err(refusal) = other_plugin else { panic!("another plugin's payload was taken") };
     assert_eq!((refusal.check, refusal.code), (Check::UnknownPayload, RefusalCode::Malformed));
 
@@ -290,7 +346,7 @@ async fn a_driver_that_panics_is_opened_again() {
     let mut machine = server.machine();
     let device = Shared(Arc::clone(&machine.tpm));
     let mut opened = 0;
-    let open = move || -> Result<Box<dyn TpmDevice>, TpmDeviceError> {
+    let open = move || -> Result<Box<dyn TpmSvidKeys>, TpmDeviceError> {
         opened += 1;
         Ok(if opened == 1 { Box::new(Hostile) } else { Box::new(device.clone()) })
     };
@@ -353,4 +409,43 @@ fn an_event_log_is_absent_or_read_or_an_error_that_says_what_to_do() {
         source: std::io::ErrorKind::PermissionDenied.into(),
     };
     assert!(denied.to_string().contains("CAP_DAC_READ_SEARCH"), "{denied}");
+}
+
+/// The key of the SVID stays in the TPM, and the same, for the AK's life: over renewals and restarts, until the TPM is cleared.
+#[tokio::test]
+async fn the_svid_key_is_kept_in_the_tpm_for_the_life_of_the_ak() {
+    let server = Server::new();
+    let mut machine = server.machine();
+    let is_resident = |node: &AttestedNode| node.selectors().iter().any(|s| s.to_string() == "tpm:key_resident:true");
+    let key = machine.agent.svid_key().await.unwrap();
+    assert_eq!(machine.agent.svid_key().await.unwrap().public_key(), key.public_key(), "before it is kept");
+    let spki = key.public_key().to_vec();
+    assert!(is_resident(&server.attest_for(&machine, &spki).await.unwrap().unwrap()));
+    machine.agent = start(&machine.tpm, &machine.directory);
+    let kept = machine.agent.svid_key().await.unwrap();
+    assert_eq!(kept.public_key(), spki);
+    assert!(is_resident(&server.attest_for(&machine, &spki).await.unwrap().unwrap()));
+
+    // What it signs, its public key verifies.
+    let signature = kept.sign(b"a handshake").unwrap();
+    let point = spki.get(spki.len() - 65..).unwrap();
+    let algorithm = &aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1;
+    aws_lc_rs::signature::UnparsedPublicKey::new(algorithm, point).verify(b"a handshake", &signature).unwrap();
+
+    // A cleared TPM has forgotten it: it refuses once, and the next key is another.
+    machine.tpm.lock().unwrap().clear();
+    assert!(kept.sign(b"a handshake").unwrap_err().to_string().contains("does not sign"));
+    let fresh = machine.agent.svid_key().await.unwrap();
+    assert_ne!(fresh.public_key(), spki);
+    assert!(is_resident(&server.attest_for(&machine, fresh.public_key()).await.unwrap().unwrap()));
+}
+
+/// A key of this process is no key of the TPM, whatever the TPM keeps beside it.
+#[tokio::test]
+async fn a_csr_for_another_key_proves_no_resident_one() {
+    let server = Server::new();
+    let machine = server.machine();
+    machine.agent.svid_key().await.unwrap();
+    let node = server.attest(&machine).await.unwrap().unwrap();
+    assert!(node.selectors().iter().all(|selector| !selector.to_string().contains("key_resident")));
 }

@@ -2,10 +2,12 @@
 
 mod agent;
 mod enrolled;
+mod held_key;
 mod server;
 
 pub use agent::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
 pub use enrolled::{EnrolledTpms, KeptEventLogs, KeptEventLogsError};
+pub use held_key::{HeldKey, HeldKeyError, HoldsSvidKey};
 pub use plastron_attestation_appraise::{KnownTpm, Standing};
 pub use server::{
     Admission, AdmissionContext, JudgesEnrolled, NodeAttestor, NodeConversation, NodeStep, PresentedToken, Refusal,

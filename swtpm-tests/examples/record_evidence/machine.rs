@@ -62,6 +62,7 @@ impl Machine {
             ak: self.ak.clone(),
             ek: None,
             event_log: self.event_log.clone(),
+            svid_key: None,
         })
     }
 

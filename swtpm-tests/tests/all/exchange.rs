@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use plastron_attestation::{
     AkBlob, Attester, AttesterAction, AttesterContext, AttesterEvent, Claims, EkMaterial, EkTemplate, Entropy,
-    KnownTpm, Refused, Standing, TpmDevice, TpmDeviceError, Verifier, VerifierAction, VerifierEvent, VerifierPolicy,
-    perform,
+    KnownTpm, Refused, Standing, SvidKeyBlob, TpmDeviceError, TpmSvidKeys, Verifier, VerifierAction, VerifierEvent,
+    VerifierPolicy, perform, perform_certify,
 };
 use plastron_attestation_appraise::{
     AttestedNode, CredentialEntropy, DenyList, EkTrust, EnrolledTpm, MissingEventLog, NONCE_LEN, Pool, PoolConfig,
@@ -104,13 +104,14 @@ pub(crate) fn trusting(manufacturer: &Manufacturer, template: EkTemplate) -> Poo
 
 /// The node's side: its TPM, and what its agent keeps.
 pub(crate) struct Node {
-    pub(crate) device: Box<dyn TpmDevice>,
+    pub(crate) device: Box<dyn TpmSvidKeys>,
     pub(crate) template: EkTemplate,
     pub(crate) trust_domain: TrustDomain,
     pub(crate) svid_public_key: Vec<u8>,
     pub(crate) ak: Option<AkBlob>,
     pub(crate) ek: Option<EkMaterial>,
     pub(crate) event_log: Option<Arc<[u8]>>,
+    pub(crate) svid_key: Option<SvidKeyBlob>,
 }
 
 impl Node {
@@ -123,6 +124,7 @@ impl Node {
             ak: None,
             ek: None,
             event_log: None,
+            svid_key: None,
         }
     }
 
@@ -135,6 +137,7 @@ impl Node {
             ak: self.ak.clone(),
             ek: self.ek.clone(),
             event_log: self.event_log.clone(),
+            svid_key: self.svid_key.clone(),
         })
     }
 
@@ -145,11 +148,14 @@ impl Node {
         event: AttesterEvent<'_>,
     ) -> Result<AttesterAction, Failure> {
         let mut action = attester.step(event).unwrap();
-        while let AttesterAction::Tpm(request) = action {
-            let reply = perform(self.device.as_mut(), self.template, request)?;
+        loop {
+            let reply = match action {
+                AttesterAction::Tpm(request) => perform(self.device.as_mut(), self.template, request)?,
+                AttesterAction::Certify(request) => perform_certify(self.device.as_mut(), self.template, request)?,
+                other => return Ok(other),
+            };
             action = attester.step(AttesterEvent::Tpm(reply)).unwrap();
         }
-        Ok(action)
     }
 }
 

@@ -6,14 +6,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use plastron_plugins::node::HeldKey;
 use plastron_spiffe::x509::X509Svid;
 use plastron_spiffe::{Bundle, SpiffeId, TrustDomain};
 use rustls::client::ResolvesClientCert;
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{InconsistentKeys, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use super::held_key::HeldSigningKey;
 use crate::tls_profile;
 
 /// An X.509-SVID with its private key, ready to be presented.
@@ -28,7 +30,15 @@ impl TlsIdentity {
     pub fn new(svid: &X509Svid, pkcs8: &[u8]) -> Result<Self, IdentityError> {
         let provider = tls_profile::provider();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8.to_vec()));
-        let key = provider.key_provider.load_private_key(key).map_err(IdentityError::Key)?;
+        Self::from_parts(svid, provider.key_provider.load_private_key(key).map_err(IdentityError::Key)?)
+    }
+
+    /// From an SVID whose key some hardware holds, which must belong together.
+    pub fn held(svid: &X509Svid, key: Arc<dyn HeldKey>) -> Result<Self, IdentityError> {
+        Self::from_parts(svid, Arc::new(HeldSigningKey(key)))
+    }
+
+    fn from_parts(svid: &X509Svid, key: Arc<dyn SigningKey>) -> Result<Self, IdentityError> {
         let chain = svid.chain().iter().map(|certificate| CertificateDer::from(certificate.clone())).collect();
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {

@@ -1,6 +1,7 @@
 //! TLS connections whose ends are SPIFFE IDs.
 
 mod client;
+mod held_key;
 mod identity;
 mod incoming;
 mod server;

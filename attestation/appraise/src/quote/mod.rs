@@ -1,14 +1,14 @@
 //! A quote: `VerifiedQuote` is the proof that a bound AK signed it, now, for this conversation, over these PCR values.
 
 mod selection;
-mod signature;
+pub(crate) mod signature;
 pub(crate) mod values;
 
 use plastron_attestation_tcg::{Attested, HashAlgorithm, Name, PcrBank, TPM_GENERATED_VALUE, TpmsAttest};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::{AppraiseError, Binding, BoundAk, Check, Checklist, TpmState};
+use crate::{AppraiseError, Binding, BoundAk, Check, Checklist, ResidentKey, TpmState};
 use values::PcrValues;
 
 /// A quote that a bound AK signed for one conversation.
@@ -16,6 +16,7 @@ use values::PcrValues;
 pub struct VerifiedQuote {
     ak_name: Name,
     svid_public_key: Vec<u8>,
+    key_is_resident: bool,
     sha256: [u8; 32],
     state: TpmState,
     allocated: Vec<HashAlgorithm>,
@@ -71,6 +72,7 @@ impl VerifiedQuote {
         Ok(Self {
             ak_name: ak.name().clone(),
             svid_public_key: binding.svid_public_key.clone(),
+            key_is_resident: false,
             sha256,
             state: TpmState {
                 reset_count: clock.reset_count,
@@ -82,6 +84,31 @@ impl VerifiedQuote {
             allocated: allocated.into_iter().map(|(bank, _)| bank).collect(),
             pcrs,
         })
+    }
+
+    /// Joins the proof that the SVID's key is in the TPM. Checks, in order: it is about the AK and the key of the quote; certification
+    /// and quote are of one boot.
+    pub fn with_resident_key(mut self, key: ResidentKey, checks: &mut Checklist) -> Result<Self, AppraiseError> {
+        if *key.ak_name() != self.ak_name {
+            return Err(AppraiseError::Subject { what: "the SVID's key was certified by another AK" });
+        }
+        if key.svid_public_key() != self.svid_public_key {
+            return Err(AppraiseError::Subject { what: "the certified key is not the one that the quote is bound to" });
+        }
+        let quoted = (self.state.reset_count, self.state.restart_count);
+        if let Some(certified) = key.boot() {
+            if certified != quoted {
+                return Err(AppraiseError::ResetBetween { certified, quoted });
+            }
+            checks.pass(Check::SameBoot, "");
+        }
+        self.key_is_resident = true;
+        Ok(self)
+    }
+
+    /// Whether the key of the SVID is proven to be in the TPM.
+    pub fn key_is_resident(&self) -> bool {
+        self.key_is_resident
     }
 
     /// The AK that signed.

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use plastron_attestation::{AkBlob, EkMaterial, PcrSelection, QuoteBytes, TpmDevice, TpmDeviceError};
+use plastron_attestation::{
+    AkBlob, CertifyBytes, EkMaterial, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError, TpmSvidKeys,
+};
 use plastron_attestation_appraise::Check;
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_plugins::node::{AgentContext, AgentConversation, AgentNodeAttestor as _, RefusalCode};
@@ -58,6 +60,31 @@ impl TpmDevice for Shared {
     }
 }
 
+impl TpmSvidKeys for Shared {
+    fn create_svid_key(&mut self, template: EkTemplate) -> Result<SvidKeyBlob, TpmDeviceError> {
+        self.0.lock().unwrap().create_svid_key(template)
+    }
+
+    fn certify_svid_key(
+        &mut self,
+        template: EkTemplate,
+        ak: &AkBlob,
+        key: &SvidKeyBlob,
+        extra_data: &[u8],
+    ) -> Result<CertifyBytes, TpmDeviceError> {
+        self.0.lock().unwrap().certify_svid_key(template, ak, key, extra_data)
+    }
+
+    fn sign_with_svid_key(
+        &mut self,
+        template: EkTemplate,
+        key: &SvidKeyBlob,
+        digest: &[u8; 32],
+    ) -> Result<Vec<u8>, TpmDeviceError> {
+        self.0.lock().unwrap().sign_with_svid_key(template, key, digest)
+    }
+}
+
 pub(crate) struct Machine {
     pub(crate) tpm: Arc<Mutex<FakeTpm>>,
     agent: TpmAgentAttestor,
@@ -97,7 +124,7 @@ impl Machine {
         let store = AkStore::in_data_dir(directory.path());
         let event_log = EventLogFile::at(directory.path().join("event_log"));
         let device = Shared(Arc::clone(&tpm));
-        let open = move || Ok(Box::new(device.clone()) as Box<dyn TpmDevice>);
+        let open = move || Ok(Box::new(device.clone()) as Box<dyn TpmSvidKeys>);
         let agent = TpmAgentAttestor::start(Box::new(open), TEMPLATE, store, event_log).unwrap();
         Self { tpm, agent, _directory: directory }
     }

@@ -101,6 +101,7 @@ fn refused(log: &LogBuilder, change: impl FnOnce(&mut PoolConfig, &FakeTpm)) -> 
         ak: None,
         ek: None,
         event_log: Some(Arc::from(log.bytes())),
+        svid_key: None,
     });
     let credential = CredentialEntropy { secret: [2; 32].into(), seed: [3; 48].into() };
     let entropy = Entropy { nonce: [1; 32], credential };

@@ -88,6 +88,7 @@ pub(crate) fn tpm(ek: u8, ak: u8, reset_count: u32) -> Arc<EnrolledTpm> {
         retired_ak_names: Vec::new(),
         state: TpmState { reset_count, restart_count: 0, clock: 1, safe: true, firmware_version: 2 },
         event_log_sha256: None,
+        resident_svid_key: None,
         claimed: Claims::default(),
         enrolled_at: 1,
         attested_at: 1,
