@@ -184,6 +184,7 @@ fn an_event_retyped_as_no_action_does_not_replay() {
     assert!(matches!(booted(&log).refusal(&bytes), AppraiseError::EventLogReplay { index: 5, .. }));
 }
 
+/// Threat 14: who started the TPM, from which locality, shows in PCR 0.
 #[test]
 fn the_startup_locality_is_part_of_pcr_0() {
     let stated = LinuxBoot { startup_locality: Some(3), ..LinuxBoot::default() }.log();

@@ -27,6 +27,15 @@ fn grub_tells_the_command_line_and_its_parameters() {
 }
 
 #[test]
+fn parameters_are_what_the_kernel_takes() {
+    let facts = systemd([cmdline("a=1\tb a=2  \"c=d e\" f=\\g \"h\" -- lockdown=integrity")]);
+    let args = facts.kernel.args.unwrap().verified().unwrap().clone();
+    let args: Vec<_> = args.iter().map(|(name, values)| (name.as_str(), values.join("|"))).collect();
+    let wanted = [("a", "1|2"), ("b", ""), ("c", "d e"), ("f", "\\g"), ("h", "")];
+    assert_eq!(args, wanted.map(|(name, values)| (name, values.to_owned())));
+}
+
+#[test]
 fn an_altered_command_line_is_untrusted() {
     let boot = Boot::with(|boot| {
         let place = boot.find_text("kernel_cmdline: ");

@@ -14,6 +14,9 @@ use super::reading::Reading;
 use super::stub::{LinuxStub, Uki};
 use crate::event_log::finding::FindingKind;
 
+/// What follows is for init.
+const END: &str = "--";
+
 /// Most parameters of a command line. Linux takes 2,048 bytes on x86-64.
 const MAX_ARGS: usize = 2048;
 
@@ -22,7 +25,8 @@ const MAX_ARGS: usize = 2048;
 pub struct Kernel {
     /// The command line as it was measured: GRUB puts the kernel's path first.
     pub cmdline: Option<Fact<String>>,
-    /// Its parameters with their values in order; a parameter without `=` has an empty value. The path is none of them.
+    /// Its parameters with their values in order; a parameter without `=` has an empty value. The path is none of them, nor is what follows
+    /// `--`, which is for init.
     pub args: Option<Fact<BTreeMap<String, Vec<String>>>>,
     /// Initial RAM disks.
     pub initrd: Vec<Fact<Measured>>,
@@ -77,7 +81,7 @@ fn outside_cmdline(uki: &Uki, reading: &mut Reading<'_>) -> Option<Fact<String>>
 /// The parameters after the first `skip` words. Quotes keep blanks together and are taken off; a backslash means nothing to the kernel.
 fn args(cmdline: &str, skip: usize) -> BTreeMap<String, Vec<String>> {
     let mut args: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for word in words(cmdline).into_iter().skip(skip).take(MAX_ARGS) {
+    for word in words(cmdline).into_iter().skip(skip).take_while(|word| word != END).take(MAX_ARGS) {
         let (name, value) = word.split_once('=').unwrap_or((&word, ""));
         args.entry(name.to_owned()).or_default().push(value.to_owned());
     }
