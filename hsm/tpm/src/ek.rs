@@ -106,9 +106,15 @@ pub(crate) fn close(link: &mut Link, handle: ObjectHandle) {
 }
 
 pub(crate) fn read_public(link: &mut Link, key: KeyHandle) -> Result<Vec<u8>, TpmDeviceError> {
-    let (public, _, _) =
+    let (public, name, _) =
         link.command("ReadPublic", |context| context.execute_without_session(|context| context.read_public(key)))?;
-    public.marshall().map_err(|error| malformed("ReadPublic", error.to_string()))
+    let public = public.marshall().map_err(|error| malformed("ReadPublic", error.to_string()))?;
+    let parsed = TpmtPublic::parse(&public).map_err(|error| malformed("ReadPublic", error.to_string()))?;
+    // libtss2 reads past the end of a reply that was cut short, into what its buffer held before.
+    if parsed.name().as_bytes() != name.value() {
+        return Err(malformed("ReadPublic", "a Name that is not the public area's"));
+    }
+    Ok(public)
 }
 
 /// What CreatePrimary is given: the profile's template, or the one in NV with the nonce that belongs to it.

@@ -29,8 +29,10 @@ const TCTI_LAYER: u32 = 10;
 /// The layers that read what the TPM answered: ESYS, SYS, MU, TCTI.
 const READING_LAYERS: std::ops::RangeInclusive<u32> = 7..=TCTI_LAYER;
 /// What they say of a reply that is cut short, too long, of a wrong value or not authenticated: TSS2_BASE_RC_GENERAL_FAILURE,
-/// INSUFFICIENT_BUFFER, BAD_VALUE, BAD_SIZE, MALFORMED_RESPONSE, INSUFFICIENT_RESPONSE, RSP_AUTH_FAILED.
-const UNREADABLE: [u32; 7] = [1, 6, 11, 16, 17, 19, 27];
+/// INSUFFICIENT_BUFFER, BAD_SEQUENCE, BAD_VALUE, BAD_SIZE, MALFORMED_RESPONSE, INSUFFICIENT_RESPONSE, RSP_AUTH_FAILED.
+const UNREADABLE: [u32; 8] = [1, 6, BAD_SEQUENCE, 11, 16, 17, 19, 27];
+/// What ESYS says when a reply left it in the middle of a command.
+const BAD_SEQUENCE: u32 = 7;
 
 /// A failed command's code, if the failure came from the stack and not from the wrapper crate.
 fn code(error: &Error) -> Option<u32> {
@@ -71,7 +73,9 @@ pub(crate) fn is_lost(error: &Error) -> bool {
 
 /// True where the connection to the TPM is gone or confused.
 pub(crate) fn is_transport(error: &Error) -> bool {
-    code(error).is_some_and(|code| code >> 16 == TCTI_LAYER)
+    code(error).is_some_and(|code| {
+        code >> 16 == TCTI_LAYER || READING_LAYERS.contains(&(code >> 16)) && code & 0xffff == BAD_SEQUENCE
+    })
 }
 
 /// True where the TPM refused a parameter: a blob, a credential, a secret.

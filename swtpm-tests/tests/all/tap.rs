@@ -8,7 +8,7 @@ use std::thread;
 use plastron_swtpm_tests::Swtpm;
 
 /// Changes a reply to a command on its way. The TPM is free meanwhile: it may also be used.
-type Damage = Box<dyn FnMut(&[u8], Vec<u8>) -> Vec<u8> + Send>;
+pub(crate) type Damage = Box<dyn FnMut(&[u8], Vec<u8>) -> Vec<u8> + Send>;
 
 /// A tapped TPM. Its threads end with the test's process.
 pub(crate) struct Tap {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use plastron_attestation::{EkTemplate, PcrSelection, Response, TpmDevice, TpmDeviceError};
+use plastron_attestation::{EkTemplate, PcrSelection, Response, TpmDevice, TpmDeviceError, TpmSvidKeys};
 use plastron_attestation_tcg::HashAlgorithm;
 use plastron_hsm_tpm::{Tpm, TpmConfig};
 use plastron_swtpm_tests::Swtpm;
 
 use crate::exchange::{CERTIFIED, Message, Node, Server, converse, open};
-use crate::tap::Tap;
+use crate::tap::{Damage, Tap};
 use crate::tpm_device::assert_nothing_left;
 
 fn open_through(tap: &Tap) -> Tpm {
@@ -91,6 +91,101 @@ fn damaged_replies_are_errors() {
     assert!(errors > 60, "only {errors} errors: the damage did not arrive");
     assert_eq!(open(&tpm).endorsement_key(EkTemplate::H3P384).unwrap().public, expected.public);
     assert_nothing_left(&tpm);
+}
+
+/// Damages one reply to this command so that it does not parse; the rest pass.
+fn damaging(command_code: u32, mut damage: impl FnMut(&mut Vec<u8>) + Send + 'static) -> Damage {
+    Box::new(move |command, mut reply| {
+        // Only an answer of success has a body that is read.
+        if command[6..10] == command_code.to_be_bytes() && reply[6..10] == [0; 4] {
+            damage(&mut reply);
+            let size = u32::try_from(reply.len()).unwrap().to_be_bytes();
+            reply[2..6].copy_from_slice(&size);
+        }
+        reply
+    })
+}
+
+/// A reply that does not parse is named as that, with the command that it answers: cut short, without a body, longer than it should be,
+/// with a count or a size that is a lie, or an attestation of another kind. Nothing panics, and the TPM is usable afterwards.
+///
+/// Threat 17
+#[test]
+fn a_reply_that_does_not_parse_is_malformed() {
+    const GET_CAPABILITY: u32 = 0x17a;
+    const READ_PUBLIC: u32 = 0x173;
+    const CREATE_PRIMARY: u32 = 0x131;
+    const CREATE: u32 = 0x153;
+    const LOAD: u32 = 0x157;
+    const QUOTE: u32 = 0x158;
+    const CERTIFY: u32 = 0x148;
+    const SIGN: u32 = 0x15d;
+    const PCR_READ: u32 = 0x17e;
+    const NV_READ_PUBLIC: u32 = 0x169;
+    const NV_READ: u32 = 0x14e;
+    const START_AUTH_SESSION: u32 = 0x176;
+    type Way = (&'static str, fn(&mut Vec<u8>));
+    let cut: Way = ("cut short", |reply| reply.truncate(10 + (reply.len() - 10) / 2));
+    let empty: Way = ("empty", |reply| reply.truncate(10));
+    let lie: Way = ("sizes of 0xff", |reply| reply[10..].iter_mut().for_each(|byte| *byte = 0xff));
+    let tpm = Swtpm::start().unwrap();
+    let tap = Tap::on(&tpm);
+    // An EK that is made for every operation, by way of a session that is salted to it.
+    let template = EkTemplate::L2P256;
+    let mut clean = open(&tpm);
+    let (ak, key) = (clean.create_attestation_key(template).unwrap(), clean.create_svid_key(template).unwrap());
+    let selection = PcrSelection(vec![(0x000b, 0xff)]);
+    let certified = open(&tpm).endorsement_key(EkTemplate::H3P384).unwrap();
+    for command in [
+        GET_CAPABILITY,
+        READ_PUBLIC,
+        CREATE_PRIMARY,
+        CREATE,
+        LOAD,
+        QUOTE,
+        CERTIFY,
+        SIGN,
+        PCR_READ,
+        NV_READ_PUBLIC,
+        NV_READ,
+        START_AUTH_SESSION,
+    ] {
+        for (name, way) in [cut, empty, lie] {
+            let mut device = open_through(&tap);
+            tap.set_damage(Some(damaging(command, way)));
+            let error = match command {
+                GET_CAPABILITY => device.properties().map(|_| ()),
+                NV_READ_PUBLIC | NV_READ => device.endorsement_key(EkTemplate::H3P384).map(|_| ()),
+                READ_PUBLIC => device.endorsement_key(template).map(|_| ()),
+                CREATE => device.create_svid_key(template).map(|_| ()),
+                CERTIFY => device.certify_svid_key(template, &ak, &key, &[7; 32]).map(|_| ()),
+                SIGN => device.sign_with_svid_key(template, &key, &[7; 32]).map(|_| ()),
+                _ => device.quote(template, &ak, &[7; 32], &selection).map(|_| ()),
+            };
+            tap.set_damage(None);
+            match error {
+                Err(TpmDeviceError::MalformedReply { .. }) => {}
+                // libtss2 reads on past the end of a reply, into what its buffer held before. Here that is what the TPM refuses next,
+                // and what nobody uses.
+                _ if name == "cut short" && matches!(command, NV_READ_PUBLIC | START_AUTH_SESSION) => {}
+                other => panic!("{command:#x} {name}: {other:?}"),
+            }
+            drop(device);
+            // A key or session whose handle never arrived stays in the TPM, and nobody can know it.
+            tpm.tpm2(&["flushcontext", "-t"]).unwrap();
+            tpm.tpm2(&["flushcontext", "-l"]).unwrap();
+        }
+    }
+    // A quote that says it is a certification.
+    let mut device = open_through(&tap);
+    tap.set_damage(Some(damaging(QUOTE, |reply| {
+        let place = reply.windows(6).position(|window| window == b"\xffTCG\x80\x18").unwrap();
+        reply[place + 5] = 0x17;
+    })));
+    let error = device.quote(template, &ak, &[7; 32], &selection).unwrap_err();
+    assert!(matches!(error, TpmDeviceError::MalformedReply { command: "Quote", .. }), "{error}");
+    tap.set_damage(None);
+    assert_eq!(open(&tpm).endorsement_key(EkTemplate::H3P384).unwrap().public, certified.public);
 }
 
 /// A PCR that is extended between two reads, or between the last of them and the quote: values and quote belong together all the
