@@ -101,7 +101,7 @@ fn fixture(check: Check) -> Fixture {
         | Check::DebugMode
         | Check::LateBootApplication
         | Check::UnknownEvent
-        | Check::FactLimit => Fixture::Elsewhere("attestation/appraise/tests/event_log"),
+        | Check::FactLimit => Fixture::Elsewhere("attestation/appraise/tests/facts"),
         Check::TpmStateRegressed => Fixture::Refused(tpm_state_regressed),
         Check::ImaList | Check::ImaBootAggregate => Fixture::Elsewhere("attestation/appraise/tests/ima.rs"),
         Check::Approval => Fixture::Elsewhere("server/core, where a person's decision is looked for"),

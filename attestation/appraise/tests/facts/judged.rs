@@ -235,6 +235,17 @@ fn a_pcr_that_user_space_extended_later_tells_nothing() {
 }
 
 #[test]
+fn what_is_odd_and_refuses_nothing_is_noted_in_the_verdict() {
+    let boot = Boot::with(|boot| {
+        let place = boot.find_text("kernel_cmdline: ");
+        boot.events[place].data = b"kernel_cmdline: /vmlinuz quiet\0".to_vec();
+    });
+    let (_, checks) = judge(&boot, &demanding(true)).unwrap();
+    let noted = |words: &str| checks.records().iter().any(|record| record.detail.contains(words));
+    assert!(noted("noted: event") && noted("kernel_cmdline: /vmlinuz quiet"), "{checks:#?}");
+}
+
+#[test]
 fn without_a_log_nothing_is_checked_and_the_verdict_says_so() {
     let mut checks = Checklist::new();
     let judged = JudgedBoot::judge(None, &pool(|_| {}), &mut checks).unwrap();
