@@ -3,8 +3,8 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use plastron_attestation::{
     CertifyRequest, EkTemplate, SvidKeyBlob, TpmDeviceError, TpmReply, TpmRequest, TpmSvidKeys, perform,
@@ -19,6 +19,9 @@ use crate::event_log::{EventLogFile, EventLogFileError};
 /// Requests that wait: an agent has one conversation at a time, and its predecessor's last request.
 const QUEUE_LEN: usize = 4;
 
+/// How long a call may take together with those before it. The slowest TPMs make an RSA key in a minute.
+const DEADLINE: Duration = Duration::from_secs(180);
+
 /// How long a caller that blocks waits for a place in the queue, between two looks.
 const QUEUE_PAUSE: Duration = Duration::from_millis(5);
 
@@ -26,6 +29,7 @@ const QUEUE_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Clone)]
 pub(crate) struct TpmThread {
     jobs: mpsc::Sender<Job>,
+    deadline: Duration,
 }
 
 enum Job {
@@ -54,12 +58,23 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
-/// The call was broken off.
+/// The call has no answer.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the call to the TPM broke off, because its driver panicked or its thread has ended; the next call opens the TPM again"
-)]
-pub(crate) struct Gone;
+pub(crate) enum Gone {
+    /// It was broken off.
+    #[error(
+        "the call to the TPM broke off, because its driver panicked or its thread has ended; the next call opens the TPM again"
+    )]
+    Ended,
+    /// It may still be under way: a call into the driver can't be cancelled.
+    #[error(
+        "the TPM gave no answer in {seconds} s; if that goes on, look at the kernel's log and start the agent anew"
+    )]
+    Silent {
+        /// The deadline.
+        seconds: u64,
+    },
+}
 
 impl TpmThread {
     pub(crate) fn start(
@@ -73,7 +88,7 @@ impl TpmThread {
         let (jobs, queue) = mpsc::channel(QUEUE_LEN);
         let thread = std::thread::Builder::new().name("tpm".to_owned());
         thread.spawn(move || serve(owner, queue)).map_err(StartError::Thread)?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, deadline: DEADLINE })
     }
 
     pub(crate) async fn perform(&self, request: TpmRequest) -> Result<Result<TpmReply, TpmDeviceError>, Gone> {
@@ -92,15 +107,22 @@ impl TpmThread {
     pub(crate) fn sign(&self, key: SvidKeyBlob, digest: [u8; 32]) -> Result<Result<Vec<u8>, TpmDeviceError>, Gone> {
         let (reply, answer) = sync_channel(1);
         let mut job = Job::Sign(key, digest, reply);
-        loop {
+        let until = Instant::now() + self.deadline;
+        while Instant::now() < until {
             match self.jobs.try_send(job) {
-                Ok(()) => return answer.recv().map_err(|_| Gone),
-                Err(TrySendError::Closed(_)) => return Err(Gone),
+                Ok(()) => {
+                    return answer.recv_timeout(self.deadline).map_err(|error| match error {
+                        RecvTimeoutError::Timeout => self.silent(),
+                        RecvTimeoutError::Disconnected => Gone::Ended,
+                    });
+                }
+                Err(TrySendError::Closed(_)) => return Err(Gone::Ended),
                 // The caller may be an async task, which has no other way to wait for a place in the queue.
                 Err(TrySendError::Full(refused)) => job = refused,
             }
             std::thread::sleep(QUEUE_PAUSE);
         }
+        Err(self.silent())
     }
 
     pub(crate) async fn load(&self) -> Result<Result<KeptKeys, AkStoreError>, Gone> {
@@ -121,8 +143,15 @@ impl TpmThread {
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, Gone> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(job(reply)).await.map_err(|_| Gone)?;
-        answer.await.map_err(|_| Gone)
+        let call = async {
+            self.jobs.send(job(reply)).await.map_err(|_| Gone::Ended)?;
+            answer.await.map_err(|_| Gone::Ended)
+        };
+        tokio::time::timeout(self.deadline, call).await.map_err(|_| self.silent())?
+    }
+
+    fn silent(&self) -> Gone {
+        Gone::Silent { seconds: self.deadline.as_secs() }
     }
 }
 
@@ -215,4 +244,49 @@ fn set_aside(store: &AkStore) -> Result<(), AkStoreError> {
     let aside = store.set_aside()?;
     tracing::warn!(path = %aside.display(), "put the AK aside");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use plastron_attestation::{EkTemplate, SvidKeyBlob, TpmDeviceError, TpmSvidKeys};
+
+    use super::{Gone, TpmThread};
+    use crate::{AkStore, EventLogFile};
+
+    /// A TPM that never answers keeps its thread, and nobody who waits for it: neither whose call it is nor who comes after.
+    ///
+    /// Threat 17
+    #[tokio::test]
+    async fn a_tpm_that_does_not_answer_holds_nobody_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let (release, never) = channel::<()>();
+        let mut opened = 0;
+        let open = move || -> Result<Box<dyn TpmSvidKeys>, TpmDeviceError> {
+            opened += 1;
+            if opened > 1 {
+                let _ = never.recv();
+            }
+            Err(TpmDeviceError::Lockout)
+        };
+        let store = AkStore::in_data_dir(directory.path());
+        let log = EventLogFile::at(directory.path().join("log"));
+        let mut open: super::OpenTpm = Box::new(open);
+        assert!(open().is_err());
+        let (jobs, queue) = tokio::sync::mpsc::channel(1);
+        let owner = super::Owner { open, device: None, template: EkTemplate::L1Rsa2048, store, event_log: log };
+        std::thread::spawn(move || super::serve(owner, queue));
+        let thread = TpmThread { jobs, deadline: Duration::from_millis(100) };
+        for _ in 0..3 {
+            assert!(matches!(thread.create_svid_key().await, Err(Gone::Silent { .. })));
+        }
+        let blocking = thread.clone();
+        let key = SvidKeyBlob { private: Vec::new(), public: Vec::new() };
+        let signed = tokio::task::spawn_blocking(move || blocking.sign(key, [7; 32])).await.unwrap();
+        assert!(matches!(signed, Err(Gone::Silent { .. })));
+        drop(release);
+        assert!(matches!(thread.create_svid_key().await, Ok(Err(TpmDeviceError::Lockout))));
+    }
 }
