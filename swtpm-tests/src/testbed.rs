@@ -155,6 +155,8 @@ impl TestServer {
 pub enum Attestor<'a> {
     /// With this TPM and that EK.
     Tpm(&'a Swtpm, EkKind),
+    /// With this TPM and that EK, and the key of the agent's SVID in it.
+    TpmWithKey(&'a Swtpm, EkKind),
     /// With this join token.
     JoinToken(String),
 }
@@ -182,7 +184,7 @@ impl TestAgent {
         write(&directory.path().join("agent.conf"), &config)?;
         let join_token = match attestor {
             Attestor::JoinToken(token) => Some(token.clone()),
-            Attestor::Tpm(..) => None,
+            Attestor::Tpm(..) | Attestor::TpmWithKey(..) => None,
         };
         let process = spawn_agent(directory.path(), join_token.as_deref())?;
         Ok(Self { process, directory, join_token })
@@ -341,9 +343,15 @@ plugins {{
 fn agent_config(directory: &Path, server: &TestServer, attestor: &Attestor<'_>) -> String {
     let (directory, port, bundle) = (directory.display(), server.port(), server.bundle_file());
     let bundle = bundle.display();
+    let keys = match attestor {
+        Attestor::TpmWithKey(..) => "KeyManager \"tpm\" { plugin_data {} }".to_owned(),
+        Attestor::Tpm(..) | Attestor::JoinToken(_) => {
+            format!("KeyManager \"disk\" {{ plugin_data {{ directory = \"{directory}/keys\" }} }}")
+        }
+    };
     let attestor = match attestor {
         Attestor::JoinToken(_) => "NodeAttestor \"join_token\" { plugin_data {} }".to_owned(),
-        Attestor::Tpm(tpm, kind) => format!(
+        Attestor::Tpm(tpm, kind) | Attestor::TpmWithKey(tpm, kind) => format!(
             "NodeAttestor \"tpm\" {{\n plugin_data {{\n tcti = \"{}\"\n ek_template = \"{}\"\n event_log_path = \"{}\"\n }}\n }}",
             tpm.tcti(),
             template(*kind),
@@ -363,7 +371,7 @@ fn agent_config(directory: &Path, server: &TestServer, attestor: &Attestor<'_>) 
 }}
 plugins {{
   {attestor}
-  KeyManager \"disk\" {{ plugin_data {{ directory = \"{directory}/keys\" }} }}
+  {keys}
   WorkloadAttestor \"unix\" {{ plugin_data {{ discover_workload_path = true workload_size_limit = -1 }} }}
 }}
 "

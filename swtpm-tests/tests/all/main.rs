@@ -8,6 +8,7 @@ mod examples;
 mod exchange;
 mod harness;
 mod operator;
+mod resident_key;
 mod tap;
 mod thread;
 mod tpm_abrmd;

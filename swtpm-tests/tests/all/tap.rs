@@ -14,6 +14,7 @@ pub(crate) type Damage = Box<dyn FnMut(&[u8], Vec<u8>) -> Vec<u8> + Send>;
 pub(crate) struct Tap {
     port: u16,
     passed: Arc<Mutex<Vec<u8>>>,
+    commands: Arc<Mutex<Vec<u32>>>,
     damage: Arc<Mutex<Option<Damage>>>,
 }
 
@@ -24,13 +25,16 @@ impl Tap {
         let tap = Self {
             port: commands.local_addr().unwrap().port(),
             passed: Arc::default(),
+            commands: Arc::default(),
             damage: Arc::new(Mutex::new(None)),
         };
         let (passed, damage) = (Arc::clone(&tap.passed), Arc::clone(&tap.damage));
+        let commands_seen = Arc::clone(&tap.commands);
         thread::spawn(move || {
             for client in commands.incoming() {
                 let (client, passed, damage) = (client.unwrap(), Arc::clone(&passed), Arc::clone(&damage));
-                thread::spawn(move || serve(client, upstream, &passed, &damage));
+                let seen = Arc::clone(&commands_seen);
+                thread::spawn(move || serve(client, upstream, &passed, &seen, &damage));
             }
         });
         thread::spawn(move || {
@@ -52,6 +56,15 @@ impl Tap {
     /// True if these bytes passed in one piece, in either direction.
     pub(crate) fn has_seen(&self, bytes: &[u8]) -> bool {
         self.passed.lock().unwrap().windows(bytes.len()).any(|window| window == bytes)
+    }
+
+    /// How often this command (TPM_CC) was sent since the last call of [`Self::forget_commands`].
+    pub(crate) fn count(&self, command: u32) -> usize {
+        self.commands.lock().unwrap().iter().filter(|seen| **seen == command).count()
+    }
+
+    pub(crate) fn forget_commands(&self) {
+        self.commands.lock().unwrap().clear();
     }
 
     /// Damages every reply from now on, or none.
@@ -82,9 +95,16 @@ fn copy(mut from: TcpStream, mut to: TcpStream) {
 }
 
 /// Command after command; after a damaged reply the connection is closed, so that nobody waits for bytes that never come.
-fn serve(mut client: TcpStream, upstream: u16, passed: &Mutex<Vec<u8>>, damage: &Mutex<Option<Damage>>) {
+fn serve(
+    mut client: TcpStream,
+    upstream: u16,
+    passed: &Mutex<Vec<u8>>,
+    commands: &Mutex<Vec<u32>>,
+    damage: &Mutex<Option<Damage>>,
+) {
     while let Some(command) = read_message(&mut client) {
         passed.lock().unwrap().extend(&command);
+        commands.lock().unwrap().push(u32::from_be_bytes(command[6..10].try_into().unwrap()));
         // swtpm serves one connection at a time: it gets one per command, so that others have their turn.
         let mut server = connect(upstream);
         server.write_all(&command).unwrap();
