@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Longest message to the Agent service, which anyone may send. A TPM's evidence with its longest certificate chain (eight
-/// intermediates and a container of 8 KiB certificates) is below 96 KiB, and below 128 KiB in base64. Event logs will come in parts.
+/// intermediates and a container of 8 KiB certificates) is below 96 KiB, and below 128 KiB in base64. Event logs come in parts of at most 160 KiB.
 pub(crate) const MAX_AGENT_REQUEST_LEN: usize = 256 * 1024;
 /// Longest message to the Bundle service over TLS, where anyone may call GetBundle: its request is a mask.
 pub(crate) const MAX_BUNDLE_REQUEST_LEN: usize = 4 * 1024;
@@ -31,7 +31,7 @@ pub(crate) const SYNC_PAGE: usize = 500;
 pub(crate) const MAX_SYNC_ROUNDS: usize = 10_000;
 /// How long a sync stream waits for its next request; an agent asks at once or closes.
 pub(crate) const SYNC_IDLE: Duration = Duration::from_secs(60);
-/// Rounds of one attestation. The TPM exchange takes two.
+/// Rounds of one attestation. The TPM exchange takes two, and 25 more for the longest event log.
 pub(crate) const MAX_ATTESTATION_ROUNDS: usize = 32;
 /// How long an attestation waits for the node's next message: a slow TPM needs some seconds for a quote.
 pub(crate) const ATTESTATION_IDLE: Duration = Duration::from_secs(60);
