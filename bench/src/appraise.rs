@@ -1,9 +1,10 @@
 //! Quote appraisals per CPU-second, beside the raw verification of signatures by a key of the same type.
 //!
-//! An appraisal is a whole renewal as the server sees it: payload and response read, EK certificate judged again (two more signatures, on
-//! P-256), AK compared with the record, quote verified and bound to this conversation, PCRs of three banks compared, state compared
-//! with the last. The same bytes are judged again and again,
-//! which the verifier's own randomness being an argument makes possible.
+//! An appraisal is a whole conversation as the server sees it, TLS and database left out: payload and response read, EK certificate judged
+//! (two more signatures, on P-256), quote verified and bound to this conversation, and either PCRs of three banks compared, or the event
+//! log replayed in all of them, read for facts and judged by them. A renewal compares the AK and the TPM's state with the record; an
+//! enrolment makes a credential. The same bytes are judged again and again, which the verifier's own randomness being an argument makes
+//! possible.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use plastron_attestation::{
 use plastron_attestation_appraise::{
     AttestedNode, CredentialEntropy, DenyList, EkTrust, MissingEventLog, Pool, PoolConfig, TrustAnchors,
 };
+use plastron_attestation_fake_tpm::event_log::LogBuilder;
 use plastron_attestation_fake_tpm::{AkAlgorithm, FakeTpm, Manufacturer};
 use plastron_spiffe::TrustDomain;
 use rustls_pki_types::UnixTime;
@@ -28,7 +30,7 @@ use zeroize::Zeroizing;
 
 use crate::error::BenchError;
 use crate::figures::{Series, heading, line};
-use crate::{Effort, cpu};
+use crate::{Effort, cpu, event_log};
 
 /// 2026-06-01.
 const NOW: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(1_780_272_000));
@@ -37,20 +39,32 @@ const TEMPLATE: EkTemplate = EkTemplate::H3P384;
 
 pub(crate) fn run(effort: Effort) -> Result<(), BenchError> {
     heading(
-        "Quote appraisals, one thread (CPU time); each is three signatures: the quote, and two of the EK's chain on P-256",
+        "Appraisals, one thread (CPU time); each is three signatures: the quote, and two of the EK's chain on P-256",
     );
     for (name, algorithm, raw) in
         [("RSA-2048", AkAlgorithm::Rsa2048, rsa()?), ("ECDSA P-256", AkAlgorithm::P256, ecdsa()?)]
     {
-        let renewal = Renewal::record(algorithm)?;
-        let (mut appraisals, mut raws) = (Series::default(), Series::default());
+        let log = event_log::log(88, 26_000)?;
+        let quote_alone = Recorded::renewal(algorithm, None)?;
+        let renewal = Recorded::renewal(algorithm, Some(&log))?;
+        let enrolment = Recorded::enrolment(algorithm, &log)?;
+        let mut series: [Series; 4] = Default::default();
+        let [quotes, renewals, enrolments, raws] = &mut series;
         for _ in 0..effort.rounds {
-            appraisals.push(per_second(effort, || renewal.judge().map(drop))?);
+            quotes.push(per_second(effort, || quote_alone.judge().map(drop))?);
+            renewals.push(per_second(effort, || renewal.judge().map(drop))?);
+            enrolments.push(per_second(effort, || enrolment.judge().map(drop))?);
             raws.push(per_second(effort, || raw.verify())?);
         }
-        line(&format!("{name} AK: appraisals per CPU-second"), &appraisals.show(0));
+        for (what, done) in [
+            ("renewals without a log", &*quotes),
+            ("renewals with a log of 26 KB", renewals),
+            ("enrolments with that log", enrolments),
+        ] {
+            line(&format!("{name} AK: {what}, per CPU-second"), &done.show(0));
+            line(&format!("{name} AK: {what}, per raw verification"), &done.over(raws).show(3));
+        }
         line(&format!("{name} AK: raw verifications per CPU-second"), &raws.show(0));
-        line(&format!("{name} AK: appraisals per raw verification"), &appraisals.over(&raws).show(3));
     }
     Ok(())
 }
@@ -74,79 +88,100 @@ pub(crate) fn per_second(
     }
 }
 
-/// The bytes of one renewal, and what the server knew when it judged them.
-struct Renewal {
+/// The bytes of one conversation, and what the server knew when it judged them.
+struct Recorded {
     policy: Arc<VerifierPolicy>,
-    known: KnownTpm,
+    known: Option<KnownTpm>,
+    stored_log: Option<Vec<u8>>,
     payload: Vec<u8>,
     response: Vec<u8>,
 }
 
-impl Renewal {
-    fn record(algorithm: AkAlgorithm) -> Result<Self, BenchError> {
-        let manufacturer = Manufacturer::new("Bench");
-        let anchors = TrustAnchors::new(vec![manufacturer.root()], vec![manufacturer.intermediate()]);
-        let mut pool = PoolConfig::new("bench", EkTrust::Chain(anchors.map_err(BenchError::wrong)?));
-        pool.ek_template = TEMPLATE;
-        pool.boot.missing_event_log = MissingEventLog::Accept;
-        let pools = vec![Pool::new(pool).map_err(BenchError::wrong)?];
-        let policy = Arc::new(VerifierPolicy { pools, deny: DenyList::default() });
-        let mut tpm = FakeTpm::new(&manufacturer, TEMPLATE);
-        tpm.set_ak_algorithm(algorithm);
-        let (node, ak) = converse(&policy, &mut tpm, None, None)?.admitted()?;
-        let enrolled = Arc::new(node.enrolled_tpm().clone());
-        let known = KnownTpm { enrolled, standing: Standing::Enrolled };
-        let Conversation { payload, response, outcome, .. } = converse(&policy, &mut tpm, ak, Some(known.clone()))?;
-        outcome?;
-        Ok(Self { policy, known, payload, response })
+impl Recorded {
+    /// A TPM enrols, and what it says then is not what is measured; without a log, the pool accepts that.
+    fn renewal(algorithm: AkAlgorithm, log: Option<&LogBuilder>) -> Result<Self, BenchError> {
+        let missing = if log.is_some() { MissingEventLog::Refuse } else { MissingEventLog::Accept };
+        let (policy, mut tpm) = machine(algorithm, log, missing)?;
+        let stored_log = log.map(|log| log.bytes().to_vec());
+        let mut conversation = Conversation::of(&policy, &mut tpm, None, None, stored_log.as_deref())?;
+        let enrolled = Arc::new(conversation.node.enrolled_tpm().clone());
+        let known = Some(KnownTpm { enrolled, standing: Standing::Enrolled });
+        let ak = conversation.new_ak.take();
+        let Conversation { payload, response, .. } =
+            Conversation::of(&policy, &mut tpm, ak, known.clone(), stored_log.as_deref())?;
+        Ok(Self { policy, known, stored_log, payload, response })
+    }
+
+    fn enrolment(algorithm: AkAlgorithm, log: &LogBuilder) -> Result<Self, BenchError> {
+        let (policy, mut tpm) = machine(algorithm, Some(log), MissingEventLog::Refuse)?;
+        let Conversation { payload, response, .. } =
+            Conversation::of(&policy, &mut tpm, None, None, Some(log.bytes()))?;
+        Ok(Self { policy, known: None, stored_log: None, payload, response })
     }
 
     fn judge(&self) -> Result<Box<AttestedNode>, BenchError> {
         let mut verifier = verifier(&self.policy);
-        challenge(&mut verifier, &self.payload, Some(&self.known))?;
-        admit(&mut verifier, &self.response)
+        challenge(&mut verifier, &self.payload, self.known.as_ref())?;
+        admit(&mut verifier, &self.response, self.stored_log.as_deref())
     }
+}
+
+/// A server with one pool, and a TPM that it trusts, which was told what the log says.
+fn machine(
+    algorithm: AkAlgorithm,
+    log: Option<&LogBuilder>,
+    missing: MissingEventLog,
+) -> Result<(Arc<VerifierPolicy>, FakeTpm), BenchError> {
+    let manufacturer = Manufacturer::new("Bench");
+    let anchors = TrustAnchors::new(vec![manufacturer.root()], vec![manufacturer.intermediate()]);
+    let mut pool = PoolConfig::new("bench", EkTrust::Chain(anchors.map_err(BenchError::wrong)?));
+    pool.ek_template = TEMPLATE;
+    pool.boot.missing_event_log = missing;
+    let pools = vec![Pool::new(pool).map_err(BenchError::wrong)?];
+    let mut tpm = FakeTpm::new(&manufacturer, TEMPLATE);
+    tpm.set_ak_algorithm(algorithm);
+    if let Some(log) = log {
+        log.boot(&mut tpm);
+    }
+    Ok((Arc::new(VerifierPolicy { pools, deny: DenyList::default() }), tpm))
 }
 
 struct Conversation {
     payload: Vec<u8>,
     response: Vec<u8>,
-    outcome: Result<Box<AttestedNode>, BenchError>,
+    node: Box<AttestedNode>,
     new_ak: Option<AkBlob>,
 }
 
 impl Conversation {
-    fn admitted(self) -> Result<(Box<AttestedNode>, Option<AkBlob>), BenchError> {
-        Ok((self.outcome?, self.new_ak))
+    fn of(
+        policy: &Arc<VerifierPolicy>,
+        tpm: &mut FakeTpm,
+        ak: Option<AkBlob>,
+        known: Option<KnownTpm>,
+        log: Option<&[u8]>,
+    ) -> Result<Self, BenchError> {
+        let mut attester = Attester::new(AttesterContext {
+            template: TEMPLATE,
+            trust_domain: trust_domain()?,
+            svid_public_key: SVID_KEY.to_vec(),
+            claims: Claims::default(),
+            ak,
+            ek: None,
+            event_log: log.map(Arc::from),
+            svid_key: None,
+        });
+        let mut verifier = verifier(policy);
+        let payload = send(&mut attester, tpm, AttesterEvent::Begin)?;
+        let challenge = challenge(&mut verifier, &payload, known.as_ref())?;
+        let response = send(&mut attester, tpm, AttesterEvent::Challenge(&challenge))?;
+        let node = admit(&mut verifier, &response, log)?;
+        let new_ak = match attester.step(AttesterEvent::Admitted).map_err(BenchError::wrong)? {
+            AttesterAction::Keep(ak) => Some(ak),
+            _ => None,
+        };
+        Ok(Self { payload, response, node, new_ak })
     }
-}
-
-fn converse(
-    policy: &Arc<VerifierPolicy>,
-    tpm: &mut FakeTpm,
-    ak: Option<AkBlob>,
-    known: Option<KnownTpm>,
-) -> Result<Conversation, BenchError> {
-    let mut attester = Attester::new(AttesterContext {
-        template: TEMPLATE,
-        trust_domain: trust_domain()?,
-        svid_public_key: SVID_KEY.to_vec(),
-        claims: Claims::default(),
-        ak,
-        ek: None,
-        event_log: None,
-        svid_key: None,
-    });
-    let mut verifier = verifier(policy);
-    let payload = send(&mut attester, tpm, AttesterEvent::Begin)?;
-    let challenge = challenge(&mut verifier, &payload, known.as_ref())?;
-    let response = send(&mut attester, tpm, AttesterEvent::Challenge(&challenge))?;
-    let outcome = admit(&mut verifier, &response);
-    let new_ak = match attester.step(AttesterEvent::Admitted).map_err(BenchError::wrong)? {
-        AttesterAction::Keep(ak) => Some(ak),
-        _ => None,
-    };
-    Ok(Conversation { payload, response, outcome, new_ak })
 }
 
 /// Drives an attester and its TPM until it has something to send.
@@ -190,8 +225,14 @@ fn challenge(verifier: &mut Verifier, payload: &[u8], known: Option<&KnownTpm>) 
     }
 }
 
-fn admit(verifier: &mut Verifier, response: &[u8]) -> Result<Box<AttestedNode>, BenchError> {
-    match verifier.step(VerifierEvent::Response(response), NOW).map_err(BenchError::wrong)? {
+/// `stored_log` is what the server has kept.
+fn admit(verifier: &mut Verifier, response: &[u8], stored_log: Option<&[u8]>) -> Result<Box<AttestedNode>, BenchError> {
+    let mut action = verifier.step(VerifierEvent::Response(response), NOW).map_err(BenchError::wrong)?;
+    if matches!(action, VerifierAction::FetchLog { .. }) {
+        let stored = VerifierEvent::StoredLog(stored_log.map(<[u8]>::to_vec));
+        action = verifier.step(stored, NOW).map_err(BenchError::wrong)?;
+    }
+    match action {
         VerifierAction::Admit(node) => Ok(node),
         other => Err(BenchError::wrong(format!("the verifier wants {other:?}"))),
     }

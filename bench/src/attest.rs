@@ -1,9 +1,12 @@
 //! What an attestation costs the server: CPU with its TLS connection, and commits of the database.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use plastron_attestation::{AkBlob, Attester, AttesterAction, AttesterContext, AttesterEvent, Claims, EkTemplate};
-use plastron_attestation_fake_tpm::{AkAlgorithm, FakeTpm, Manufacturer};
+use plastron_attestation_fake_tpm::event_log::LogBuilder;
+use plastron_attestation_fake_tpm::{AkAlgorithm, FakeTpm, Fleet, Manufacturer};
 use plastron_spiffe::{Bundle, X509Authority};
 use plastron_transport::ClientTls;
 use rcgen::PublicKeyData;
@@ -12,11 +15,16 @@ use crate::client::{self, KeyWithCsr};
 use crate::commits::Commits;
 use crate::cpu;
 use crate::error::BenchError;
+use crate::event_log;
 use crate::figures::{heading, line};
 use crate::server::{CaKey, Server, trust_domain};
 
 /// Attestations of each kind: enough for the 10 ms steps of CPU time.
 const ATTESTATIONS: usize = 200;
+/// Machines, each with a TPM of its own.
+const MACHINES: usize = 1_000;
+/// How many of them attest at once: less than one source may have under way.
+const IN_FLIGHT: usize = 8;
 
 pub(crate) async fn run() -> Result<(), BenchError> {
     heading("Node attestations (CPU of the server, TLS connections included)");
@@ -31,7 +39,7 @@ pub(crate) async fn run() -> Result<(), BenchError> {
     let attestors = format!(
         "NodeAttestor \"join_token\" {{ plugin_data {{}} }}\n  NodeAttestor \"tpm\" {{ plugin_data {{ pool \"bench\" {{\n    \
          require = \"certificate\"\n    ek_template = \"p384\"\n    ek_ca_paths = [\"{}\"]\n    \
-         ek_intermediate_paths = [\"{}\"]\n    missing_event_log = \"accept\"\n  }} }} }}",
+         ek_intermediate_paths = [\"{}\"]\n  }} }} }}",
         root.display(),
         intermediate.display(),
     );
@@ -48,16 +56,30 @@ pub(crate) async fn run() -> Result<(), BenchError> {
     }
     cost.end("join token")?;
 
-    let mut nodes: Vec<_> = (0..ATTESTATIONS).map(|_| Node::new(&manufacturer)).collect();
-    for name in ["TPM enrolment (P-384 EK, P-256 AK)", "TPM renewal (P-256 AK)"] {
+    let log = event_log::log(88, 26_000)?;
+    let fleet = Fleet::new(&manufacturer, &[TEMPLATE], AkAlgorithm::P256, MACHINES);
+    let mut nodes: Vec<_> = fleet.map(|tpm| Node::booted(tpm, &log)).collect();
+    let machines = format!("{MACHINES} machines, {IN_FLIGHT} at a time, log of 26 KB");
+    for name in ["TPM enrolment (P-384 EK, P-256 AK", "TPM renewal (P-256 AK"] {
         let mut cost = Cost::begin(&server)?;
-        for node in &mut nodes {
-            node.attest(&server, &tls).await?;
+        let began = Instant::now();
+        let mut under_way = stream::iter(&mut nodes).map(|node| node.attest(&server, &tls)).buffer_unordered(IN_FLIGHT);
+        while let Some(outcome) = under_way.next().await {
+            outcome?;
             cost.one_more()?;
         }
-        cost.end(name)?;
+        let elapsed = began.elapsed().as_secs_f64();
+        cost.end(&format!("{name}; {machines})"))?;
+        line(
+            &format!("{name}): attestations a second, generator included"),
+            &format!("{:.0}", count(MACHINES) / elapsed),
+        );
     }
     server.stop()
+}
+
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 /// Meters of one kind of attestation.
@@ -67,12 +89,13 @@ struct Cost<'a> {
     last: Commits,
     commits: u32,
     counted: u32,
+    done: usize,
 }
 
 impl<'a> Cost<'a> {
     fn begin(server: &'a Server) -> Result<Self, BenchError> {
         let (cpu, last) = (cpu::of_process(server.pid())?, Commits::of(&server.database())?);
-        Ok(Self { server, cpu, last, commits: 0, counted: 0 })
+        Ok(Self { server, cpu, last, commits: 0, counted: 0, done: 0 })
     }
 
     /// After each attestation. One during which the database began its log anew is not counted.
@@ -83,14 +106,15 @@ impl<'a> Cost<'a> {
             self.counted += 1;
         }
         self.last = now;
+        self.done += 1;
         Ok(())
     }
 
     fn end(self, name: &str) -> Result<(), BenchError> {
-        let Self { server, cpu, last: _, commits, counted } = self;
+        let Self { server, cpu, last: _, commits, counted, done } = self;
         let spent = cpu::of_process(server.pid())?.saturating_sub(cpu);
-        let each = spent.as_secs_f64() * 1e6 / f64::from(u32::try_from(ATTESTATIONS).unwrap_or(u32::MAX));
-        line(&format!("{name}: CPU of each"), &format!("{each:.0} µs"));
+        let each = spent.as_secs_f64() / count(done);
+        line(&format!("{name}: CPU of each"), &format!("{:.0} µs, {:.0} per CPU-second", each * 1e6, 1.0 / each));
         let commits = f64::from(commits) / f64::from(counted);
         line(&format!("{name}: commits of each"), &format!("{commits:.2} (of {counted} counted)"));
         Ok(())
@@ -101,15 +125,15 @@ impl<'a> Cost<'a> {
 struct Node {
     tpm: FakeTpm,
     ak: Option<AkBlob>,
+    event_log: Arc<[u8]>,
 }
 
 const TEMPLATE: EkTemplate = EkTemplate::H3P384;
 
 impl Node {
-    fn new(manufacturer: &Manufacturer) -> Self {
-        let mut tpm = FakeTpm::new(manufacturer, TEMPLATE);
-        tpm.set_ak_algorithm(AkAlgorithm::P256);
-        Self { tpm, ak: None }
+    fn booted(mut tpm: FakeTpm, log: &LogBuilder) -> Self {
+        log.boot(&mut tpm);
+        Self { tpm, ak: None, event_log: Arc::from(log.bytes()) }
     }
 
     async fn attest(&mut self, server: &Server, tls: &ClientTls) -> Result<(), BenchError> {
@@ -121,7 +145,7 @@ impl Node {
             claims: Claims::default(),
             ak: self.ak.clone(),
             ek: None,
-            event_log: None,
+            event_log: Some(Arc::clone(&self.event_log)),
             svid_key: None,
         });
         let payload = crate::appraise::send(&mut attester, &mut self.tpm, AttesterEvent::Begin)?;

@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use aws_lc_rs::digest::{self, Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512};
 use plastron_attestation_appraise::event_log::{Facts, Replay};
-use plastron_attestation_fake_tpm::event_log::LinuxBoot;
+use plastron_attestation_fake_tpm::event_log::{LinuxBoot, LogBuilder};
 use plastron_attestation_tcg::HashAlgorithm;
 use plastron_attestation_tcg::event_log::RawLog;
 
@@ -23,7 +23,7 @@ pub(crate) fn run(effort: Effort) -> Result<(), BenchError> {
         "Event logs, one thread (CPU time): parsed, replayed in SHA-1, SHA-256 and SHA-384, facts with every text hashed",
     );
     for (name, events, len) in [("26 KB, 88 events", 88, 26_000), ("64 KiB, 220 events", 220, 64 << 10)] {
-        let log = log(events, len)?;
+        let log = log(events, len)?.bytes().to_vec();
         let (mut parsed, mut replayed, mut all) = (Series::default(), Series::default(), Series::default());
         let mut hashed = Series::default();
         let bare = hash_inputs(&log)?;
@@ -57,7 +57,7 @@ fn parse(log: &[u8]) -> Result<RawLog<'_>, BenchError> {
 }
 
 /// A log of exactly so many events and at least so many bytes, at most one entry of dbx more.
-fn log(events: usize, len: usize) -> Result<Vec<u8>, BenchError> {
+pub(crate) fn log(events: usize, len: usize) -> Result<LogBuilder, BenchError> {
     let mut boot = LinuxBoot { grub_commands: 0, dbx_len: 1, ..LinuxBoot::default() };
     boot.grub_commands = events.saturating_sub(boot.log().event_count());
     boot.dbx_len += len.saturating_sub(boot.log().bytes().len()).div_ceil(DBX_ENTRY_LEN);
@@ -66,7 +66,7 @@ fn log(events: usize, len: usize) -> Result<Vec<u8>, BenchError> {
     if got.0 != events || !(len..len + DBX_ENTRY_LEN).contains(&got.1) {
         return Err(BenchError::wrong(format!("the log has {} events and {} bytes", got.0, got.1)));
     }
-    Ok(log.bytes().to_vec())
+    Ok(log)
 }
 
 /// What must be hashed, whoever reads the log: the data of each event, and the old value and digest of each extension.
