@@ -12,3 +12,4 @@ mod pending;
 mod registration;
 mod retirement;
 mod tpm;
+mod verdicts;

@@ -92,7 +92,7 @@ pub(crate) struct Machine {
 }
 
 /// An attestation that waits for the response to the server's challenge.
-struct Halfway {
+pub(crate) struct Halfway {
     agent: Box<dyn AgentConversation>,
     attestation: Attestation,
     challenge: Vec<u8>,
@@ -130,7 +130,7 @@ impl Machine {
     }
 
     /// The agent binds its evidence to the key of `bound`; the server is sent `sent`.
-    async fn begin(&self, server: &Server, bound: &[u8], sent: &[u8]) -> Result<Halfway, AdmissionError> {
+    pub(crate) async fn begin(&self, server: &Server, bound: &[u8], sent: &[u8]) -> Result<Halfway, AdmissionError> {
         let svid_public_key = Arc::from(verify_csr(bound).unwrap().public_key);
         let mut agent = self.agent.begin(AgentContext { trust_domain: trust_domain(), svid_public_key });
         let permit = server.permit::<rpc::AttestAgent>(&anonymous()).await;
@@ -177,7 +177,7 @@ fn refused_by(result: Result<AdmittedAgent, AdmissionError>) -> (Check, RefusalC
     }
 }
 
-async fn denial(server: &Server, caller: &Caller) -> AgentDenial {
+pub(crate) async fn denial(server: &Server, caller: &Caller) -> AgentDenial {
     match server.services.authorizer.authorize::<rpc::SyncAuthorizedEntries>(caller).await {
         Err(Denied::Agent { reason, .. }) => reason,
         other => unreachable!("an agent's refusal, not {other:?}"),
