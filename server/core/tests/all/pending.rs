@@ -1,5 +1,7 @@
 //! TPMs that wait for a person.
 
+use std::sync::Arc;
+
 use plastron_attestation_fake_tpm::Manufacturer;
 use plastron_plugins_node_tpm::{Approval, Pool, PoolConfig};
 use plastron_server_core::admission::{AdmissionError, AdmittedAgent};
@@ -8,6 +10,7 @@ use plastron_server_core::pending::DecideError;
 use plastron_server_core::store::{AdmitError, DecisionVerdict, NeedsApproval, PendingError, PendingTpm};
 use plastron_spiffe::SpiffeId;
 
+use crate::faults::SlowKeys;
 use crate::fixture::{Disk, Server, id, local};
 use crate::tpm::{Machine, pool_config};
 
@@ -42,9 +45,12 @@ fn pending(result: Result<AdmittedAgent, AdmissionError>) -> (SpiffeId, NeedsApp
 #[tokio::test]
 async fn a_new_node_waits_for_a_person_and_is_admitted_once() {
     let manufacturer = Manufacturer::new("Turtle");
-    let disk = disk(&manufacturer, |config| config.new_nodes = Approval::ByPerson);
+    let mut disk = disk(&manufacturer, |config| config.new_nodes = Approval::ByPerson);
+    let keys = SlowKeys::over(Arc::clone(&disk.keys));
+    disk.keys = Arc::clone(&keys) as _;
     let server = disk.start().await.unwrap();
     let machine = Machine::new(&manufacturer);
+    let signed = keys.signers().len();
     let (id, asks_for) = pending(machine.attest(&server).await);
     assert_eq!(asks_for, NeedsApproval::NewNode);
     assert!(server.services.ledger.state().node(&id).is_none(), "nothing is issued before");
@@ -57,6 +63,7 @@ async fn a_new_node_waits_for_a_person_and_is_admitted_once() {
     assert_eq!(reject(&server, &id).await.decision.unwrap().verdict, DecisionVerdict::Rejected);
     let refused = machine.attest(&server).await.unwrap_err();
     assert!(matches!(&refused, AdmissionError::Admit(AdmitError::Rejected { reason, .. }) if reason == "not ours"));
+    assert_eq!(keys.signers().len(), signed, "nothing is signed before");
 
     // An approval outlives a restart, and is for this TPM alone.
     let decided = approve(&server, &id, "seen in rack 7").await.unwrap().decision.unwrap();
