@@ -24,6 +24,10 @@ use plastron_attestation_tcg::uefi::{
     TaggedEvent, Variable, utf16_le,
 };
 use plastron_attestation_tcg::{TpmsAttest, TpmtPublic, TpmtSignature, parse_pcr_selection};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 
 /// All that is done with an input; whether it was accepted.
 type Run = Box<dyn Fn(&[u8]) -> bool>;
@@ -76,6 +80,7 @@ pub(crate) fn all(recorded: &[Vec<u8>]) -> Vec<Parser> {
         }),
         ima_list(),
         ek_certificate(),
+        revocation_list(),
         parser("tpmt_public", tpm_structures(|material| material.public), |bytes| {
             black_box(TpmtPublic::parse(bytes).map(|public| public.name())).is_ok()
         }),
@@ -222,6 +227,34 @@ fn ek_certificate() -> Parser {
         _ = black_box(claimed_identity(bytes));
         let evidence = EkEvidence { public: &ek.public, certificate: Some(bytes), intermediates: &[] };
         black_box(TrustedEk::judge(evidence, &pools, &DenyList::default(), NOW, &mut Checklist::new())).is_ok()
+    })
+}
+
+/// A revocation list, by the one root of a pool. Operators import them; what is in them, strangers wrote.
+fn revocation_list() -> Parser {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let root = params.self_signed(&key).unwrap().der().to_vec();
+    let revoked = |serial: u64| RevokedCertParams {
+        serial_number: SerialNumber::from(serial),
+        revocation_time: date_time_ymd(2026, 1, 1),
+        reason_code: Some(RevocationReason::KeyCompromise),
+        invalidity_date: None,
+    };
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(2026, 5, 1),
+        next_update: date_time_ymd(2026, 7, 1),
+        crl_number: SerialNumber::from(7),
+        issuing_distribution_point: None,
+        revoked_certs: vec![revoked(1), revoked(0x8001)],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let list = list.signed_by(&Issuer::new(params, key)).unwrap().der().to_vec();
+    let anchors = TrustAnchors::new(vec![root], Vec::new()).unwrap();
+    parser("revocation_list", vec![list], move |bytes| {
+        black_box(anchors.clone().with_revocation_lists(&[bytes.to_vec()], 1)).is_ok()
     })
 }
 
