@@ -184,6 +184,10 @@ fn a_reply_that_does_not_parse_is_malformed() {
     })));
     let error = device.quote(template, &ak, &[7; 32], &selection).unwrap_err();
     assert!(matches!(error, TpmDeviceError::MalformedReply { command: "Quote", .. }), "{error}");
+    // A key that is not the one of the Name beside it.
+    tap.set_damage(Some(damaging(READ_PUBLIC, |reply| reply[10 + 2 + 100] ^= 1)));
+    let error = device.endorsement_key(template).unwrap_err();
+    assert!(matches!(error, TpmDeviceError::MalformedReply { command: "ReadPublic", .. }), "{error}");
     tap.set_damage(None);
     assert_eq!(open(&tpm).endorsement_key(EkTemplate::H3P384).unwrap().public, certified.public);
 }

@@ -90,9 +90,11 @@ async fn keys_are_children_of_a_root_that_survives_all_but_a_clear() {
     }
     // Another key at the handle is not taken for the root: an EK can't be used without its policy.
     tpm.tpm2(&["evictcontrol", "-c", "0x81000001"]).unwrap();
-    tpm.tpm2(&["createek", "-c", "ek.ctx", "-G", "rsa", "-Q"]).unwrap();
+    tpm.tpm2(&["createek", "-c", "0x81000001", "-G", "rsa", "-Q"]).unwrap();
     tpm.tpm2(&["flushcontext", "-t"]).unwrap();
     signs(&open(), &under_the_primary).await.unwrap();
+    let beside_it = open().generate("c", KeyType::EcP256).await.unwrap().id;
+    signs(&open(), &beside_it).await.unwrap();
     let error = signs(&open(), &under_the_persistent).await.unwrap_err();
     assert!(matches!(&error, KeyStoreError::UnsafeKey { reason, .. } if reason.contains("cleared")), "{error}");
     tpm.clear().unwrap();
