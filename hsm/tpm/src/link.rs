@@ -183,11 +183,12 @@ impl Link {
         body: impl FnOnce(&mut Self) -> Result<T, TpmDeviceError>,
     ) -> Result<T, TpmDeviceError> {
         let outcome = body(self);
-        if self.lost
+        if outcome.is_err()
             && let Some(context) = &mut self.context
             && !is_still_there(context, object)
         {
             // Somebody flushed it, and the number of the handle may be another program's by now.
+            self.lost = true;
             let mut object = object;
             slots::forget(context, &mut object);
             return outcome;
@@ -260,7 +261,10 @@ impl Link {
 fn is_still_there(context: &mut Context, handle: ObjectHandle) -> bool {
     let Ok(expected) = context.tr_get_name(handle) else { return false };
     let now = context.execute_without_session(|context| context.read_public(KeyHandle::from(handle)));
-    now.is_ok_and(|(_, name, _)| name.value() == expected.value())
+    match now {
+        Ok((_, name, _)) => name.value() == expected.value(),
+        Err(error) => !is_lost(&error),
+    }
 }
 
 /// Why a command has no answer.
