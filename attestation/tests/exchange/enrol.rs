@@ -54,6 +54,17 @@ fn an_admission_says_what_it_proved() {
     }
 }
 
+/// CVE-2021-42299: what stands in a bank that firmware does not extend is user space's, and is no selector.
+#[test]
+fn cve_2021_42299_a_pcr_of_an_excepted_bank_is_no_selector() {
+    let mut world = World::with_pool(|config| {
+        config.selector_pcrs = vec![7];
+        config.boot.unextended_banks = vec![HashAlgorithm::Sha256];
+    });
+    let node = world.admit(&mut world.tpm(), &mut Agent::default()).unwrap();
+    assert!(!node.selectors().iter().any(|selector| selector.to_string().starts_with("tpm:pcr:")));
+}
+
 /// Threat 4: CVE-2024-29038, CVE-2024-29040. A credential activates for each of these keys.
 #[test]
 fn an_ak_that_could_sign_anything_or_leave_is_refused() {

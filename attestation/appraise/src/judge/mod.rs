@@ -99,7 +99,9 @@ impl Appraisal {
             0 => checks.not_checked(Check::GoldenPcr, "the pool has no golden PCR values"),
             compared => checks.pass(Check::GoldenPcr, format!("{compared} values")),
         }
-        let pcr_selectors = pool.selector_pcrs.iter().filter_map(|index| {
+        // What stands in a bank that firmware does not extend is whatever user space put there.
+        let is_evidence = !pool.boot.unextended_banks.contains(&HashAlgorithm::Sha256);
+        let pcr_selectors = pool.selector_pcrs.iter().filter(|_| is_evidence).filter_map(|index| {
             let value = quote.pcrs().get(&(HashAlgorithm::Sha256, *index))?;
             Some(format!("pcr:sha256:{index}:{}", hex::encode(value)))
         });
