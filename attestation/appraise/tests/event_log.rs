@@ -284,6 +284,38 @@ fn a_log_with_sha1_alone_is_refused_unless_the_pool_accepts_it() {
     }
 }
 
+/// CVE-2021-42299: where the pool takes logs with SHA-1 alone, a SHA-1 bank that firmware left alone and user space filled with a boot
+/// under Secure Boot is given away by the bank that firmware did extend: PCR 7 holds nothing but texts that the log has.
+#[test]
+fn cve_2021_42299_a_sha1_bank_filled_by_hand_is_refused_under_the_sha1_exception() {
+    let policy = BootPolicy { sha1_event_log: Sha1EventLog::Accept, ..BootPolicy::default() };
+    let boot = LinuxBoot::default();
+    let shown = LinuxBoot { banks: vec![Sha1], ..boot.clone() }.log();
+    let insecure = LinuxBoot { banks: vec![Sha256, Sha384], secure_boot: false, ..boot.clone() };
+    let mut machine = booted(&insecure.log());
+    shown.extend(&mut machine.tpm);
+    let error = machine.judge(shown.bytes(), &policy, &mut Checklist::new()).map(|log| log.facts()).unwrap_err();
+    assert_eq!(error.check(), Check::BankNotExtended, "{error}");
+    assert!(error.to_string().contains("sha256"), "{error}");
+
+    // The same log of a boot that was so.
+    let mut machine = booted(&boot.log());
+    let replayed = machine.judge(shown.bytes(), &policy, &mut Checklist::new()).unwrap();
+    assert_eq!(replayed.banks(), [Sha1]);
+    assert_eq!(replayed.facts().secure_boot.enabled.unwrap().verified(), Ok(&Some(true)));
+}
+
+/// A log that is compared with no bank is no evidence, whatever exceptions a pool makes.
+#[test]
+fn a_log_of_which_no_bank_is_judged_is_refused() {
+    let log = LinuxBoot { banks: vec![Sha1], ..LinuxBoot::default() }.log();
+    let mut machine = booted(&LinuxBoot::default().log());
+    let policy =
+        BootPolicy { sha1_event_log: Sha1EventLog::Accept, unextended_banks: vec![Sha1], ..BootPolicy::default() };
+    let error = machine.judge(log.bytes(), &policy, &mut Checklist::new()).map(|log| log.facts()).unwrap_err();
+    assert_eq!(error.check(), Check::BankNotExtended, "{error}");
+}
+
 /// IMA and systemd go on extending PCR 10 and 11: that is no fault of the log, but its events there count for nothing.
 #[test]
 fn what_user_space_extends_later_need_not_replay() {

@@ -7,6 +7,7 @@ mod quirks;
 mod replay;
 mod replayed;
 mod told;
+mod witness;
 
 pub use facts::Facts;
 pub use finding::{Finding, FindingKind};

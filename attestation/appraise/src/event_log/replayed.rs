@@ -9,6 +9,7 @@ use plastron_attestation_tcg::{HashAlgorithm, PcrValue, pcr_indices};
 use super::Replay;
 use super::facts::{Facts, PcrSet};
 use super::quirks::{EXIT_BOOT_SERVICES_PCR, UNLOGGED_ENDINGS, lacks_exit_boot_services};
+use super::witness;
 use crate::{AppraiseError, BootPolicy, Check, Checklist, Sha1EventLog, VerifiedQuote};
 
 /// PCRs that nothing but firmware, boot loader and shim extends. They must replay.
@@ -28,12 +29,12 @@ pub struct ReplayedLog<'a> {
 }
 
 impl<'a> ReplayedLog<'a> {
-    /// Checks, in order: the log has a bank other than SHA-1; it has a digest for every allocated bank in every event; firmware
+    /// Checks, in order: the log has a bank other than SHA-1; a bank is left to compare it with; it has a digest for every allocated bank in every event; firmware
     /// extended each of these banks; each replays to the quoted value in every quoted PCR of firmware and boot loader (0 to 9 and 14).
     /// PCR 5 may end in an ExitBootServices that the log lacks. User space goes on extending 10 to 13 and 15: they need not be equal, and only where they are do their events count.
     ///
     /// Banks that `policy` names as unextended are left out, and under its SHA-1 exception the banks that such a log does not have;
-    /// both show in `checks`.
+    /// both show in `checks`. Of the latter PCR 7 is compared all the same, as `witness` says.
     pub fn verify(
         log: RawLog<'a>,
         quote: &VerifiedQuote,
@@ -50,6 +51,9 @@ impl<'a> ReplayedLog<'a> {
         }
         let replay = Replay::of(&log);
         let banks = judged_banks(&log, quote, policy, only_sha1, checks);
+        if let (true, Some(bank)) = (banks.is_empty(), quote.allocated().first()) {
+            return Err(AppraiseError::BankNotInLog { bank: *bank, log_banks: names(log.banks()) });
+        }
         for bank in &banks {
             check_bank_is_told(&log, &replay, *bank)?;
             check_bank_is_extended(quote, *bank)?;
@@ -62,6 +66,9 @@ impl<'a> ReplayedLog<'a> {
         }
         if !only_sha1 && banks.iter().all(|bank| *bank == HashAlgorithm::Sha1) {
             return Err(AppraiseError::EventLogSha1 { format: log.format().name() });
+        }
+        if only_sha1 {
+            witness::check(&log, quote, &policy.unextended_banks)?;
         }
         let pcrs = equal_pcrs(&comparison, &banks);
         note(&log, &comparison, &banks, pcrs, checks);
