@@ -18,8 +18,12 @@ pub enum FindingKind {
     MalformedData,
     /// The type of an event has no rule in its PCR.
     UnknownEvent,
+    /// An event of PCR 4 has another type than what was started there has, and can be a boot application.
+    RetypedApplication,
     /// Secure Boot is said to be enabled without a platform key, which no firmware does.
     SecureBootWithoutPk,
+    /// shim was told to verify nothing, so that Secure Boot ended with it.
+    ShimVerifiesNothing,
     /// The machine has no platform key: Secure Boot is off, and whoever comes first can enrol keys.
     SetupMode,
     /// The SecureBoot variable has no value.
@@ -34,6 +38,8 @@ pub enum FindingKind {
     AmbiguousCommandLine,
     /// An event is in a PCR that can be reset, which is no evidence of boot.
     ResettablePcr,
+    /// The log has digests of SHA-1 alone, which is never evidence by itself.
+    Sha1EventLog,
     /// A list has more entries than are kept.
     FactLimit,
 }
@@ -46,7 +52,9 @@ impl FindingKind {
             Self::UntrustedText => "untrusted_text",
             Self::MalformedData => "malformed_data",
             Self::UnknownEvent => "unknown_event",
+            Self::RetypedApplication => "retyped_application",
             Self::SecureBootWithoutPk => "secure_boot_without_pk",
+            Self::ShimVerifiesNothing => "shim_verifies_nothing",
             Self::SetupMode => "setup_mode",
             Self::EmptySecureBoot => "empty_secure_boot",
             Self::AuthorityBeforeSeparator => "authority_before_separator",
@@ -54,6 +62,7 @@ impl FindingKind {
             Self::DmaProtectionDisabled => "dma_protection_disabled",
             Self::AmbiguousCommandLine => "ambiguous_command_line",
             Self::ResettablePcr => "resettable_pcr",
+            Self::Sha1EventLog => "sha1_event_log",
             Self::FactLimit => "fact_limit",
         }
     }

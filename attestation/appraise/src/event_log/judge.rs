@@ -15,6 +15,10 @@ const CHECKS: [Check; 6] = [
     Check::FactLimit,
 ];
 
+/// Most notes of one check that a verdict shows, those of exceptions first, and the most characters of each.
+const MAX_NOTES: usize = 4;
+const MAX_NOTE: usize = 400;
+
 /// A boot that is what its pool demands.
 #[derive(Debug)]
 pub struct JudgedBoot {
@@ -59,9 +63,9 @@ impl JudgedBoot {
             checks.pass(Check::EventLogReplay, text.as_str());
         }
         for check in CHECKS {
-            let own = || notes.iter().filter(|(of, ..)| *of == check);
-            let detail = own().map(|(.., text)| text.as_str()).collect::<Vec<_>>().join("; ");
-            if own().any(|(_, excepted, _)| *excepted) {
+            let own = |excepted: bool| notes.iter().filter(move |(of, is, _)| *of == check && *is == excepted);
+            let detail = detail(own(true).chain(own(false)).map(|(.., text)| text.as_str()));
+            if own(true).next().is_some() {
                 checks.not_checked(check, detail);
             } else {
                 checks.pass(check, detail);
@@ -77,10 +81,31 @@ impl JudgedBoot {
     }
 }
 
+/// The first notes, and how many more there are: a node can write as many as it likes.
+fn detail<'n>(notes: impl Iterator<Item = &'n str>) -> String {
+    let mut notes = notes.peekable();
+    let mut shown: Vec<String> = notes.by_ref().take(MAX_NOTES).map(cut).collect();
+    match notes.count() {
+        0 => {}
+        more => shown.push(format!("and {more} more")),
+    }
+    shown.join("; ")
+}
+
+/// The beginning of a note that is too long.
+fn cut(note: &str) -> String {
+    match note.char_indices().nth(MAX_NOTE) {
+        Some((end, _)) => format!("{}…", note.get(..end).unwrap_or_default()),
+        None => note.to_owned(),
+    }
+}
+
 fn outcome(finding: &Finding, pool: &Pool) -> Outcome {
     match finding.kind {
         FindingKind::Check(check) => Outcome::Refuses(check),
         FindingKind::FactLimit => Outcome::Refuses(Check::FactLimit),
+        // Whether a log with SHA-1 alone counts was decided when it was replayed.
+        FindingKind::Sha1EventLog => Outcome::Noted(Check::EventLogBanks),
         FindingKind::UnknownEvent if finding.pcr.is_some_and(|pcr| pool.golden.contains_key(&pcr)) => {
             Outcome::Refuses(Check::UnknownEvent)
         }
@@ -92,12 +117,17 @@ fn outcome(finding: &Finding, pool: &Pool) -> Outcome {
             DriversBeforeSeparator::Refuse => Outcome::Refuses(Check::SecureBootEvents),
             DriversBeforeSeparator::Accept => Outcome::Excepted(Check::SecureBootEvents),
         },
+        FindingKind::ShimVerifiesNothing if pool.boot.secure_boot == Some(true) => {
+            Outcome::Refuses(Check::SecureBootEvents)
+        }
         FindingKind::SecureBootWithoutPk
+        | FindingKind::ShimVerifiesNothing
         | FindingKind::SetupMode
         | FindingKind::EmptySecureBoot
         | FindingKind::AuthorityWithoutSecureBoot
         | FindingKind::DmaProtectionDisabled => Outcome::Noted(Check::SecureBootEvents),
         FindingKind::UntrustedText
+        | FindingKind::RetypedApplication
         | FindingKind::MalformedData
         | FindingKind::AmbiguousCommandLine
         | FindingKind::ResettablePcr => Outcome::Noted(Check::EventLogReplay),
@@ -112,6 +142,9 @@ fn judge_secure_boot(facts: &Facts, pool: &Pool, checks: &mut Checklist) -> Resu
         Some(Err(untrusted)) => (None, format!("not known: {untrusted}")),
         Some(Ok(Some(enabled))) if facts.has(FindingKind::SecureBootWithoutPk) => {
             (None, format!("not known: {} without a platform key", name(*enabled)))
+        }
+        Some(Ok(Some(true))) if facts.has(FindingKind::ShimVerifiesNothing) => {
+            (None, format!("not known: {}{place}, and shim verifies nothing", name(true)))
         }
         Some(Ok(Some(enabled))) => (Some(*enabled), format!("{}{place}", name(*enabled))),
         Some(Ok(None)) => match pool.boot.empty_secure_boot {

@@ -10,7 +10,7 @@ use plastron_attestation_fake_tpm::Manufacturer;
 use plastron_attestation_fake_tpm::event_log::LogBuilder;
 use plastron_attestation_tcg::HashAlgorithm;
 use plastron_attestation_tcg::event_log::{EventType, RawLog};
-use plastron_attestation_tcg::uefi::{EFI_GLOBAL_VARIABLE, EFI_IMAGE_SECURITY_DATABASE_GUID};
+use plastron_attestation_tcg::uefi::{EFI_GLOBAL_VARIABLE, EFI_IMAGE_SECURITY_DATABASE_GUID, SHIM_LOCK_GUID};
 
 use crate::boot::{Boot, action, authority, event, measured, number, secure_boot_variable, variable};
 use crate::machine::Machine;
@@ -252,4 +252,49 @@ fn without_a_log_nothing_is_checked_and_the_verdict_says_so() {
     assert_eq!(judged.secure_boot(), None);
     assert!(checks.records().iter().all(|record| record.outcome == CheckOutcome::NotChecked));
     assert_eq!(checks.records().len(), 7);
+}
+
+/// Threat 6: shim that was told to verify nothing says so in PCR 7, and Secure Boot then ends with it, whatever the firmware's variable
+/// says. Firmware without Secure Boot is what it is.
+#[test]
+fn secure_boot_that_ends_with_shim_is_none() {
+    let told = |value: &'static [u8]| authority(SHIM_LOCK_GUID, "MokSBState", value);
+    let telling = |value| {
+        Boot::with(|boot| {
+            let place = boot.find_text("Exit Boot");
+            boot.events.insert(place, told(value));
+        })
+    };
+    let on = telling(&[1]);
+    assert_refused(&on, &demanding(true), Check::SecureBootEvents, &["MokSBState", "shim"]);
+    assert_refused(&on, &demanding(false), Check::SecureBoot, &["not known"]);
+    let (judged, checks) = judge(&on, &pool(|_| {})).unwrap();
+    assert_eq!(judged.secure_boot(), None);
+    let record = checks.records().iter().find(|record| record.check == Check::SecureBoot).unwrap();
+    assert!(record.detail.contains("shim verifies nothing"), "{}", record.detail);
+    assert_eq!(judge(&telling(&[0]), &demanding(true)).unwrap().0.secure_boot(), Some(true));
+    let mut off = with_secure_boot(&[0]);
+    off.events.push(told(&[1]));
+    assert_eq!(judge(&off, &demanding(false)).unwrap().0.secure_boot(), Some(false));
+}
+
+/// What a node writes in bulk does not push an exception, or the audit log's other lines, out of sight.
+#[test]
+fn noise_in_a_log_does_not_hide_an_exception() {
+    let entry = authority(EFI_IMAGE_SECURITY_DATABASE_GUID, "db", &[1; 48]);
+    let boot = Boot::with(|boot| {
+        boot.events.splice(0..0, (0..2000).map(|_| measured(3, EventType::EFI_ACTION, "", "noise")));
+        let off = authority(SHIM_LOCK_GUID, "MokSBState", &[1]);
+        boot.events.push(off);
+        let place = boot.find_separator(7);
+        boot.events.insert(place, entry);
+    });
+    let excepted = pool(|config| config.boot.drivers_before_separator = DriversBeforeSeparator::Accept);
+    let (_, checks) = judge(&boot, &excepted).unwrap();
+    let detail = |check| checks.records().iter().find(|record| record.check == check).unwrap().detail.as_str();
+    let shown = detail(Check::SecureBootEvents);
+    assert!(shown.starts_with("accepted by an exception"), "{shown}");
+    let noise = detail(Check::UnknownEvent);
+    assert!(noise.len() < 2048, "{} bytes", noise.len());
+    assert!(noise.ends_with("and 1996 more"), "{noise}");
 }

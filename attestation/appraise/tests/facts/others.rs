@@ -3,7 +3,8 @@
 use plastron_attestation_appraise::Check;
 use plastron_attestation_appraise::event_log::facts::Provenance;
 use plastron_attestation_appraise::event_log::{Facts, FindingKind};
-use plastron_attestation_fake_tpm::event_log::uefi_variable;
+use plastron_attestation_fake_tpm::event_log::{LogBuilder, uefi_variable};
+use plastron_attestation_tcg::HashAlgorithm::Sha1;
 use plastron_attestation_tcg::event_log::{EventType, RawLog};
 use plastron_attestation_tcg::uefi::EFI_GLOBAL_VARIABLE;
 
@@ -188,4 +189,18 @@ fn windows_tells_what_it_measured_if_all_of_it_was_hashed() {
     assert!(Boot::with(|boot| boot.events.push(altered)).facts().windows.events.is_empty());
     let elsewhere = event(9, EventType::EVENT_TAG, sipa());
     assert!(Boot::with(|boot| boot.events.push(elsewhere)).facts().windows.events.is_empty());
+}
+
+/// A server refuses such a log unless its pool makes an exception, so whoever looks at a file has to be told.
+#[test]
+fn a_log_with_sha1_alone_is_a_finding() {
+    let mut old = LogBuilder::sha1();
+    old.event(0, EventType::S_CRTM_VERSION, b"1.0");
+    let mut agile = LogBuilder::crypto_agile(&[Sha1]);
+    agile.event(0, EventType::S_CRTM_VERSION, b"1.0");
+    for log in [&old, &agile] {
+        let facts = Facts::read(&RawLog::parse(log.bytes()).unwrap());
+        assert!(found(&facts).contains(&("sha1_event_log", None)), "{:?}", facts.findings);
+    }
+    assert!(!found(&Boot::linux().facts()).iter().any(|(name, _)| *name == "sha1_event_log"));
 }

@@ -201,3 +201,30 @@ fn nothing_in_pcr_9_is_more_than_a_digest() {
         assert!(boot.facts().kernel.cmdline.unwrap().claimed().contains("root=/dev/vda1"));
     }
 }
+
+/// Threat 6: no digest covers a type, so a boot application can be called anything else; it stays one of what was started.
+#[test]
+fn a_boot_application_under_another_type_is_still_one() {
+    for event_type in [
+        EventType::EFI_ACTION,
+        EventType::EFI_GPT_EVENT,
+        EventType::EFI_VARIABLE_BOOT,
+        EventType::EFI_BOOT_SERVICES_DRIVER,
+        EventType::EVENT_TAG,
+        EventType::IPL,
+        EventType::POST_CODE,
+        EventType(0x8000_4711),
+    ] {
+        let hidden = || measured(4, event_type, "a loader", "Calling EFI Application from Boot Option");
+        let mut boot = Boot::linux();
+        let place = boot.find(|event| event.event_type == EventType::EFI_BOOT_SERVICES_APPLICATION) + 1;
+        boot.events.insert(place, hidden());
+        let started: Vec<_> = boot.facts().boot_applications.iter().map(|fact| Some(fact.event())).collect();
+        assert_eq!(started, [crate::boot::number(place - 1), crate::boot::number(place)], "{event_type}");
+        let mut late = Boot::linux();
+        late.events.push(hidden());
+        assert_finds(&late.facts(), Check::LateBootApplication, crate::boot::number(late.events.len() - 1));
+    }
+    // What firmware says about it is no application.
+    assert_eq!(Boot::linux().facts().boot_applications.len(), 1);
+}

@@ -42,6 +42,14 @@ pub enum AuthorityContent {
     Bytes(Vec<u8>),
 }
 
+impl Authority {
+    /// Whether it is shim's state that says that somebody at the console had it verify nothing (`mokutil --disable-validation`).
+    pub(super) fn is_insecure_shim(&self) -> bool {
+        let is_zero = matches!(&self.content, AuthorityContent::Bytes(bytes) if bytes.iter().all(|byte| *byte == 0));
+        self.vendor == SHIM_LOCK_GUID && self.variable == "MokSBState" && !is_zero
+    }
+}
+
 /// Reads one.
 pub(super) fn read(event: &RawEvent<'_>, past_separator: bool, facts: &mut SecureBoot, reading: &mut Reading<'_>) {
     let (measured, hashed) = match event.data.split_last() {

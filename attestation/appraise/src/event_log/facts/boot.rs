@@ -7,7 +7,8 @@
 //! - EV_EFI_ACTION and EV_ACTION hash their text. "UEFI Debug Mode" refuses, in whatever PCR and under whatever type. Real logs lack
 //!   ExitBootServices at times, so it is not demanded; but where it is, no boot application may follow. The order of events in two
 //!   PCRs is the log's word, which no digest covers: a node can move them past one another.
-//! - EV_EFI_BOOT_SERVICES_APPLICATION: see `image`.
+//! - EV_EFI_BOOT_SERVICES_APPLICATION: see `image`. No digest covers the type, so whatever stands in PCR 4 and is no action that hashes
+//!   can be one, and is listed with them.
 
 use plastron_attestation_tcg::HashAlgorithm;
 use plastron_attestation_tcg::event_log::{EventType, RawEvent};
@@ -91,6 +92,31 @@ impl BootEvents {
         self.is_over |= event.pcr == 5 && self.exited.is(event);
     }
 
+    /// Reads an event of PCR 4, which holds actions and what was started, whatever the log calls it.
+    pub(super) fn read_pcr_4(
+        &self,
+        event: &RawEvent<'_>,
+        facts: &mut Boot,
+        boot_applications: &mut Vec<Fact<Measured>>,
+        reading: &mut Reading<'_>,
+    ) {
+        let is_action = matches!(
+            event.claimed_type,
+            EventType::EFI_ACTION | EventType::ACTION | EventType::OMIT_BOOT_DEVICE_EVENTS
+        );
+        if is_action {
+            self.read(event, facts, boot_applications, reading);
+            if reading.hashed(event, &[event.data]) {
+                return;
+            }
+        }
+        if event.claimed_type != EventType::EFI_BOOT_SERVICES_APPLICATION {
+            let text = format!("PCR 4 holds an event of type {}, which can be a boot application", event.claimed_type);
+            reading.find(FindingKind::RetypedApplication, event, text);
+        }
+        application(event, facts, boot_applications, reading);
+    }
+
     /// Reads the event if it is one of these; `false` leaves it to other rules.
     pub(super) fn read(
         &self,
@@ -100,14 +126,7 @@ impl BootEvents {
         reading: &mut Reading<'_>,
     ) -> bool {
         match event.claimed_type {
-            EventType::EFI_BOOT_SERVICES_APPLICATION => {
-                let application = image::read(event, reading);
-                if facts.exit_boot_services {
-                    let text = format!("boot application {:?} after ExitBootServices", application.claimed().label);
-                    reading.find(FindingKind::Check(Check::LateBootApplication), event, text);
-                }
-                reading.push(boot_applications, "boot_applications", event, application);
-            }
+            EventType::EFI_BOOT_SERVICES_APPLICATION => application(event, facts, boot_applications, reading),
             EventType::EFI_VARIABLE_BOOT | EventType::EFI_VARIABLE_BOOT2 | EventType::EFI_VARIABLE_DRIVER_CONFIG => {
                 variable(event, facts, reading);
             }
@@ -134,6 +153,20 @@ impl BootEvents {
         }
         true
     }
+}
+
+fn application(
+    event: &RawEvent<'_>,
+    facts: &Boot,
+    boot_applications: &mut Vec<Fact<Measured>>,
+    reading: &mut Reading<'_>,
+) {
+    let application = image::read(event, reading);
+    if facts.exit_boot_services {
+        let text = format!("boot application {:?} after ExitBootServices", application.claimed().label);
+        reading.find(FindingKind::Check(Check::LateBootApplication), event, text);
+    }
+    reading.push(boot_applications, "boot_applications", event, application);
 }
 
 fn variable(event: &RawEvent<'_>, facts: &mut Boot, reading: &mut Reading<'_>) {

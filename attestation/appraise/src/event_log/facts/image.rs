@@ -9,6 +9,9 @@ use super::digests::{Digests, Measured};
 use super::provenance::Fact;
 use super::reading::Reading;
 
+/// The PCR of what firmware's boot manager and boot loaders start.
+pub(super) const PCR: u8 = 4;
+
 /// Reads one.
 pub(super) fn read(event: &RawEvent<'_>, reading: &mut Reading<'_>) -> Fact<Measured> {
     // Loaders write odd device paths into these, or none; nothing depends on them.

@@ -108,6 +108,16 @@ impl Facts {
                 text: format!("no digest for bank {bank}, which the log declares: the bank tells nothing"),
             });
         }
+        if log.banks().iter().all(|bank| *bank == HashAlgorithm::Sha1) {
+            facts.findings.push(Finding {
+                kind: FindingKind::Sha1EventLog,
+                pcr: None,
+                event: None,
+                text: "digests of SHA-1 alone, which is never evidence by itself: a server refuses the log unless 'sha1_event_log' in \
+                       the pool accepts it"
+                    .to_owned(),
+            });
+        }
         facts
     }
 
@@ -137,7 +147,10 @@ impl Facts {
 
     /// What stands behind the text of an event, by its number; `None` for EV_NO_ACTION, which is no fact.
     pub fn provenance(&self, event: u32) -> Option<Provenance> {
-        self.provenances.iter().filter(|(number, _)| *number == event).map(|(_, provenance)| *provenance).max()
+        // They are in the order of the log.
+        let first = self.provenances.partition_point(|(number, _)| *number < event);
+        let own = self.provenances.iter().skip(first).take_while(|(number, _)| *number == event);
+        own.map(|(_, provenance)| *provenance).max()
     }
 
     /// Whether something of this kind was found.
@@ -202,6 +215,10 @@ impl Rules {
 
     fn by_type(&mut self, event: &RawEvent<'_>, facts: &mut Facts, reading: &mut Reading<'_>) -> bool {
         match (event.claimed_type, event.pcr) {
+            (_, image::PCR) => {
+                self.boot.read_pcr_4(event, &mut facts.boot, &mut facts.boot_applications, reading);
+                true
+            }
             (EventType::IPL, shim::PCR) => {
                 shim::read(event, &mut facts.mok, reading);
                 true

@@ -35,6 +35,8 @@ pub(super) struct Reading<'l> {
     banks: &'l [HashAlgorithm],
     /// The most that can stand behind the event being read.
     ceiling: Provenance,
+    /// Lists of which not all is kept.
+    full: Vec<&'static str>,
     findings: Vec<Finding>,
     provenances: Vec<(u32, Provenance)>,
 }
@@ -42,7 +44,7 @@ pub(super) struct Reading<'l> {
 impl<'l> Reading<'l> {
     pub(super) fn new(banks: &'l [HashAlgorithm], events: usize) -> Self {
         let ceiling = Provenance::Verified;
-        Self { banks, ceiling, findings: Vec::new(), provenances: Vec::with_capacity(events) }
+        Self { banks, ceiling, full: Vec::new(), findings: Vec::new(), provenances: Vec::with_capacity(events) }
     }
 
     /// Goes on to the next event, behind which no more than this can stand.
@@ -111,10 +113,11 @@ impl<'l> Reading<'l> {
     }
 
     /// Adds to a list, up to its limit.
-    pub(super) fn push<T>(&mut self, list: &mut Vec<T>, what: &str, event: &RawEvent<'_>, item: T) {
+    pub(super) fn push<T>(&mut self, list: &mut Vec<T>, what: &'static str, event: &RawEvent<'_>, item: T) {
         if list.len() < MAX_FACTS {
             list.push(item);
-        } else if list.len() == MAX_FACTS && !self.findings.iter().any(|finding| is_limit_of(finding, what)) {
+        } else if !self.full.contains(&what) {
+            self.full.push(what);
             self.find(FindingKind::FactLimit, event, format!("{what}: more than {MAX_FACTS}, the rest is not read"));
         }
     }
@@ -138,10 +141,6 @@ impl<'l> Reading<'l> {
     pub(super) fn into_parts(self) -> (Vec<Finding>, Vec<(u32, Provenance)>) {
         (self.findings, self.provenances)
     }
-}
-
-fn is_limit_of(finding: &Finding, what: &str) -> bool {
-    finding.kind == FindingKind::FactLimit && finding.text.starts_with(what)
 }
 
 /// The beginning of an event's data, for people: text where it is text, else hexadecimal.

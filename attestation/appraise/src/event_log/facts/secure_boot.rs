@@ -26,6 +26,9 @@ pub(super) const DMA_PROTECTION_DISABLED: &[u8] = b"DMA Protection Disabled";
 /// The variables that must be there.
 const DEMANDED: [&str; 5] = ["SecureBoot", "PK", "KEK", "db", "dbx"];
 
+/// Most authorities that a finding names.
+const MAX_NAMES: usize = 8;
+
 /// The state of Secure Boot in which a machine booted.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SecureBoot {
@@ -156,8 +159,14 @@ impl Pcr7 {
             let text = "PK is empty: the machine is in setup mode, and whoever comes first can enrol keys";
             reading.find_in(FindingKind::SetupMode, facts.setup_mode.as_ref(), text);
         }
+        let insecure = facts.authorities.iter().find(|fact| fact.claimed().is_insecure_shim());
+        if enabled != Some(false) && insecure.is_some() {
+            let text = "MokSBState is set: shim verifies nothing, and Secure Boot ended with it";
+            reading.find_in(FindingKind::ShimVerifiesNothing, insecure, text);
+        }
         if enabled == Some(false) && !facts.authorities.is_empty() {
-            let names: Vec<&str> = facts.authorities.iter().map(|fact| fact.claimed().variable.as_str()).collect();
+            let names: Vec<&str> =
+                facts.authorities.iter().take(MAX_NAMES).map(|fact| fact.claimed().variable.as_str()).collect();
             let text = format!("Secure Boot is off, and PCR 7 holds authorities nevertheless: {names:?}");
             reading.find_in(FindingKind::AuthorityWithoutSecureBoot, facts.authorities.first(), text);
         }
