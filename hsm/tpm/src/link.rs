@@ -12,12 +12,10 @@ use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::Auth;
 use tss_esapi::tcti_ldr::TctiNameConf;
 
-use crate::response::{describe, failed, is_busy, is_full, is_lost, is_transport, refuses_auth};
+use crate::response::{BUSY_ATTEMPTS, describe, failed, is_busy, is_full, is_lost, is_transport, refuses_auth};
 use crate::slots::{self, Slots};
 use crate::{AuthValue, TpmConfig};
 
-/// How often a command that the TPM was too busy or too full for is sent again. libtss2 itself sends it five times before that.
-const BUSY_ATTEMPTS: u32 = 8;
 /// The first pause; each is twice the one before, so that all together are 1.3 s: a firmware TPM's self-test.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 

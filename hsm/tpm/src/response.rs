@@ -3,6 +3,9 @@
 use plastron_attestation::TpmDeviceError;
 use tss_esapi::Error;
 
+/// How often a command that the TPM was too busy or too full for is sent. libtss2 itself sends it a few times before that.
+pub(crate) const BUSY_ATTEMPTS: u32 = 8;
+
 const RC_RETRY: u32 = 0x922;
 const RC_YIELDED: u32 = 0x908;
 const RC_TESTING: u32 = 0x90a;
@@ -111,6 +114,10 @@ pub(crate) fn failed(command: &'static str, error: &Error) -> TpmDeviceError {
     }
     if is_unreadable(error) {
         return TpmDeviceError::MalformedReply { command, reason: describe(error) };
+    }
+    if is_busy(error) {
+        let reason = format!("the TPM was still busy after {BUSY_ATTEMPTS} attempts: {}", describe(error));
+        return TpmDeviceError::Command { command, reason };
     }
     TpmDeviceError::Command { command, reason: describe(error) }
 }

@@ -13,6 +13,7 @@ mod tap;
 mod thread;
 mod tpm_abrmd;
 mod tpm_bus;
+mod tpm_busy;
 mod tpm_device;
 mod tpm_owned;
 mod tpm_shared;

@@ -1,4 +1,4 @@
-//! A wire tap between a program and its TPM: it records what passes, and may damage what the TPM answers.
+//! A wire tap between a program and its TPM: it records what passes, may damage what the TPM answers, and may answer in its place.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -10,31 +10,34 @@ use plastron_swtpm_tests::Swtpm;
 /// Changes a reply to a command on its way. The TPM is free meanwhile: it may also be used.
 pub(crate) type Damage = Box<dyn FnMut(&[u8], Vec<u8>) -> Vec<u8> + Send>;
 
+/// Answers a command (TPM_CC) with this response code (TPM_RC) in the TPM's place, which then never sees the command.
+pub(crate) type Answer = Box<dyn FnMut(u32) -> Option<u32> + Send>;
+
 /// A tapped TPM. Its threads end with the test's process.
 pub(crate) struct Tap {
     port: u16,
-    passed: Arc<Mutex<Vec<u8>>>,
-    commands: Arc<Mutex<Vec<u32>>>,
-    damage: Arc<Mutex<Option<Damage>>>,
+    wire: Arc<Wire>,
+}
+
+/// What passed, and what is done to it.
+#[derive(Default)]
+struct Wire {
+    passed: Mutex<Vec<u8>>,
+    commands: Mutex<Vec<u32>>,
+    damage: Mutex<Option<Damage>>,
+    answer: Mutex<Option<Answer>>,
 }
 
 impl Tap {
     pub(crate) fn on(tpm: &Swtpm) -> Self {
         let upstream: u16 = tpm.tcti().rsplit_once('=').unwrap().1.parse().unwrap();
         let (commands, control) = listeners();
-        let tap = Self {
-            port: commands.local_addr().unwrap().port(),
-            passed: Arc::default(),
-            commands: Arc::default(),
-            damage: Arc::new(Mutex::new(None)),
-        };
-        let (passed, damage) = (Arc::clone(&tap.passed), Arc::clone(&tap.damage));
-        let commands_seen = Arc::clone(&tap.commands);
+        let tap = Self { port: commands.local_addr().unwrap().port(), wire: Arc::default() };
+        let wire = Arc::clone(&tap.wire);
         thread::spawn(move || {
             for client in commands.incoming() {
-                let (client, passed, damage) = (client.unwrap(), Arc::clone(&passed), Arc::clone(&damage));
-                let seen = Arc::clone(&commands_seen);
-                thread::spawn(move || serve(client, upstream, &passed, &seen, &damage));
+                let (client, wire) = (client.unwrap(), Arc::clone(&wire));
+                thread::spawn(move || serve(client, upstream, &wire));
             }
         });
         thread::spawn(move || {
@@ -55,21 +58,26 @@ impl Tap {
 
     /// True if these bytes passed in one piece, in either direction.
     pub(crate) fn has_seen(&self, bytes: &[u8]) -> bool {
-        self.passed.lock().unwrap().windows(bytes.len()).any(|window| window == bytes)
+        self.wire.passed.lock().unwrap().windows(bytes.len()).any(|window| window == bytes)
     }
 
     /// How often this command (TPM_CC) was sent since the last call of [`Self::forget_commands`].
     pub(crate) fn count(&self, command: u32) -> usize {
-        self.commands.lock().unwrap().iter().filter(|seen| **seen == command).count()
+        self.wire.commands.lock().unwrap().iter().filter(|seen| **seen == command).count()
     }
 
     pub(crate) fn forget_commands(&self) {
-        self.commands.lock().unwrap().clear();
+        self.wire.commands.lock().unwrap().clear();
     }
 
     /// Damages every reply from now on, or none.
     pub(crate) fn set_damage(&self, damage: Option<Damage>) {
-        *self.damage.lock().unwrap() = damage;
+        *self.wire.damage.lock().unwrap() = damage;
+    }
+
+    /// Answers in the TPM's place from now on where this says so, or nowhere.
+    pub(crate) fn set_answer(&self, answer: Option<Answer>) {
+        *self.wire.answer.lock().unwrap() = answer;
     }
 }
 
@@ -95,23 +103,27 @@ fn copy(mut from: TcpStream, mut to: TcpStream) {
 }
 
 /// Command after command; after a damaged reply the connection is closed, so that nobody waits for bytes that never come.
-fn serve(
-    mut client: TcpStream,
-    upstream: u16,
-    passed: &Mutex<Vec<u8>>,
-    commands: &Mutex<Vec<u32>>,
-    damage: &Mutex<Option<Damage>>,
-) {
+fn serve(mut client: TcpStream, upstream: u16, wire: &Wire) {
     while let Some(command) = read_message(&mut client) {
-        passed.lock().unwrap().extend(&command);
-        commands.lock().unwrap().push(u32::from_be_bytes(command[6..10].try_into().unwrap()));
+        let code = u32::from_be_bytes(command[6..10].try_into().unwrap());
+        wire.passed.lock().unwrap().extend(&command);
+        wire.commands.lock().unwrap().push(code);
+        let answer = wire.answer.lock().unwrap().as_mut().and_then(|answer| answer(code));
+        if let Some(answer) = answer {
+            // TPM_ST_NO_SESSIONS, ten bytes: what every TPM answers with an error.
+            let reply = [&[0x80, 0x01, 0, 0, 0, 10], answer.to_be_bytes().as_slice()].concat();
+            if client.write_all(&reply).is_err() {
+                return;
+            }
+            continue;
+        }
         // swtpm serves one connection at a time: it gets one per command, so that others have their turn.
         let mut server = connect(upstream);
         server.write_all(&command).unwrap();
         let Some(reply) = read_message(&mut server) else { return };
         drop(server);
-        passed.lock().unwrap().extend(&reply);
-        let mut damage = damage.lock().unwrap();
+        wire.passed.lock().unwrap().extend(&reply);
+        let mut damage = wire.damage.lock().unwrap();
         let (reply, is_damaged) = match damage.as_mut() {
             Some(damage) => {
                 let damaged = damage(&command, reply.clone());
