@@ -28,6 +28,9 @@ enum Command {
     RecordEvidence {
         /// Where to; attestation/tests/evidence if nothing is named.
         folder: Option<PathBuf>,
+        /// Only this scene; what is recorded of other machines stays. The recorder names its scenes.
+        #[arg(long)]
+        scene: Option<String>,
     },
     /// Generates proto/src/gen from the .proto files.
     Proto {
@@ -45,10 +48,12 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         },
-        Command::RecordEvidence { folder } => match record_evidence::record(&root, folder.as_deref()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&error),
-        },
+        Command::RecordEvidence { folder, scene } => {
+            match record_evidence::record(&root, folder.as_deref(), scene.as_deref()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&error),
+            }
+        }
         Command::Proto { check } => {
             let mode = if check { proto::Mode::Check } else { proto::Mode::Write };
             match proto::generate(&root, mode) {

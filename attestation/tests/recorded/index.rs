@@ -15,7 +15,7 @@ pub(crate) const HEADER: &str = "machine\tstep\ttemplate\ttrust\ttime\texpected\
 /// The trust domain of every conversation.
 pub(crate) const TRUST_DOMAIN: &str = "example.org";
 
-/// SubjectPublicKeyInfo of the SVID key; what it looks like does not matter to the exchange.
+/// SubjectPublicKeyInfo of an SVID key in memory; what it looks like does not matter to the exchange.
 pub(crate) const SVID_KEY: &[u8] = b"the SPKI of the CSR";
 
 /// A conversation.

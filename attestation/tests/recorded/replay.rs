@@ -9,7 +9,7 @@ use plastron_attestation_tcg::EkKeyType;
 
 use crate::evidence::{Messages, anchors, rows};
 use crate::index::Row;
-use crate::server::Server;
+use crate::server::{Server, csr_key_of};
 use crate::stages::Stages;
 
 /// True where the challenge holds something that can't be made again.
@@ -47,6 +47,7 @@ fn every_conversation_has_its_verdict_again() {
             server = Some((row.machine.clone(), Server::new(&row, &messages.payload, anchors())));
         }
         let (_, server) = server.as_mut().unwrap();
+        server.csr_key = csr_key_of(&messages.payload);
         assert_eq!(outcome(replay(server, &row, &messages)), row.expected, "{row:?}");
     }
 }

@@ -9,6 +9,7 @@ use plastron_attestation::{
 };
 use plastron_attestation_appraise::{
     AttestedNode, DenyList, EkFingerprint, EkPin, EkTrust, EnrolledTpm, Pool, PoolConfig, TrustAnchors,
+    spki_of_public_area,
 };
 use plastron_spiffe::TrustDomain;
 use rustls_pki_types::UnixTime;
@@ -20,6 +21,8 @@ pub(crate) struct Server {
     pub(crate) policy: VerifierPolicy,
     pub(crate) record: Option<EnrolledTpm>,
     pub(crate) standing: Standing,
+    /// SubjectPublicKeyInfo of the CSR that comes with the conversation.
+    pub(crate) csr_key: Vec<u8>,
     logs: BTreeMap<[u8; 32], Vec<u8>>,
 }
 
@@ -31,6 +34,7 @@ impl Server {
             policy: VerifierPolicy { pools: vec![Pool::new(config).unwrap()], deny: DenyList::default() },
             record: None,
             standing: Standing::Enrolled,
+            csr_key: csr_key_of(payload),
             logs: BTreeMap::new(),
         }
     }
@@ -38,7 +42,7 @@ impl Server {
     /// The verifier of that conversation.
     pub(crate) fn verifier(&self, row: &Row) -> Verifier {
         let trust_domain = TrustDomain::parse(TRUST_DOMAIN).unwrap();
-        Verifier::new(Arc::new(self.policy.clone()), trust_domain, SVID_KEY.to_vec(), row.entropy())
+        Verifier::new(Arc::new(self.policy.clone()), trust_domain, self.csr_key.clone(), row.entropy())
     }
 
     /// Payload to challenge.
@@ -83,6 +87,16 @@ impl Server {
         self.record = Some(node.enrolled_tpm().clone());
         self.logs.extend(node.event_log().map(|log| (*log.sha256(), log.bytes().to_vec())));
     }
+}
+
+/// The key of a CSR: the one that is in the TPM, whose TPMT_PUBLIC this is, or one whose looks do not matter.
+pub(crate) fn csr_key(resident: Option<&[u8]>) -> Vec<u8> {
+    resident.map_or_else(|| SVID_KEY.to_vec(), |public| spki_of_public_area(public).unwrap())
+}
+
+/// The key of the CSR that comes with an honest payload.
+pub(crate) fn csr_key_of(payload: &[u8]) -> Vec<u8> {
+    csr_key(Payload::decode(payload).unwrap().svid_key.as_deref())
 }
 
 /// The pool of a row.

@@ -10,7 +10,7 @@ use plastron_attestation_tcg::{HashAlgorithm, PcrBank};
 use plastron_spiffe::TrustDomain;
 
 use crate::evidence::Messages;
-use crate::index::{Row, SVID_KEY, TRUST_DOMAIN};
+use crate::index::{Row, TRUST_DOMAIN};
 use crate::server::{Server, time};
 
 /// An enrolment whose EK is trusted and whose AK is bound.
@@ -45,7 +45,7 @@ impl Stages {
             nonce: challenge.nonce,
             payload_sha256: HashAlgorithm::Sha256.digest([messages.payload.as_slice()]),
             challenge_sha256: HashAlgorithm::Sha256.digest([messages.challenge.as_slice()]),
-            svid_public_key: SVID_KEY.to_vec(),
+            svid_public_key: server.csr_key.clone(),
         };
         Ok(Self { ek, ak, asked: challenge.selection, binding, response, announced: payload.event_log })
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use plastron_attestation::{EkTemplate, Payload, Refused, Response, Standing, VerifierEvent};
+use plastron_attestation::{CertifyBytes, EkTemplate, Payload, Refused, Response, Standing, VerifierEvent};
 use plastron_attestation_appraise::{Check, DeniedEk, DenyList, EkFingerprint, GoldenPcr, Pool, PoolConfig};
 use plastron_attestation_tcg::HashAlgorithm;
 use zeroize::Zeroizing;
@@ -24,19 +24,9 @@ const NOT_FROM_RECORDINGS: &[(Check, &str)] = &[
     (Check::ImaBootAggregate, "the exchange does not carry IMA lists"),
     (Check::Subject, "only whoever combines proofs can break it"),
     (Check::Approval, "a person decides it, whatever the evidence says"),
-    (Check::SvidKeyAttributes, NO_RESIDENT_KEY),
-    (Check::SvidKeyPublic, NO_RESIDENT_KEY),
-    (Check::CertifySignature, NO_RESIDENT_KEY),
-    (Check::CertifyMagic, NO_RESIDENT_KEY),
-    (Check::CertifyType, NO_RESIDENT_KEY),
-    (Check::CertifyBinding, NO_RESIDENT_KEY),
-    (Check::CertifySigner, NO_RESIDENT_KEY),
-    (Check::CertifyName, NO_RESIDENT_KEY),
-    (Check::SameBoot, NO_RESIDENT_KEY),
+    (Check::CertifyMagic, "a TPM signs no other magic, and whoever changes it breaks the signature first"),
+    (Check::CertifySigner, "a TPM states no other parent of its AK"),
 ];
-
-/// The machines that were recorded have the keys of their SVIDs in memory.
-const NO_RESIDENT_KEY: &str = "no recorded machine keeps the key of its SVID in the TPM";
 
 type Tampered = fn() -> Check;
 
@@ -70,6 +60,11 @@ const TAMPERED: &[(Check, Tampered)] = &[
     (Check::PcrSelection, pcr_selection),
     (Check::PcrValues, || in_response(|response| drop(response.pcr_values.pop()))),
     (Check::PcrDigest, || in_response(|response| response.pcr_values[3][0] ^= 1)),
+    (Check::SvidKeyAttributes, svid_key_attributes),
+    (Check::SvidKeyPublic, || resident(|server, _| server.csr_key.push(0))),
+    (Check::CertifySignature, || certified(|_, certification| *certification.attest.last_mut().unwrap() ^= 1)),
+    (Check::CertifyType, || certified(|quote, certification| certification.clone_from(quote))),
+    (Check::CertifyBinding, certify_binding),
     (Check::EventLogDigest, || in_response(|response| response.event_log.as_mut().unwrap()[100] ^= 1)),
     (Check::GoldenPcr, || with_pool(golden)),
     (Check::UnknownEvent, unknown_event),
@@ -233,6 +228,40 @@ fn quote_type() -> Check {
         response.signature = certification("signature");
         messages.response = response.encode();
     })
+}
+
+/// The enrolment of a machine whose TPM has the key of its SVID, with a P-256 EK that its pool pins.
+fn resident(change: impl FnOnce(&mut Server, &mut Messages)) -> Check {
+    let row = row("resident", "enrol");
+    let mut messages = Messages::of(&row);
+    let mut server = Server::new(&row, &messages.payload, anchors());
+    change(&mut server, &mut messages);
+    judge(&mut server, &row, &messages).unwrap_err().check()
+}
+
+/// That enrolment, with another certification of the key. The change is shown the quote.
+fn certified(change: impl FnOnce(&CertifyBytes, &mut CertifyBytes)) -> Check {
+    resident(|_, messages| {
+        let mut response = Response::decode(&messages.response).unwrap();
+        let quote = CertifyBytes { attest: response.attest.clone(), signature: response.signature.clone() };
+        change(&quote, response.certification.as_mut().unwrap());
+        messages.response = response.encode();
+    })
+}
+
+/// A key that may leave its TPM: without fixedTPM, which is bit 1 of the attributes behind type and nameAlg.
+fn svid_key_attributes() -> Check {
+    resident(|_, messages| {
+        let mut payload = Payload::decode(&messages.payload).unwrap();
+        payload.svid_key.as_mut().unwrap()[7] ^= 1 << 1;
+        messages.payload = payload.encode();
+    })
+}
+
+/// What the same AK certified in another conversation.
+fn certify_binding() -> Check {
+    let later = Response::decode(&Messages::of(&row("resident", "new-key")).response).unwrap();
+    certified(|_, certification| *certification = later.certification.unwrap())
 }
 
 /// An answer for another SVID key.

@@ -1,12 +1,11 @@
-//! Records conversations of real TPMs (swtpm) with the verifier: `record_evidence DIR`. What it writes is replayed, and tampered with, by
-//! the tests in `attestation/tests/recorded`; it is reviewed as data. `cargo xtask record-evidence` runs it.
+//! Records conversations of real TPMs (swtpm) with the verifier: `record_evidence DIR [SCENE]`. What it writes is replayed, and tampered
+//! with, by the tests in `attestation/tests/recorded`; it is reviewed as data. `cargo xtask record-evidence` runs it.
 //!
 //! Every machine boots by a log that is made up here and that its TPM is told, event by event. It leaves what it does not write alone,
 //! so that a file which nothing replays is noticed there.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a recording that fails is begun anew")]
 
 #[path = "../../../attestation/tests/recorded/index.rs"]
-#[expect(dead_code, reason = "who replays reads what is only written here")]
 mod index;
 mod machine;
 #[path = "../../../attestation/tests/recorded/server.rs"]
@@ -23,27 +22,36 @@ use plastron_swtpm_tests::{Manufacturer, Swtpm};
 use rustls_pki_types::UnixTime;
 
 use index::{HEADER, Row, Trust};
-use machine::Machine;
-use server::Server;
+use machine::{Machine, Trick};
+use server::{Server, csr_key_of};
 
 /// EFI_GLOBAL_VARIABLE.
 const GLOBAL: [u8; 16] =
     [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
 
+/// What can be recorded by itself. Its machines are of no other scene.
+const SCENES: [(&str, Scene); 10] = [
+    ("templates", |recorder| EkTemplate::ALL.into_iter().for_each(|template| recorder.enrols_and_renews(template))),
+    ("life", Recorder::lives),
+    ("copy", Recorder::is_copied),
+    ("carte-blanche", Recorder::has_a_bank_that_firmware_did_not_extend),
+    ("no-log", Recorder::has_no_log),
+    ("unlogged", Recorder::extends_a_pcr_after_its_log),
+    ("odd", Recorder::boots_oddly),
+    ("sha1", Recorder::knows_sha1_only),
+    ("foreign", Recorder::comes_from_another_manufacturer),
+    ("keys", Recorder::has_other_keys),
+];
+
 fn main() {
-    let folder = PathBuf::from(std::env::args_os().nth(1).expect("usage: record_evidence DIR"));
-    let mut recorder = Recorder::new(&folder);
-    for template in EkTemplate::ALL {
-        recorder.enrols_and_renews(template);
-    }
-    recorder.lives();
-    recorder.is_copied();
-    recorder.has_a_bank_that_firmware_did_not_extend();
-    recorder.has_no_log();
-    recorder.extends_a_pcr_after_its_log();
-    recorder.boots_oddly();
-    recorder.knows_sha1_only();
-    recorder.comes_from_another_manufacturer();
+    let mut arguments = std::env::args_os().skip(1);
+    let folder = PathBuf::from(arguments.next().expect("usage: record_evidence DIR [SCENE]"));
+    let only = arguments.next().map(|name| name.into_string().expect("a scene"));
+    let is_wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    let scenes: Vec<_> = SCENES.iter().filter(|(name, _)| is_wanted(name)).collect();
+    assert!(!scenes.is_empty(), "no such scene: {only:?}; there are {:?}", SCENES.map(|(name, _)| name));
+    let mut recorder = Recorder::new(&folder, only.is_none());
+    scenes.into_iter().for_each(|(_, scene)| scene(&mut recorder));
     recorder.finish();
 }
 
@@ -51,10 +59,13 @@ fn main() {
 struct Recorder {
     folder: PathBuf,
     manufacturer: Manufacturer,
+    anew: bool,
     rows: Vec<Row>,
 }
 
 type ChangeLog = fn(&mut LogBuilder);
+
+type Scene = fn(&mut Recorder);
 
 /// An ordinary boot with a log that is not long.
 fn boot() -> LinuxBoot {
@@ -70,12 +81,29 @@ fn trust(template: EkTemplate) -> Trust {
 }
 
 impl Recorder {
-    fn new(folder: &Path) -> Self {
+    /// `anew`: everything is recorded. Otherwise the lines about other machines stay, and so does their manufacturer.
+    fn new(folder: &Path, anew: bool) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         let manufacturer = Manufacturer::shared().unwrap();
-        std::fs::write(folder.join("root.der"), manufacturer.root_der().unwrap()).unwrap();
-        std::fs::write(folder.join("intermediate.der"), manufacturer.intermediate_der().unwrap()).unwrap();
-        Self { folder: folder.to_owned(), manufacturer, rows: Vec::new() }
+        if anew {
+            std::fs::write(folder.join("root.der"), manufacturer.root_der().unwrap()).unwrap();
+            std::fs::write(folder.join("intermediate.der"), manufacturer.intermediate_der().unwrap()).unwrap();
+        }
+        Self { folder: folder.to_owned(), manufacturer, anew, rows: Vec::new() }
+    }
+
+    /// What was recorded earlier of machines that were not recorded now.
+    fn kept(&self) -> Vec<Row> {
+        if self.anew {
+            return Vec::new();
+        }
+        let recorded_root = std::fs::read(self.folder.join("root.der")).unwrap();
+        let same_manufacturer = recorded_root == self.manufacturer.root_der().unwrap();
+        let by_pin = self.rows.iter().all(|row| row.trust == Trust::Pin);
+        assert!(same_manufacturer || by_pin, "the recorded manufacturer is another one: record everything anew");
+        let index = std::fs::read_to_string(self.folder.join("index.tsv")).unwrap();
+        let is_new = |row: &Row| self.rows.iter().any(|new| new.machine == row.machine);
+        index.lines().skip(1).map(|line| Row::parse(line).unwrap()).filter(|row| !is_new(row)).collect()
     }
 
     fn anchors(&self) -> TrustAnchors {
@@ -100,6 +128,7 @@ impl Recorder {
         self.write(&row, "payload", &payload);
         let anchors = self.anchors();
         let server = server.get_or_insert_with(|| Server::new(&row, &payload, anchors));
+        server.csr_key = csr_key_of(&payload);
         let mut verifier = server.verifier(&row);
         let verdict = server.challenge(&mut verifier, &payload, row.time).and_then(|challenge| {
             self.write(&row, "challenge", &challenge);
@@ -125,7 +154,9 @@ impl Recorder {
     }
 
     fn finish(self) {
-        let lines: Vec<String> = std::iter::once(HEADER.to_owned()).chain(self.rows.iter().map(Row::line)).collect();
+        let kept = self.kept();
+        let rows = kept.iter().chain(&self.rows).map(Row::line);
+        let lines: Vec<String> = std::iter::once(HEADER.to_owned()).chain(rows).collect();
         std::fs::write(self.folder.join("index.tsv"), lines.join("\n") + "\n").unwrap();
     }
 
@@ -281,5 +312,31 @@ impl Recorder {
             "ek_path",
             "a TPM of a manufacturer that the pool does not trust",
         );
+    }
+
+    /// A key of the SVID that is in the TPM, an agent that lies about it, and an AK of the other kind.
+    fn has_other_keys(&mut self) {
+        let mut machine = Machine::new("resident", EkTemplate::L2P256, Swtpm::start().unwrap());
+        machine.boot(&boot().log());
+        machine.svid_key = Some(machine.create_svid_key());
+        let server = &mut None;
+        self.converse(&mut machine, server, "enrol", "admitted", "its SVID's key is in the TPM: the AK certifies it");
+        self.converse(&mut machine, server, "renew", "admitted", "the record proves the key: one quote");
+        machine.svid_key = Some(machine.create_svid_key());
+        self.converse(&mut machine, server, "new-key", "admitted", "another key of this TPM, certified itself");
+        let third = machine.create_svid_key();
+        machine.trick = machine.svid_key.replace(third).map(Trick::Certify);
+        let what = "it shows a third key, and the AK certifies the second under this conversation's binding";
+        self.converse(&mut machine, server, "another-key", "certify_name", what);
+        machine.trick = Some(Trick::Reset(Box::new(boot().log())));
+        let what = "it is reset between certification and quote, and boots the same again";
+        self.converse(&mut machine, server, "reset", "same_boot", what);
+
+        let mut machine = Machine::new("rsa-ak", EkTemplate::L2P256, Swtpm::start().unwrap());
+        machine.boot(&boot().log());
+        machine.create_rsa_ak();
+        let server = &mut None;
+        self.converse(&mut machine, server, "enrol", "admitted", "an RSA-2048 AK, made by tpm2-tools");
+        self.converse(&mut machine, server, "renew", "admitted", "it renews: one quote, and the log is kept");
     }
 }
