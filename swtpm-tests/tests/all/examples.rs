@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use plastron_swtpm_tests::{Manufacturer, program};
+use plastron_swtpm_tests::{Manufacturer, program, run, tool};
 
-/// A copy of `conf/`, with the certificates that the server's example names.
+/// A copy of `conf/`, with the certificates, pins and revocation list that the server's example names.
 fn configurations() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("conf");
@@ -19,8 +19,45 @@ fn configurations() -> (tempfile::TempDir, PathBuf) {
     let server = folder.path().join("conf/server");
     fs::copy(manufacturer.root_pem_file(), server.join("tpm-roots.pem")).unwrap();
     fs::copy(manufacturer.intermediate_pem_file(), server.join("tpm-intermediates.pem")).unwrap();
+    add_revocation_list(&server);
+    let pin = format!(
+        "fingerprint,added_by,added_at,reason,obtained\n{},j.doe,2026-01-31T12:00:00Z,rack 7,console\n",
+        "7".repeat(64)
+    );
+    fs::write(server.join("pins.csv"), pin).unwrap();
     let path = folder.path().to_owned();
     (folder, path)
+}
+
+/// An empty list of a second root, since swtpm's own CA may not sign any.
+fn add_revocation_list(server: &Path) {
+    let openssl = |arguments: &[&str]| {
+        run(Command::new(tool("openssl").unwrap()).args(arguments).current_dir(server)).unwrap();
+    };
+    let setup = "[ca]\ndefault_ca = list\n[list]\ndatabase = index\ndefault_md = sha256\ndefault_crl_days = 7\n";
+    fs::write(server.join("ca.conf"), setup).unwrap();
+    fs::write(server.join("index"), "").unwrap();
+    openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-subj",
+        "/CN=TPM manufacturer",
+        "-addext",
+        "keyUsage=critical,keyCertSign,cRLSign",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+    ]);
+    openssl(&["ca", "-gencrl", "-config", "ca.conf", "-keyfile", "ca.key", "-cert", "ca.pem", "-out", "tpm-ca.crl"]);
+    let mut roots = fs::read_to_string(server.join("tpm-roots.pem")).unwrap();
+    roots.push_str(&fs::read_to_string(server.join("ca.pem")).unwrap());
+    fs::write(server.join("tpm-roots.pem"), roots).unwrap();
 }
 
 #[test]
