@@ -21,7 +21,8 @@ pub(super) struct Replayed {
 struct Bank<'a> {
     algorithm: HashAlgorithm,
     quoted: &'a [u8],
-    /// One value for each way in which the kernel may have extended it.
+    /// One value for each way in which the kernel may have extended it. Those that pad differ from the first violation on: until then one
+    /// value serves both.
     values: Vec<(Extension, PcrValue)>,
     /// After how many entries this bank alone first had the quoted value.
     alone: Option<usize>,
@@ -33,6 +34,10 @@ impl Bank<'_> {
             HashAlgorithm::Sha1 => sha1.to_vec(),
             algorithm => entry.template_hash(algorithm),
         };
+        if entry.is_violation() && !self.values.iter().any(|(extension, _)| *extension == Extension::PaddedThroughout) {
+            let padded = self.values.iter().find(|(extension, _)| *extension == Extension::Padded).copied();
+            self.values.extend(padded.map(|(_, value)| (Extension::PaddedThroughout, value)));
+        }
         for (extension, value) in &mut self.values {
             value.extend(&extension.digest(entry, &hashed, sha1));
         }
@@ -83,7 +88,8 @@ fn start(bank: HashAlgorithm, pcrs: &PcrValues) -> Result<Bank<'_>, AppraiseErro
     if quoted.iter().all(|byte| *byte == 0) {
         return Err(AppraiseError::ImaNotExtended { bank });
     }
-    let values = Extension::of_bank(bank).iter().map(|extension| (*extension, PcrValue::zero(bank))).collect();
+    let first = Extension::of_bank(bank).iter().filter(|extension| **extension != Extension::PaddedThroughout);
+    let values = first.map(|extension| (*extension, PcrValue::zero(bank))).collect();
     Ok(Bank { algorithm: bank, quoted, values, alone: None })
 }
 
