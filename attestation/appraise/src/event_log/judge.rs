@@ -1,6 +1,7 @@
 //! Whether a boot was what its pool demands: `JudgedBoot` is the proof. The one place that says which findings refuse.
 //!
-//! Findings about a PCR that was not compared with the quote are about words; they refuse nothing, and no demand can be met by them.
+//! Findings about a PCR that was not compared with the quote are about words; they refuse nothing, and no demand can be met by them. A
+//! list that is full is the exception.
 
 use super::{Facts, Finding, FindingKind, ReplayedLog};
 use crate::{AppraiseError, Check, Checklist, DriversBeforeSeparator, EmptySecureBoot, Pool};
@@ -47,7 +48,8 @@ impl JudgedBoot {
         let facts = log.facts();
         let mut notes: Vec<(Check, bool, String)> = Vec::new();
         for finding in &facts.findings {
-            if finding.pcr.is_some_and(|pcr| !log.is_proven(pcr)) {
+            // Whatever filled a list, what it left out can be about a PCR that was compared.
+            if finding.kind != FindingKind::FactLimit && finding.pcr.is_some_and(|pcr| !log.is_proven(pcr)) {
                 continue;
             }
             match outcome(finding, pool) {
@@ -59,8 +61,10 @@ impl JudgedBoot {
             }
         }
         // Texts that are not what was hashed are no facts; the log is that of the boot all the same.
-        for (_, _, text) in notes.iter().filter(|(check, ..)| *check == Check::EventLogReplay) {
-            checks.pass(Check::EventLogReplay, text.as_str());
+        let odd = notes.iter().filter(|(check, ..)| *check == Check::EventLogReplay);
+        let odd = detail(odd.map(|(.., text)| text.as_str()));
+        if !odd.is_empty() {
+            checks.pass(Check::EventLogReplay, odd);
         }
         for check in CHECKS {
             let own = |excepted: bool| notes.iter().filter(move |(of, is, _)| *of == check && *is == excepted);

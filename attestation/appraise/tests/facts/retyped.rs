@@ -221,9 +221,6 @@ fn a_boot_application_under_another_type_is_still_one() {
         boot.events.insert(place, hidden());
         let started: Vec<_> = boot.facts().boot_applications.iter().map(|fact| Some(fact.event())).collect();
         assert_eq!(started, [crate::boot::number(place - 1), crate::boot::number(place)], "{event_type}");
-        let mut late = Boot::linux();
-        late.events.push(hidden());
-        assert_finds(&late.facts(), Check::LateBootApplication, crate::boot::number(late.events.len() - 1));
     }
     // What firmware says about it is no application.
     assert_eq!(Boot::linux().facts().boot_applications.len(), 1);

@@ -19,7 +19,7 @@ use super::digests::Measured;
 use super::hashed::Recognised;
 use super::image;
 use super::provenance::{Fact, Provenance};
-use super::reading::{Reading, excerpt};
+use super::reading::{self, Reading, excerpt};
 use crate::Check;
 use crate::event_log::finding::FindingKind;
 
@@ -104,15 +104,14 @@ impl BootEvents {
             event.claimed_type,
             EventType::EFI_ACTION | EventType::ACTION | EventType::OMIT_BOOT_DEVICE_EVENTS
         );
-        if is_action {
-            self.read(event, facts, boot_applications, reading);
-            if reading.hashed(event, &[event.data]) {
-                return;
-            }
+        if is_action && action(event, facts, reading) {
+            return;
         }
         if event.claimed_type != EventType::EFI_BOOT_SERVICES_APPLICATION {
             let text = format!("PCR 4 holds an event of type {}, which can be a boot application", event.claimed_type);
-            reading.find(FindingKind::RetypedApplication, event, text);
+            let known = reading::is_known(event.claimed_type);
+            let kind = if known { FindingKind::RetypedApplication } else { FindingKind::UnknownEvent };
+            reading.find(kind, event, text);
         }
         application(event, facts, boot_applications, reading);
     }
@@ -131,14 +130,7 @@ impl BootEvents {
                 variable(event, facts, reading);
             }
             EventType::EFI_ACTION | EventType::ACTION | EventType::OMIT_BOOT_DEVICE_EVENTS => {
-                let hashed = reading.hashed(event, &[event.data]);
-                let text = String::from_utf8_lossy(event.data.strip_suffix(b"\0").unwrap_or(event.data)).into_owned();
-                // Elsewhere the same digest can be that of a variable's value, which user space chooses.
-                let text = match hashed && !ACTION_PCRS.contains(&event.pcr) {
-                    true => reading.label(event, text),
-                    false => reading.text(event, text, hashed),
-                };
-                reading.push(&mut facts.actions, "boot.actions", event, text);
+                action(event, facts, reading);
             }
             EventType::EFI_GPT_EVENT | EventType::EFI_GPT_EVENT2 => {
                 let hashed = reading.hashed(event, &[event.data]);
@@ -155,14 +147,28 @@ impl BootEvents {
     }
 }
 
+/// Reads an action, and says whether its text is what was hashed.
+fn action(event: &RawEvent<'_>, facts: &mut Boot, reading: &mut Reading<'_>) -> bool {
+    let hashed = reading.hashed(event, &[event.data]);
+    let text = String::from_utf8_lossy(event.data.strip_suffix(b"\0").unwrap_or(event.data)).into_owned();
+    // Elsewhere the same digest can be that of a variable's value, which user space chooses.
+    let text = match hashed && !ACTION_PCRS.contains(&event.pcr) {
+        true => reading.label(event, text),
+        false => reading.text(event, text, hashed),
+    };
+    reading.push(&mut facts.actions, "boot.actions", event, text);
+    hashed
+}
+
 fn application(
     event: &RawEvent<'_>,
     facts: &Boot,
     boot_applications: &mut Vec<Fact<Measured>>,
     reading: &mut Reading<'_>,
 ) {
-    let application = image::read(event, reading);
-    if facts.exit_boot_services {
+    let application = image::read(event, boot_applications, reading);
+    // Under another type it is not called late: who retypes it could as well move it before ExitBootServices.
+    if facts.exit_boot_services && event.claimed_type == EventType::EFI_BOOT_SERVICES_APPLICATION {
         let text = format!("boot application {:?} after ExitBootServices", application.claimed().label);
         reading.find(FindingKind::Check(Check::LateBootApplication), event, text);
     }

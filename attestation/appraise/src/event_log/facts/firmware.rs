@@ -64,7 +64,7 @@ pub(super) fn read(event: &RawEvent<'_>, facts: &mut Firmware, reading: &mut Rea
             reading.push(&mut facts.configuration, "firmware.configuration", event, configuration);
         }
         EventType::EFI_BOOT_SERVICES_DRIVER | EventType::EFI_RUNTIME_SERVICES_DRIVER => {
-            let driver = image::read(event, reading);
+            let driver = image::read(event, &facts.option_roms, reading);
             reading.push(&mut facts.option_roms, "firmware.option_roms", event, driver);
         }
         _ => return false,

@@ -7,15 +7,16 @@ use plastron_attestation_tcg::uefi::ImageLoadEvent;
 
 use super::digests::{Digests, Measured};
 use super::provenance::Fact;
-use super::reading::Reading;
+use super::reading::{MAX_FACTS, Reading};
 
 /// The PCR of what firmware's boot manager and boot loaders start.
 pub(super) const PCR: u8 = 4;
 
-/// Reads one.
-pub(super) fn read(event: &RawEvent<'_>, reading: &mut Reading<'_>) -> Fact<Measured> {
-    // Loaders write odd device paths into these, or none; nothing depends on them.
-    let label = ImageLoadEvent::parse(event.data).map(|image| image.device_path.to_string()).unwrap_or_default();
+/// Reads one, for this list.
+pub(super) fn read(event: &RawEvent<'_>, list: &[Fact<Measured>], reading: &mut Reading<'_>) -> Fact<Measured> {
+    // Loaders write odd device paths into these, or none; nothing depends on them. What a full list won't take needs no text.
+    let image = if list.len() < MAX_FACTS { ImageLoadEvent::parse(event.data).ok() } else { None };
+    let label = image.map(|image| image.device_path.to_string()).unwrap_or_default();
     let digests = Digests::of(event, reading.banks());
     reading.label(event, Measured { label, digests })
 }
