@@ -1,5 +1,5 @@
-//! The endorsement key: the persistent one if it is what the template says, else made again from the endorsement seed, which gives
-//! the same key. With what NV holds about it: certificate, on-die chain, nonce and template (TCG EK Credential Profile 2.5, 2.2.1.4).
+//! The endorsement key: the persistent one if it is what the template says, else made from the endorsement seed, which gives the same
+//! key each time, and loaded from its saved context while the TPM takes that. With what NV holds about it: certificate, on-die chain, nonce and template (TCG EK Credential Profile 2.5, 2.2.1.4).
 
 use plastron_attestation::{EkMaterial, EkTemplate, TpmDeviceError};
 use plastron_attestation_tcg::{EkNvIndices, TpmtPublic};
@@ -11,6 +11,7 @@ use tss_esapi::interface_types::resource_handles;
 use tss_esapi::structures::{CapabilityData, EccParameter, EccPoint, Public, PublicKeyRsa};
 use tss_esapi::traits::{Marshall, UnMarshall};
 
+use crate::ek_context;
 use crate::link::{Hierarchy, Link};
 use crate::nv::{self, NvIndices};
 use crate::session::{by_hierarchy, malformed};
@@ -54,6 +55,9 @@ pub(crate) fn with<T>(
         close(link, handle);
         return outcome;
     }
+    if let Some(ek) = ek_context::load(link, template)? {
+        return link.flushing(ek, |link| body(link, KeyHandle::from(ek)));
+    }
     let public = template_public(link, template)?;
     let made = by_hierarchy(link, "CreatePrimary", Hierarchy::Endorsement, None, |context, proof| {
         context.execute_with_session(Some(proof), |context| {
@@ -61,7 +65,10 @@ pub(crate) fn with<T>(
             context.create_primary(hierarchy, public.clone(), None, None, None, None)
         })
     })?;
-    link.flushing(made.key_handle.into(), |link| body(link, made.key_handle))
+    link.flushing(made.key_handle.into(), |link| {
+        ek_context::save(link, template, made.key_handle)?;
+        body(link, made.key_handle)
+    })
 }
 
 /// The persistent EK, if there is one that is this template's key. Something else may live at its handle.

@@ -16,6 +16,7 @@ mod ak;
 mod auth;
 mod child;
 mod ek;
+mod ek_context;
 mod key_template;
 mod link;
 mod nv;

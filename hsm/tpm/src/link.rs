@@ -12,6 +12,7 @@ use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::Auth;
 use tss_esapi::tcti_ldr::TctiNameConf;
 
+use crate::ek_context::SavedEk;
 use crate::response::{BUSY_ATTEMPTS, describe, failed, is_busy, is_full, is_lost, is_transport, refuses_auth};
 use crate::slots::{self, Slots};
 use crate::{AuthValue, TpmConfig};
@@ -45,6 +46,8 @@ pub(crate) struct Link {
     // An object or session of ours was gone when a command named it: somebody else flushed it.
     lost: bool,
     context: Option<Context>,
+    /// The EK that was made last, where it is not persistent. It outlives a lost connection, not a reset of the TPM.
+    pub(crate) saved_ek: Option<SavedEk>,
 }
 
 impl Link {
@@ -58,8 +61,9 @@ impl Link {
         let parsed = TctiNameConf::from_str(&tcti);
         let parsed = parsed.map_err(|_| refused("not a TCTI configuration; write for example device:/dev/tpmrm0"))?;
         let slots = Slots::default();
-        let (lost, context) = (false, None);
-        let mut link = Self { tcti, config: parsed, endorsement_auth, owner_auth, sole_user, slots, lost, context };
+        let (lost, context, saved_ek) = (false, None, None);
+        let mut link =
+            Self { tcti, config: parsed, endorsement_auth, owner_auth, sole_user, slots, lost, context, saved_ek };
         link.context()?;
         Ok(link)
     }

@@ -86,6 +86,17 @@ pub(crate) fn refuses_parameter(error: &Error) -> bool {
     tpm_code(error).is_some_and(|code| code & FORMAT_ONE != 0 && code & PARAMETER != 0)
 }
 
+/// True where the TPM, or its resource manager, answered the command; not where it was not reached or not understood.
+pub(crate) fn is_answer(error: &Error) -> bool {
+    tpm_code(error).is_some()
+}
+
+/// True where the TPM refused a saved context: TPM_RC_INTEGRITY after a reset or TPM2_Clear, and the other codes that TPM2_ContextLoad
+/// has for a context that is none of this boot's.
+pub(crate) fn refuses_context(error: &Error) -> bool {
+    tpm_code(error).is_some_and(|code| code & FORMAT_ONE != 0)
+}
+
 /// True for TPM_RC_FAILURE: the TPM is in failure mode, or (libtpms) could not do one operation.
 pub(crate) fn is_failure(error: &Error) -> bool {
     tpm_code(error) == Some(RC_FAILURE)

@@ -9,7 +9,7 @@ use plastron_attestation_fake_tpm::event_log::LinuxBoot;
 use plastron_hsm_tpm::{Tpm, TpmConfig};
 use plastron_swtpm_tests::{Attestor, EkKind, Manufacturer, ServerOptions, Swtpm, TestAgent, TestServer};
 
-use crate::exchange::{Failure, Node, Server, attest};
+use crate::exchange::{CERTIFIED, Failure, Node, Server, attest};
 use crate::tap::Tap;
 use crate::tpm_device::assert_nothing_left;
 
@@ -20,6 +20,7 @@ const CERTIFY: u32 = 0x148;
 const CREATE: u32 = 0x153;
 const SIGN: u32 = 0x15d;
 const QUOTE: u32 = 0x158;
+const CONTEXT_LOAD: u32 = 0x161;
 
 fn is_resident(node: &AttestedNode) -> bool {
     node.selectors().iter().any(|selector| selector.to_string() == "tpm:key_resident:true")
@@ -64,8 +65,48 @@ fn a_renewal_is_one_quote() {
             assert!(is_resident(&renewed));
             let counts = [QUOTE, CERTIFY, ACTIVATE_CREDENTIAL, CREATE, SIGN].map(|command| tap.count(command));
             assert_eq!(counts, [1, 0, 0, 0, 0]);
-            assert!(tap.count(CREATE_PRIMARY) <= 1, "the EK, where it is not persistent, is the AK's parent");
+            assert_eq!(tap.count(CREATE_PRIMARY), 0);
         }
+        assert_nothing_left(&tpm);
+    }
+}
+
+/// An EK that is not persistent is made once for a program's life, not for each renewal; and once more where a reset or TPM2_Clear has
+/// made the saved one worthless.
+#[test]
+fn a_renewal_makes_no_ek() {
+    let tpm = Swtpm::start().unwrap();
+    for persistent in ["0x81010001", "0x81010016"] {
+        tpm.tpm2(&["evictcontrol", "-C", "o", "-c", persistent]).unwrap();
+    }
+    for template in CERTIFIED {
+        let tap = Tap::on(&tpm);
+        let mut server = Server::trusting(tpm.manufacturer(), template);
+        let mut node = Node::new(&tpm, template);
+        node.device = Box::new(Tpm::open(TpmConfig::new(tap.tcti())).unwrap());
+        let first = attest(&mut server, &mut node).unwrap();
+        assert_eq!(tap.count(CREATE_PRIMARY), 1);
+        node.ek = Some(node.device.endorsement_key(template).unwrap());
+        let mut renew = |node: &mut Node, made: usize| {
+            tap.forget_commands();
+            attest(&mut server, node).unwrap();
+            let counts = [QUOTE, CONTEXT_LOAD, CREATE_PRIMARY].map(|command| tap.count(command));
+            assert_eq!(counts, [1, 1, made]);
+        };
+        renew(&mut node, 0);
+        renew(&mut node, 0);
+        tpm.reboot().unwrap();
+        renew(&mut node, 1);
+        renew(&mut node, 0);
+        tpm.power_cut().unwrap();
+        renew(&mut node, 1);
+        tpm.suspend_and_resume().unwrap();
+        attest(&mut server, &mut node).unwrap();
+        tpm.clear().unwrap();
+        (node.ak, node.ek) = (None, None);
+        tap.forget_commands();
+        assert_eq!(attest(&mut server, &mut node).unwrap().agent_path(), first.agent_path());
+        assert_eq!(tap.count(CREATE_PRIMARY), 1);
         assert_nothing_left(&tpm);
     }
 }
