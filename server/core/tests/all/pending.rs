@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use plastron_attestation_appraise::Check;
 use plastron_attestation_fake_tpm::Manufacturer;
 use plastron_plugins_node_tpm::{Approval, Pool, PoolConfig};
 use plastron_server_core::admission::{AdmissionError, AdmittedAgent};
@@ -54,7 +55,9 @@ async fn a_new_node_waits_for_a_person_and_is_admitted_once() {
     let (id, asks_for) = pending(machine.attest(&server).await);
     assert_eq!(asks_for, NeedsApproval::NewNode);
     assert!(server.services.ledger.state().node(&id).is_none(), "nothing is issued before");
-    assert_eq!(pending(machine.attest(&server).await).0, id);
+    let again = machine.attest(&server).await;
+    assert_eq!(again.as_ref().unwrap_err().check(), Some(Check::Approval));
+    assert_eq!(pending(again).0, id);
     let listed = list(&server).await;
     assert_eq!(listed.len(), 1, "one row for one EK");
     assert_eq!((listed[0].id.clone(), listed[0].attempts, listed[0].decision.clone()), (id.clone(), 2, None));
