@@ -157,6 +157,17 @@ pub enum Attestor<'a> {
     Tpm(&'a Swtpm, EkKind),
     /// With this TPM and that EK, and the key of the agent's SVID in it.
     TpmWithKey(&'a Swtpm, EkKind),
+    /// With the TPM at this address, and further lines of the plugin's configuration.
+    TpmAt {
+        /// The address as the TSS writes it.
+        tcti: &'a str,
+        /// Which EK.
+        kind: EkKind,
+        /// The firmware's event log; the file need not exist.
+        event_log: &'a Path,
+        /// Further lines of `plugin_data`.
+        lines: &'a str,
+    },
     /// With this join token.
     JoinToken(String),
 }
@@ -184,7 +195,7 @@ impl TestAgent {
         write(&directory.path().join("agent.conf"), &config)?;
         let join_token = match attestor {
             Attestor::JoinToken(token) => Some(token.clone()),
-            Attestor::Tpm(..) | Attestor::TpmWithKey(..) => None,
+            Attestor::Tpm(..) | Attestor::TpmWithKey(..) | Attestor::TpmAt { .. } => None,
         };
         let process = spawn_agent(directory.path(), join_token.as_deref())?;
         Ok(Self { process, directory, join_token })
@@ -345,18 +356,16 @@ fn agent_config(directory: &Path, server: &TestServer, attestor: &Attestor<'_>) 
     let bundle = bundle.display();
     let keys = match attestor {
         Attestor::TpmWithKey(..) => "KeyManager \"tpm\" { plugin_data {} }".to_owned(),
-        Attestor::Tpm(..) | Attestor::JoinToken(_) => {
+        Attestor::Tpm(..) | Attestor::TpmAt { .. } | Attestor::JoinToken(_) => {
             format!("KeyManager \"disk\" {{ plugin_data {{ directory = \"{directory}/keys\" }} }}")
         }
     };
     let attestor = match attestor {
         Attestor::JoinToken(_) => "NodeAttestor \"join_token\" { plugin_data {} }".to_owned(),
-        Attestor::Tpm(tpm, kind) | Attestor::TpmWithKey(tpm, kind) => format!(
-            "NodeAttestor \"tpm\" {{\n plugin_data {{\n tcti = \"{}\"\n ek_template = \"{}\"\n event_log_path = \"{}\"\n }}\n }}",
-            tpm.tcti(),
-            template(*kind),
-            tpm.event_log_file().display()
-        ),
+        Attestor::Tpm(tpm, kind) | Attestor::TpmWithKey(tpm, kind) => {
+            tpm_attestor(&tpm.tcti(), *kind, &tpm.event_log_file(), "")
+        }
+        Attestor::TpmAt { tcti, kind, event_log, lines } => tpm_attestor(tcti, *kind, event_log, lines),
     };
     format!(
         "agent {{
@@ -375,5 +384,13 @@ plugins {{
   WorkloadAttestor \"unix\" {{ plugin_data {{ discover_workload_path = true workload_size_limit = -1 }} }}
 }}
 "
+    )
+}
+
+fn tpm_attestor(tcti: &str, kind: EkKind, event_log: &Path, lines: &str) -> String {
+    format!(
+        "NodeAttestor \"tpm\" {{\n plugin_data {{\n tcti = \"{tcti}\"\n ek_template = \"{}\"\n event_log_path = \"{}\"\n {lines}\n }}\n }}",
+        template(kind),
+        event_log.display()
     )
 }

@@ -8,6 +8,7 @@ mod examples;
 mod exchange;
 mod harness;
 mod operator;
+mod owned_agent;
 mod resident_key;
 mod tap;
 mod thread;
