@@ -92,3 +92,65 @@ fn a_pin_does_not_lift_a_denial() {
     assert_eq!(record.outcome, CheckOutcome::NotChecked);
     assert!(record.detail.contains("model is not known"), "{}", record.detail);
 }
+
+/// What one pool's judgement finds denied, a later pool's pin does not make good either.
+#[test]
+fn a_later_pool_does_not_lift_a_denial() {
+    use plastron_attestation_appraise::{EkTrust, Pool};
+    let mut world = World::new();
+    let mut tpm = world.tpm();
+    let mut pinned = pool_config(&world.manufacturer, EkTemplate::H3P384);
+    pinned.name = "pinned".into();
+    pinned.ek_trust = EkTrust::Pin(vec![crate::endorsement::pin_of(&tpm)]);
+    world.policy.pools.push(Pool::new(pinned).unwrap());
+    world.policy.deny.models = vec![DeniedModel {
+        manufacturer_id: MANUFACTURER,
+        model: "fake".into(),
+        firmware_version: None,
+        reason: "recalled".into(),
+    }];
+    assert_refused(&world.refusal(&mut tpm, Meddling::default()), Check::DenyList);
+}
+
+/// Threat 15: a model is denied however a person spells it: certificates of one chip say `SLB 9670`, `SLB9670` and `slb9670 `.
+#[test]
+fn a_denied_model_is_recognised_without_case_and_spaces() {
+    let mut world = World::new();
+    let mut tpm = world.tpm();
+    for (spelled, is_denied) in
+        [("FAKE", true), (" Fa ke ", true), ("fake2", false), ("fak", false), ("f\u{e4}ke", false)]
+    {
+        world.known.clear();
+        for firmware_version in [None, Some(0x0001_0002_0003_0004)] {
+            world.policy.deny.models = vec![DeniedModel {
+                manufacturer_id: MANUFACTURER,
+                model: spelled.into(),
+                firmware_version,
+                reason: "TPM-Fail".into(),
+            }];
+            if is_denied {
+                assert_refused(&world.refusal(&mut tpm, Meddling::default()), Check::DenyList);
+            } else {
+                world.admit(&mut tpm, &mut Agent::default()).unwrap();
+                world.known.clear();
+            }
+        }
+    }
+}
+
+/// A TPM that hides its certificate hides the serial number too: the verdict says that it was not looked at.
+#[test]
+fn a_denied_certificate_that_nobody_saw_is_not_called_checked() {
+    use plastron_attestation_appraise::{CheckOutcome, EkTrust, Pool};
+    let mut world = World::new();
+    let mut tpm = world.tpm();
+    let mut config = pool_config(&world.manufacturer, EkTemplate::H3P384);
+    config.ek_trust = EkTrust::Pin(vec![crate::endorsement::pin_of(&tpm)]);
+    world.policy.pools = vec![Pool::new(config).unwrap()];
+    world.policy.deny.certificates = vec![denied_certificate(&world.manufacturer.intermediate(), &[0x80, 0x07])];
+    tpm.set_certificate(None);
+    let node = world.admit(&mut tpm, &mut Agent::default()).unwrap();
+    let record = node.records().iter().find(|record| record.check == Check::DenyList).unwrap();
+    assert_eq!(record.outcome, CheckOutcome::NotChecked);
+    assert!(record.detail.contains("certificate"), "{}", record.detail);
+}

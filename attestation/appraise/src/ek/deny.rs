@@ -40,7 +40,7 @@ pub struct DeniedCertificate {
 pub struct DeniedModel {
     /// TCG vendor ID.
     pub manufacturer_id: u32,
-    /// Model, as the EK certificate states it.
+    /// Model, as the EK certificate states it; case and white space do not matter.
     pub model: String,
     /// The firmware version that is denied, as TPMS_ATTEST states it; every version where absent.
     pub firmware_version: Option<u64>,
@@ -88,8 +88,22 @@ impl DenyList {
     }
 
     fn of_model<'s>(&'s self, identity: &'s TpmIdentity) -> impl Iterator<Item = &'s DeniedModel> {
-        self.models
-            .iter()
-            .filter(|denied| denied.manufacturer_id == identity.manufacturer_id && denied.model == identity.model)
+        self.models.iter().filter(|denied| {
+            denied.manufacturer_id == identity.manufacturer_id && is_same(&denied.model, &identity.model)
+        })
     }
+
+    /// Whether something is denied that only a certificate shows.
+    pub(crate) fn needs_certificate(&self) -> bool {
+        !(self.certificates.is_empty() && self.models.is_empty())
+    }
+}
+
+/// Models are compared without case and white space: certificates of one chip say `SLB 9670` and `SLB9670`, and an entry that is
+/// spelled in the other way must not deny nothing.
+fn is_same(denied: &str, certified: &str) -> bool {
+    let letters = |text: &str| -> String {
+        text.chars().filter(|letter| !letter.is_whitespace()).flat_map(char::to_lowercase).collect()
+    };
+    letters(denied) == letters(certified)
 }

@@ -47,7 +47,8 @@ pub struct TrustedEk {
 }
 
 impl TrustedEk {
-    /// Judges a TPM that was not known: the first pool, in the order of configuration, that trusts the EK takes the node.
+    /// Judges a TPM that was not known: the first pool, in the order of configuration, that trusts the EK takes the node, unless one
+    /// before it finds that the operator denied it.
     ///
     /// Checks, in order: public area and container parse; deny list; template; strength; then, as the pool says, the certificate
     /// (`leaf`), its validity, its path, the revocation of each certificate on it, and the pin.
@@ -71,6 +72,11 @@ impl TrustedEk {
                     checks.append(attempt);
                     return Ok(trusted);
                 }
+                // What the operator denied, no later pool makes good.
+                Err(denied) if denied.check() == Check::DenyList => {
+                    checks.append(attempt);
+                    return Err(denied);
+                }
                 Err(failure) => failures.push((pool, attempt, failure)),
             }
         }
@@ -81,7 +87,7 @@ impl TrustedEk {
         failures.sort_by_key(|(_, attempt, _)| attempt.records().len());
         let decisive = failures.iter().filter(|(_, _, failure)| failure.check() != Check::EkTemplate).count();
         match failures.pop() {
-            Some((_, attempt, failure)) if decisive <= 1 || failure.check() == Check::DenyList => {
+            Some((_, attempt, failure)) if decisive <= 1 => {
                 checks.append(attempt);
                 Err(failure)
             }
@@ -195,8 +201,9 @@ impl<'a> Candidate<'a> {
             EkTrust::ChainOrPin(_, pins) => self.check_chain_or_pin(pool, pins, deny, now, budget, checks)?,
         };
         match &certified {
-            None if !deny.models.is_empty() => {
-                checks.not_checked(Check::DenyList, "the TPM's model is not known: nobody certified it");
+            None if deny.needs_certificate() => {
+                let unknown = "the TPM's model is not known and its certificate not judged: nobody certified it";
+                checks.not_checked(Check::DenyList, unknown);
             }
             _ => checks.pass(Check::DenyList, ""),
         }
