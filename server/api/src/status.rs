@@ -188,11 +188,12 @@ fn admission(error: &AdmissionError) -> (Code, Told) {
             AdmitError::Banned => (Code::PermissionDenied, Told::Chain),
             // An operator looks first, and the agent goes on asking: PermissionDenied would end it.
             AdmitError::Pending { .. } => (Code::FailedPrecondition, Told::Chain),
-            AdmitError::Rejected { .. } | AdmitError::TooManyPending { .. } => (Code::FailedPrecondition, Told::Step),
-            AdmitError::Quarantined { .. }
-            | AdmitError::OtherEk { .. }
-            | AdmitError::AkOfOtherNode { .. }
-            | AdmitError::OtherAttestor { .. } => (Code::PermissionDenied, Told::Step),
+            AdmitError::Rejected { .. } | AdmitError::TooManyPending { .. } | AdmitError::Quarantined { .. } => {
+                (Code::FailedPrecondition, Told::Step)
+            }
+            AdmitError::OtherEk { .. } | AdmitError::AkOfOtherNode { .. } | AdmitError::OtherAttestor { .. } => {
+                (Code::PermissionDenied, Told::Step)
+            }
             AdmitError::JudgedAgainstOther { .. } | AdmitError::Store(_) => (Code::Unavailable, Told::Step),
         },
         AdmissionError::Sign(error) => (sign(error), Told::Step),
@@ -287,4 +288,20 @@ pub(crate) fn explain(error: &dyn Error) -> String {
         source = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both say the same to an agent, whichever of the exchange and the transaction finds the quarantine: it may ask again, because an
+    /// operator can lift it.
+    #[test]
+    fn a_node_in_quarantine_is_told_failed_precondition() {
+        let quarantined = AdmitError::Quarantined { reason: "resetCount went from 4 to 3".to_owned() };
+        let status = Status::from(Failure::Admission(AdmissionError::Admit(quarantined)));
+        assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, "failed to attest"));
+        let banned = Status::from(Failure::Admission(AdmissionError::Admit(AdmitError::Banned)));
+        assert_eq!(banned.code(), Code::PermissionDenied);
+    }
 }
