@@ -117,7 +117,7 @@ mod open {
     use plastron_attestation::{TpmDevice, TpmDeviceError, TpmSvidKeys};
     use plastron_hsm_tpm::{SharedTpm, Tpm, TpmConfig};
     use plastron_plugins::node::HoldsSvidKey;
-    use plastron_plugins_node_tpm::{AkStore, EventLogFile, StartError, TpmAgentAttestor};
+    use plastron_plugins_node_tpm::{AkStore, EkTemplate, EventLogFile, StartError, TpmAgentAttestor};
 
     use super::Settings;
     use super::auth::{self, AuthError};
@@ -159,6 +159,10 @@ mod open {
     impl TpmSource for Source {
         fn open(&self, device: &str) -> Result<Box<dyn TpmDevice>, TpmDeviceError> {
             Ok(Box::new(Tpm::open(TpmConfig::new(device))?))
+        }
+
+        fn certified_templates(&self, device: &str) -> Result<Vec<EkTemplate>, TpmDeviceError> {
+            Tpm::open(TpmConfig::new(device))?.certified_templates()
         }
 
         fn properties(&self, device: &str) -> Result<TpmProperties, TpmDeviceError> {

@@ -25,6 +25,9 @@ pub trait TpmSource {
     /// Opens the TPM; `device` is a path or a TCTI configuration.
     fn open(&self, device: &str) -> Result<Box<dyn TpmDevice>, TpmDeviceError>;
 
+    /// The templates whose certificate the TPM's NV memory has. No key is made for it.
+    fn certified_templates(&self, device: &str) -> Result<Vec<EkTemplate>, TpmDeviceError>;
+
     /// What the TPM says of itself.
     fn properties(&self, device: &str) -> Result<TpmProperties, TpmDeviceError>;
 }
@@ -52,9 +55,9 @@ pub struct TpmProperties {
 #[derive(Debug, Subcommand)]
 pub enum Tpm {
     /// Manufacturer, firmware, PCR banks, endorsement keys and their certificates
-    Info(Common),
+    Info(Keys),
     /// The fingerprints of the endorsement keys: what ek_pin in a pool takes
-    Fingerprint(Common),
+    Fingerprint(Keys),
     /// PCR values, quoted by an attestation key made for the purpose
     Quote(Quote),
     /// The event log of the boot: events, the PCR values that they lead to, facts and findings
@@ -70,6 +73,37 @@ pub struct Common {
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
+}
+
+/// Flags of the verbs that show endorsement keys.
+#[derive(Debug, Args)]
+pub struct Keys {
+    #[command(flatten)]
+    common: Common,
+    /// An endorsement key: rsa2048, p256, rsa2048-high, p256-high, p384 or rsa3072; may be given several times. Making one can take a
+    /// discrete TPM many seconds [default: rsa2048, and those whose certificate the TPM has]
+    #[arg(long = "template", value_name = "NAME", value_parser = parse_template)]
+    templates: Vec<EkTemplate>,
+}
+
+impl Keys {
+    /// Which keys to look at, each once.
+    fn choose(&self, source: &dyn TpmSource) -> Result<Choice, TpmDeviceError> {
+        if !self.templates.is_empty() {
+            let templates = EkTemplate::ALL.into_iter().filter(|template| self.templates.contains(template)).collect();
+            return Ok(Choice { templates, is_asked_for: true });
+        }
+        let certified = source.certified_templates(&self.common.device)?;
+        let is_usual = |template: &EkTemplate| *template == EkTemplate::L1Rsa2048 || certified.contains(template);
+        Ok(Choice { templates: EkTemplate::ALL.into_iter().filter(is_usual).collect(), is_asked_for: false })
+    }
+}
+
+/// The endorsement keys to look at.
+struct Choice {
+    templates: Vec<EkTemplate>,
+    /// By name: then one that the TPM does not have is an error.
+    is_asked_for: bool,
 }
 
 /// Flags of `tpm quote`.
@@ -99,12 +133,16 @@ pub(crate) fn run(command: Tpm, context: Context<'_>) -> Result<(), CliError> {
     let source = || context.tpm.ok_or(CliError::NoTpm);
     let (output, report) = match command {
         Tpm::Eventlog(arguments) => return event_log::run(&arguments, context),
-        Tpm::Info(common) => {
+        Tpm::Info(keys) => {
             let source = source()?;
-            let properties = source.properties(&common.device)?;
-            (common.output, render::info(&properties, source.open(&common.device)?.as_mut()))
+            let (properties, choice) = (source.properties(&keys.common.device)?, keys.choose(source)?);
+            (keys.common.output, render::info(&properties, &choice, source.open(&keys.common.device)?.as_mut()))
         }
-        Tpm::Fingerprint(common) => (common.output, render::fingerprints(source()?.open(&common.device)?.as_mut())?),
+        Tpm::Fingerprint(keys) => {
+            let source = source()?;
+            let choice = keys.choose(source)?;
+            (keys.common.output, render::fingerprints(&choice, source.open(&keys.common.device)?.as_mut())?)
+        }
         Tpm::Quote(Quote { common, template, pcrs, banks, nonce }) => {
             let source = source()?;
             let pcrs = pcrs.unwrap_or(DEFAULT_PCRS);

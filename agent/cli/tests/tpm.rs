@@ -7,7 +7,7 @@ use clap::Parser;
 use plastron_agent_cli::{CliError, Command, Context, Environment, TpmProperties, TpmSource, normalise, run};
 use plastron_attestation::{TpmDevice, TpmDeviceError};
 use plastron_attestation_appraise::EkFingerprint;
-use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
+use plastron_attestation_fake_tpm::{AkAlgorithm, FakeTpm, Fleet, Manufacturer};
 use plastron_attestation_tcg::{EkTemplate, HashAlgorithm};
 
 #[derive(Parser)]
@@ -22,6 +22,13 @@ impl TpmSource for Source {
     fn open(&self, device: &str) -> Result<Box<dyn TpmDevice>, TpmDeviceError> {
         assert_eq!(device, "fake");
         Ok(Box::new(self.0.copy()))
+    }
+
+    fn certified_templates(&self, _device: &str) -> Result<Vec<EkTemplate>, TpmDeviceError> {
+        let is_certified = |template: &EkTemplate| {
+            self.0.copy().endorsement_key(*template).is_ok_and(|material| material.certificate.is_some())
+        };
+        Ok(EkTemplate::ALL.into_iter().filter(is_certified).collect())
     }
 
     fn properties(&self, _device: &str) -> Result<TpmProperties, TpmDeviceError> {
@@ -90,10 +97,18 @@ async fn info_names_chip_banks_keys_and_certificates() {
     }
     // Threat 41: a chip's vendor string does not drive the terminal.
     assert!(!text.contains('\x1b'), "{text}");
+    assert!(
+        text.ends_with(
+            "Not looked at     : p256, rsa2048-high, p256-high, p384, rsa3072; ask for one with -template\n"
+        )
+    );
     // The other template is one that this TPM does not have: said, and no failure.
+    let asked = ["info", "-template", "rsa2048", "-template", "p384"];
+    let (outcome, text) = call(&source, &asked).await;
+    outcome.unwrap();
     assert!(text.contains("p384") && text.contains("  Unavailable"), "{text}");
 
-    let report = json(&source, &["info"]).await;
+    let report = json(&source, &asked).await;
     assert_eq!(report.pointer("/endorsement_keys/0/template").unwrap(), "rsa2048");
     assert_eq!(report.pointer("/endorsement_keys/0/certificate/sha256").unwrap().as_str().unwrap().len(), 64);
     assert!(report.pointer("/endorsement_keys/1/error").is_some());
@@ -123,4 +138,30 @@ async fn quote_shows_the_pcrs_that_were_asked_for_in_every_allocated_bank() {
     let report = json(&source, &["quote", "-pcrs", "4,7", "-bank", "sha256"]).await;
     assert_eq!(report.pointer("/pcrs/sha256").unwrap().as_object().unwrap().len(), 2);
     assert_eq!(report.pointer("/nonce").unwrap().as_str().unwrap().len(), 64);
+}
+
+/// A discrete TPM takes long for a key: those are made that are asked for, or that somebody certified.
+#[tokio::test]
+async fn endorsement_keys_are_made_that_are_certified_or_asked_for() {
+    let templates = [EkTemplate::L2P256, EkTemplate::H2P256, EkTemplate::H3P384];
+    let mut fleet = Fleet::new(&Manufacturer::new("Acme"), &templates, AkAlgorithm::P256, 1);
+    let mut source = Source(fleet.next().unwrap());
+    source.0.set_certificate(None);
+    for verb in ["fingerprint", "info"] {
+        let shown = async |arguments: &[&str]| -> Vec<String> {
+            let report = json(&source, &[&[verb], arguments].concat()).await;
+            let keys = report.pointer("/endorsement_keys").unwrap().as_array().unwrap();
+            let has_key = |key: &&serde_json::Value| key.get("error").is_none();
+            keys.iter().filter(has_key).map(|key| key["template"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(shown(&[]).await, ["p256-high", "p384"], "{verb}");
+        assert_eq!(shown(&["-template", "p256"]).await, ["p256"], "{verb}");
+        let twice = ["-template", "p384", "-template", "p256", "-template", "p384"];
+        assert_eq!(shown(&twice).await, ["p256", "p384"], "{verb}");
+    }
+    let (missing, text) = call(&source, &["fingerprint", "-template", "p256", "-template", "rsa3072"]).await;
+    assert!(missing.is_err() && text.is_empty(), "{text}");
+    let line = ["program", "tpm", "info", "-template", "rsa1024"].map(OsString::from);
+    let unknown = Program::try_parse_from(normalise(line)).err().unwrap().to_string();
+    assert!(unknown.contains("use one of rsa2048, p256"), "{unknown}");
 }

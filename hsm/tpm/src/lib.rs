@@ -94,6 +94,13 @@ impl Tpm {
         self.link.whole(|link| ek::with(link, template, &mut operation))
     }
 
+    /// The templates whose certificate is in NV. No key is made.
+    pub fn certified_templates(&mut self) -> Result<Vec<EkTemplate>, TpmDeviceError> {
+        let indices = self.link.whole(nv::indices)?;
+        let is_there = |template: &EkTemplate| indices.has(template.certificate_nv_index());
+        Ok(EkTemplate::ALL.into_iter().filter(is_there).collect())
+    }
+
     /// What the TPM says of itself. None of it is proven.
     pub fn properties(&mut self) -> Result<TpmProperties, TpmDeviceError> {
         properties::read(&mut self.link)

@@ -25,6 +25,12 @@ const MAX_ROUNDS: usize = 8;
 /// The NV indices that are defined. Asking first spares a failed command per index that is not there.
 pub(crate) struct NvIndices(BTreeSet<u32>);
 
+impl NvIndices {
+    pub(crate) fn has(&self, index: u32) -> bool {
+        self.0.contains(&index)
+    }
+}
+
 pub(crate) fn indices(link: &mut Link) -> Result<NvIndices, TpmDeviceError> {
     let mut found = BTreeSet::new();
     let mut first = TPM2_NV_INDEX_FIRST;
@@ -52,7 +58,7 @@ pub(crate) fn read_if_there(
     indices: &NvIndices,
     index: u32,
 ) -> Result<Option<Vec<u8>>, TpmDeviceError> {
-    if !indices.0.contains(&index) {
+    if !indices.has(index) {
         return Ok(None);
     }
     let handle = NvIndexTpmHandle::new(index).map_err(|error| malformed("GetCapability", error.to_string()))?;

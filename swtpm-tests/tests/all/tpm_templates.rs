@@ -8,7 +8,7 @@ use plastron_attestation_fake_tpm::{EkCertificate, Manufacturer};
 use plastron_attestation_tcg::{EkKeyType, TpmtPublic};
 use plastron_swtpm_tests::Swtpm;
 
-use crate::exchange::{Node, Server, attest, open, trusting};
+use crate::exchange::{CERTIFIED, Node, Server, attest, open, trusting};
 use crate::tpm_device::assert_nothing_left;
 
 fn write_nv(tpm: &Swtpm, index: u32, content: &[u8]) {
@@ -41,6 +41,17 @@ fn assert_enrols(tpm: &Swtpm, template: EkTemplate, config: PoolConfig) {
     let renewed = attest(&mut server, &mut node).unwrap();
     assert_eq!(enrolled.ek_fingerprint(), renewed.ek_fingerprint());
     assert_nothing_left(tpm);
+}
+
+/// Certificates are found by their NV indices: a slow TPM makes no key for that.
+#[test]
+fn certified_templates_are_those_whose_certificate_is_in_nv() {
+    let tpm = Swtpm::start().unwrap();
+    assert_eq!(open(&tpm).certified_templates().unwrap(), CERTIFIED);
+    certify(&tpm, EkTemplate::L2P256);
+    let certified = open(&tpm).certified_templates().unwrap();
+    assert!(certified.contains(&EkTemplate::L2P256) && certified.len() == CERTIFIED.len() + 1, "{certified:?}");
+    assert_nothing_left(&tpm);
 }
 
 /// The templates for which swtpm_setup makes no certificate: the harness's manufacturer does. Their EKs are not persistent either.

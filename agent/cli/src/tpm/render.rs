@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use x509_cert::Certificate;
 
-use super::TpmProperties;
+use super::{Choice, TpmProperties};
 use crate::error::CliError;
 
 /// Goes up when a field changes its meaning or goes away.
@@ -51,8 +51,8 @@ impl Draft {
     }
 }
 
-/// Properties and all endorsement keys. A template that the TPM does not support is a line, not an error.
-pub(super) fn info(properties: &TpmProperties, device: &mut dyn TpmDevice) -> Report {
+/// Properties and endorsement keys. A template that the TPM does not support is a line, not an error.
+pub(super) fn info(properties: &TpmProperties, choice: &Choice, device: &mut dyn TpmDevice) -> Report {
     let TpmProperties { manufacturer, vendor, firmware, specification, banks, lockout_counter, max_auth_fail } =
         properties;
     let mut draft = Draft::new();
@@ -68,8 +68,13 @@ pub(super) fn info(properties: &TpmProperties, device: &mut dyn TpmDevice) -> Re
     draft.line("Lockout", &format!("{lockout_counter} of {max_auth_fail} failures"));
     draft.json.insert("lockout_counter".to_owned(), json!(lockout_counter));
     draft.json.insert("max_auth_fail".to_owned(), json!(max_auth_fail));
-    let keys = EkTemplate::ALL.map(|template| endorsement_key(&mut draft, template, device));
-    draft.json.insert("endorsement_keys".to_owned(), keys.into_iter().collect());
+    let keys = choice.templates.iter().map(|template| endorsement_key(&mut draft, *template, device)).collect();
+    draft.json.insert("endorsement_keys".to_owned(), keys);
+    let others: Vec<_> =
+        EkTemplate::ALL.into_iter().filter(|other| !choice.templates.contains(other)).map(EkTemplate::name).collect();
+    if !others.is_empty() {
+        draft.line("Not looked at", &format!("{}; ask for one with -template", others.join(", ")));
+    }
     draft.finish()
 }
 
@@ -126,11 +131,12 @@ fn certificate(draft: &mut Draft, padded: &[u8]) -> Value {
     })
 }
 
-/// One line per endorsement key that the TPM has: template and fingerprint, as a pin takes it.
-pub(super) fn fingerprints(device: &mut dyn TpmDevice) -> Result<Report, CliError> {
+/// One line per endorsement key that the TPM has: template and fingerprint, as a pin takes it. One that was asked for by name and that
+/// the TPM does not have is an error.
+pub(super) fn fingerprints(choice: &Choice, device: &mut dyn TpmDevice) -> Result<Report, CliError> {
     let mut draft = Draft::new();
     let (mut keys, mut last_error) = (Vec::new(), None);
-    for template in EkTemplate::ALL {
+    for template in choice.templates.iter().copied() {
         match device.endorsement_key(template) {
             Ok(EkMaterial { public, .. }) => {
                 let fingerprint = EkFingerprint::of_bytes(&public)
@@ -139,6 +145,7 @@ pub(super) fn fingerprints(device: &mut dyn TpmDevice) -> Result<Report, CliErro
                 let _ = writeln!(draft.text, "{} {fingerprint}", template.name());
                 keys.push(json!({ "template": template.name(), "fingerprint": fingerprint }));
             }
+            Err(error) if choice.is_asked_for => return Err(error.into()),
             Err(error) => last_error = Some(error),
         }
     }
