@@ -143,6 +143,7 @@ fn what_is_wrong_is_named_with_its_place() {
             "is no serial number",
         ),
         (with("", &tpm(&format!("{POOL} denied_model \"SLB9665\" {{ }}"))), "manufacturer must be configured"),
+        (with("", &tpm(&format!("{POOL} denied_model \" \" {{ manufacturer = \"IFX\" }}"))), "a model must be named"),
         (
             with("", &tpm(&format!("{POOL} denied_model \"SLB9665\" {{ manufacturer = \"Infineon\" }}"))),
             "is no TPM manufacturer",

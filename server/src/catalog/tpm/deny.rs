@@ -81,6 +81,11 @@ impl Denied {
         }
         for (model, entry) in denied_model {
             let Located { value: RawDeniedModel { manufacturer, firmware_versions, reason }, place } = entry;
+            if model.trim().is_empty() {
+                return Err(place
+                    .refuse("a model must be named, as EK certificates state it: this denies nothing")
+                    .into());
+            }
             let manufacturer = manufacturer
                 .ok_or_else(|| place.refuse("manufacturer must be configured, such as STM or id:53544D20"))?;
             let ids = manufacturer_ids(&manufacturer.value).map_err(|problem| manufacturer.refuse(problem))?;

@@ -19,7 +19,7 @@ pub(crate) enum FileError {
     TooLarge { path: PathBuf },
     #[error("{path:?} is neither PEM with {what} nor DER of one")]
     Der { what: &'static str, path: PathBuf },
-    #[error("{path:?} is not text in UTF-8: byte {offset}")]
+    #[error("{path:?} is not text in UTF-8: byte {offset}; save it as UTF-8")]
     Text { path: PathBuf, offset: usize },
 }
 

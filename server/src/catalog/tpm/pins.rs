@@ -101,12 +101,9 @@ fn read_file(path: &Path) -> Result<Vec<(String, EkPin)>, PoolsError> {
         _ => return Err(PoolsError::PinsForm { path: path.to_owned() }),
     };
     let text = files::text("pins", path)?;
-    let pins = read(&text).map_err(|Fault { line, column, problem }| PoolsError::Pins {
-        path: path.to_owned(),
-        line,
-        column,
-        problem,
-    })?;
+    // Some programs put a byte order mark in front of UTF-8.
+    let pins = read(text.strip_prefix('\u{feff}').unwrap_or(&text))
+        .map_err(|Fault { line, column, problem }| PoolsError::Pins { path: path.to_owned(), line, column, problem })?;
     Ok(pins.into_iter().map(|(place, pin)| (format!("{}{place}", path.display()), pin)).collect())
 }
 
@@ -151,8 +148,10 @@ fn csv_pin(header: &[Field], row: &[Field]) -> Result<(String, EkPin), Fault> {
 /// Text of a pin's provenance: there, and short enough to be shown.
 fn stated(text: &str) -> Result<String, String> {
     match text.len() {
-        0 => Err("is empty: a pin says who added it, why, and how the fingerprint was obtained".to_owned()),
-        1..=MAX_TEXT => Ok(text.to_owned()),
+        _ if text.trim().is_empty() => {
+            Err("is empty: a pin says who added it, why, and how the fingerprint was obtained".to_owned())
+        }
+        0..=MAX_TEXT => Ok(text.to_owned()),
         length => Err(format!("{length} bytes, at most {MAX_TEXT}")),
     }
 }

@@ -33,7 +33,7 @@ impl Field {
 
 /// Header and rows, as long as the header each.
 pub(super) fn read(text: &str) -> Result<(Vec<Field>, Vec<Vec<Field>>), Fault> {
-    let mut reader = Reader { rest: text.trim_start_matches('\u{feff}'), line: 1, column: 1 };
+    let mut reader = Reader { rest: text, line: 1, column: 1 };
     let header =
         reader.row()?.ok_or_else(|| Fault::new(1, 1, "the file is empty; it begins with a line of column names"))?;
     let mut rows = Vec::new();
@@ -47,6 +47,8 @@ pub(super) fn read(text: &str) -> Result<(Vec<Field>, Vec<Vec<Field>>), Fault> {
     }
     Ok((header, rows))
 }
+
+const CARRIAGE_RETURN: &str = "a carriage return without a line feed; save the file with lines that end in LF or CRLF";
 
 struct Reader<'a> {
     rest: &'a str,
@@ -93,6 +95,7 @@ impl Reader<'_> {
                 }
                 None => return Ok(Some(row)),
                 Some(_) if self.line_end() => return Ok(Some(row)),
+                Some('\r') => return Err(Fault::new(self.line, self.column, CARRIAGE_RETURN)),
                 Some(_) => return Err(Fault::new(self.line, self.column, "text behind a closing quote")),
             }
         }
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn rows_are_read_as_inventories_write_them() {
-        let text = "\u{feff}a,b\r\n\r\n1,\"x, \"\"y\"\"\nz\"\r\n,2\n\n";
+        let text = "a,b\r\n\r\n1,\"x, \"\"y\"\"\nz\"\r\n,2\n\n";
         assert_eq!(texts(text), [["a", "b"], ["1", "x, \"y\"\nz"], ["", "2"]]);
         let (_, rows) = read(text).unwrap();
         let place = |row: usize, field: usize| (rows[row][field].line, rows[row][field].column);
@@ -150,7 +153,8 @@ mod tests {
             ("a,b\n1,\"2\n3", 2, 3, "not closed"),
             ("a,b\n1,\"2\"x\n", 2, 6, "behind a closing quote"),
             ("a,b\n1,2\"x\n", 2, 4, "not quoted"),
-            ("a,b\n1,2\rx\n", 2, 4, "behind"),
+            ("a,b\n1,2\rx\n", 2, 4, "LF or CRLF"),
+            ("a,b\r1,2\r", 1, 4, "LF or CRLF"),
         ] {
             let fault = read(text).unwrap_err();
             assert_eq!((fault.line, fault.column), (line, column), "{text:?}: {fault:?}");

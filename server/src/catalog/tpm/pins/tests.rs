@@ -52,6 +52,7 @@ fn what_is_wrong_in_a_file_is_named_with_line_and_column() {
         (row("ab", ",2026-01-31T12:00:00Z,why,how,"), "pins.csv\":2:66: is empty"),
         (row("ab", "alice,yesterday,why,how,"), "pins.csv\":2:72: \"yesterday\" is no time"),
         (row("ab", "alice,2026-01-31T12:00:00Z,why,,"), "pins.csv\":2:97: is empty"),
+        (row("ab", " ,2026-01-31T12:00:00Z,why,how,"), "pins.csv\":2:66: is empty"),
         (row("ab", "alice,2026-01-31T12:00:00Z,why,how,soon"), "pins.csv\":2:101: \"soon\" is no time"),
         (format!("{good}\nab\n"), "pins.csv\":3:1: 1 fields, and the header has 6"),
     ] {
@@ -98,4 +99,26 @@ fn a_key_is_pinned_once_in_a_pool() {
         "added_at": "2026-01-31T12:00:00Z", "reason": "r", "obtained": "o" }]);
     let refused = refusal(&[("pins.csv", &csv), ("more.json", &json.to_string())]);
     assert!(refused.contains("pins.csv:2") && refused.contains("more.json, entry 1"), "{refused}");
+}
+
+/// What spreadsheets write: a byte order mark, formulas in text, UTF-16. A formula is text like any other, and never a fingerprint.
+#[test]
+fn what_spreadsheets_write_is_read_or_named() {
+    let csv = format!("\u{feff}{HEADER}{}\r\n", row("ab", "=alice,2026-01-31T12:00:00Z,\"=1+\"\"1\"\"\",how,"));
+    let pins = pins_of(&[("pins.csv", &csv)]).unwrap();
+    assert_eq!((pins[0].added_by.as_str(), pins[0].reason.as_str()), ("=alice", "=1+\"1\""));
+    let entry = serde_json::json!([{ "fingerprint": "ab".repeat(32), "added_by": "a",
+        "added_at": "2026-01-31T12:00:00Z", "reason": "r", "obtained": "o" }]);
+    assert_eq!(pins_of(&[("pins.json", &format!("\u{feff}{entry}"))]).unwrap().len(), 1);
+    let formula = format!("{HEADER}={}", row("ab", "alice,2026-01-31T12:00:00Z,why,how,"));
+    assert!(refusal(&[("pins.csv", &formula)]).contains("is no EK fingerprint"));
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pins.csv");
+    let utf16 = std::iter::once('\u{feff}')
+        .chain(HEADER.chars())
+        .flat_map(|letter| u32::from(letter).to_le_bytes().into_iter().take(2));
+    std::fs::write(&path, utf16.collect::<Vec<_>>()).unwrap();
+    let refused = Pins::read(&[], &BTreeMap::new(), vec![path]).unwrap().open().unwrap_err().to_string();
+    assert!(refused.ends_with("pins.csv\" is not text in UTF-8: byte 0; save it as UTF-8"), "{refused}");
 }
