@@ -32,19 +32,15 @@ impl PendingStore for SqliteStore {
         let WaitRecord { id, asks_for, proved, source, now } = record;
         let mut write = Write::begin(self, PURPOSE).await?;
         let known = self.pending_with_id(write.connection(), &id).await?;
-        let asked_before = |known: &PendingTpm| known.asks_for == asks_for && known.proved.pool == proved.pool;
-        let (first_seen, attempts, decision) = match known {
-            Some(known) => (
-                known.first_seen,
-                known.attempts.saturating_add(1),
-                if asked_before(&known) { known.decision } else { None },
-            ),
-            None => {
-                self.check_quota(write.connection(), "pool", &proved.pool, MAX_PENDING_PER_POOL).await?;
-                self.check_quota(write.connection(), "source", &source, MAX_PENDING_PER_SOURCE).await?;
-                (now, 1, None)
-            }
-        };
+        let (first_seen, attempts) =
+            known.as_ref().map_or((now, 1), |known| (known.first_seen, known.attempts.saturating_add(1)));
+        let is_counted =
+            known.as_ref().is_some_and(|known| known.decision.is_none() && known.proved.pool == proved.pool);
+        let decision = known.and_then(|known| kept(known, asks_for, &proved.pool));
+        if decision.is_none() && !is_counted {
+            self.check_quota(write.connection(), "pool", &proved.pool, MAX_PENDING_PER_POOL).await?;
+            self.check_quota(write.connection(), "source", &source, MAX_PENDING_PER_SOURCE).await?;
+        }
         let pending = PendingTpm { id, asks_for, proved, source, first_seen, last_seen: now, attempts, decision };
         self.replace_pending(write.connection(), &pending).await?;
         write.note(Event::PendingTpm { id: pending.id.clone() });
@@ -68,6 +64,35 @@ impl PendingStore for SqliteStore {
         write.note(Event::PendingTpm { id: decided.id.clone() });
         Ok(Committed { value: decided, changes: write.commit(PURPOSE).await? })
     }
+}
+
+/// The decision that counts for what a TPM asks now. A rejection counts in every pool: a TPM that two of them trust chooses between them
+/// by the certificate that it shows or hides.
+fn kept(known: PendingTpm, asks_for: NeedsApproval, pool: &str) -> Option<Decision> {
+    let PendingTpm { asks_for: asked_for, proved, decision, .. } = known;
+    decision.filter(|decision| {
+        asked_for == asks_for && (decision.verdict == DecisionVerdict::Rejected || proved.pool == pool)
+    })
+}
+
+/// Refuses a new node whose TPM was rejected, also where its pool asks nobody. Else nothing is left to ask about it, and no approval
+/// that a later enrolment could use up.
+pub(crate) async fn settle(write: &mut Write<'_>, id: &SpiffeId) -> Result<(), AdmitError> {
+    let store = write.store;
+    let known = store.pending_with_id(write.connection(), id).await?;
+    let Some(PendingTpm { asks_for, decision, .. }) = known else { return Ok(()) };
+    if let (NeedsApproval::NewNode, Some(Decision { verdict: DecisionVerdict::Rejected, by, at: _, reason })) =
+        (asks_for, decision)
+    {
+        return Err(AdmitError::Rejected { id: id.clone(), asks_for, by, reason });
+    }
+    sqlx::query("DELETE FROM pending_tpms WHERE id = ?")
+        .bind(id.as_str())
+        .execute(write.connection())
+        .await
+        .map_err(|error| store.failed(Purpose("forget a TPM that waits"), &error))?;
+    write.note(Event::PendingTpm { id: id.clone() });
+    Ok(())
 }
 
 /// Uses an approval up, in the transaction that admits the node: the number of rows that the DELETE took decides.

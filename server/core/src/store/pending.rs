@@ -80,7 +80,7 @@ pub struct WaitRecord {
 #[async_trait::async_trait]
 pub trait PendingStore: Send + Sync {
     /// Notes an attempt, and hands out what is known of its TPM and decided on it. A decision on another question (a new node, a new
-    /// AK, another pool) counts no more. Neither a pool nor a source has more undecided TPMs than `MAX_PENDING_PER_POOL` and
+    /// AK) counts no more, and an approval counts for its pool alone. Neither a pool nor a source has more undecided TPMs than `MAX_PENDING_PER_POOL` and
     /// `MAX_PENDING_PER_SOURCE`: those that are there already go on waiting.
     async fn wait(&self, record: WaitRecord) -> Result<Committed<PendingTpm>, AdmitError>;
 

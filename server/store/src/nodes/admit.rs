@@ -45,6 +45,8 @@ pub(super) async fn admit(store: &SqliteStore, record: AdmissionRecord) -> Resul
     }
     if let (Some(asks_for), Some(tpm)) = (record.needs_approval, &record.tpm) {
         pending::use_up(&mut write, &record.id, asks_for, &tpm.enrolled.pool).await?;
+    } else if known.is_none() && record.tpm.is_some() {
+        pending::settle(&mut write, &record.id).await?;
     }
     let log_before = known.as_ref().and_then(|node| node.tpm.as_ref()?.event_log_sha256);
     if let Some(log) = record.tpm.as_ref().and_then(|tpm| tpm.event_log.as_ref()) {

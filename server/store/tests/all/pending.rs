@@ -1,5 +1,8 @@
 //! TPMs that wait for a person: quotas, and approvals that are used once.
 
+use std::sync::Arc;
+
+use plastron_attestation_appraise::EnrolledTpm;
 use plastron_server_core::limits::{MAX_PENDING_PER_POOL, MAX_PENDING_PER_SOURCE};
 use plastron_server_core::store::{
     AdmissionRecord, AdmitError, Decision, DecisionVerdict, NeedsApproval, NodeStore, PendingStore, PendingTpm,
@@ -87,4 +90,55 @@ async fn a_decision_on_another_question_counts_no_more() {
     let other = WaitRecord { asks_for: NeedsApproval::NewAk, ..attempt(1, "") };
     let waiting = store.wait(other).await.unwrap().value;
     assert_eq!((waiting.decision, waiting.attempts), (None, 3));
+}
+
+/// A TPM that two pools trust chooses its pool by what it shows: that lifts no rejection, and an approval is for the pool that it names.
+#[tokio::test]
+async fn another_pool_lifts_no_rejection_and_has_its_own_approval() {
+    let place = Place::new();
+    let store = place.open().await;
+    let elsewhere = |name| {
+        let proved = EnrolledTpm { pool: "pinned".to_owned(), ..EnrolledTpm::clone(&tpm(1, 2, 3)) };
+        WaitRecord { proved: Arc::new(proved), ..attempt(name, "") }
+    };
+    for (name, verdict, kept) in
+        [(1, DecisionVerdict::Rejected, Some(DecisionVerdict::Rejected)), (2, DecisionVerdict::Approved, None)]
+    {
+        store.wait(attempt(name, "")).await.unwrap();
+        decide(&store, name, verdict).await;
+        let waiting = store.wait(elsewhere(name)).await.unwrap().value;
+        assert_eq!(waiting.decision.map(|decision| decision.verdict), kept);
+    }
+}
+
+/// A pool that asks nobody lets no TPM in that a person rejected, until it is approved.
+#[tokio::test]
+async fn a_rejected_tpm_is_admitted_by_no_pool() {
+    let place = Place::new();
+    let store = place.open().await;
+    let unasked = || AdmissionRecord { needs_approval: None, ..asking(1) };
+    store.wait(attempt(1, "")).await.unwrap();
+    decide(&store, 1, DecisionVerdict::Rejected).await;
+    let refused = store.admit(unasked()).await.unwrap_err();
+    assert!(matches!(&refused, AdmitError::Rejected { reason, .. } if reason == "ticket"), "{refused}");
+    decide(&store, 1, DecisionVerdict::Approved).await;
+    store.admit(unasked()).await.unwrap();
+    assert!(store.pending().await.unwrap().is_empty(), "no approval is left for a later enrolment");
+}
+
+/// Whoever was decided on and asks anew is one more that waits.
+#[tokio::test]
+async fn asking_anew_is_within_the_quota() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.wait(attempt(9_000, "192.0.2.1")).await.unwrap();
+    decide(&store, 9_000, DecisionVerdict::Approved).await;
+    for name in 0..MAX_PENDING_PER_SOURCE {
+        store.wait(attempt(name, "192.0.2.1")).await.unwrap();
+    }
+    let anew = WaitRecord { asks_for: NeedsApproval::NewAk, ..attempt(9_000, "192.0.2.1") };
+    let full = store.wait(anew).await.unwrap_err();
+    assert!(matches!(full, AdmitError::TooManyPending { what: "source", .. }), "{full}");
+    // The approval that was not used stands, for what it was given.
+    store.wait(attempt(9_000, "192.0.2.1")).await.unwrap().value.decision.unwrap();
 }
