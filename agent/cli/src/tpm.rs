@@ -66,7 +66,7 @@ pub enum Tpm {
 
 /// Flags of all verbs.
 #[derive(Debug, Args)]
-pub struct Common {
+struct Common {
     /// The TPM: a path, or a TCTI configuration such as swtpm:host=127.0.0.1,port=2321
     #[arg(long, value_name = "DEVICE", default_value = DEFAULT_DEVICE)]
     device: String,
