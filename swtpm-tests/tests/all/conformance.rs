@@ -9,6 +9,7 @@ use plastron_swtpm_tests::{Manufacturer, Swtpm};
 use rustls_pki_types::UnixTime;
 
 use crate::exchange::open;
+use crate::tpm_device::assert_nothing_left;
 
 /// The EKs that swtpm_setup certifies.
 const CERTIFIED: [EkTemplate; 2] = [EkTemplate::L1Rsa2048, EkTemplate::H3P384];
@@ -79,6 +80,15 @@ impl Machine for Real {
     fn copy(&self) -> Box<dyn Machine> {
         let tpm = self.tpm.clone_state().unwrap();
         Box::new(Self { device: open(&tpm), tpm })
+    }
+}
+
+/// Whatever the suite did with a TPM, the back end leaves nothing loaded in it.
+impl Drop for Real {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_nothing_left(&self.tpm);
+        }
     }
 }
 

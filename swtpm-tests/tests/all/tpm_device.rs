@@ -1,7 +1,7 @@
-//! The TPM back end on a real TPM: what it reads, what it leaves behind, and how it fails.
+//! The TPM back end on a real TPM: what it reads, and how it fails. What every back end does is in `conformance`.
 
 use plastron_attestation::{AkBlob, EkTemplate, PcrSelection, TpmDevice, TpmDeviceError};
-use plastron_attestation_tcg::{HashAlgorithm, TpmtPublic};
+use plastron_attestation_tcg::TpmtPublic;
 use plastron_hsm_tpm::{Tpm, TpmConfig};
 use plastron_swtpm_tests::{EkKind, Swtpm};
 
@@ -88,106 +88,6 @@ fn an_ek_template_and_nonce_in_nv_are_honoured() {
     tpm.tpm2(&["readpublic", "-c", "ek.ctx", "-o", "ek.pub", "-f", "tpmt", "-Q"]).unwrap();
     tpm.tpm2(&["flushcontext", "-t"]).unwrap();
     assert_eq!(std::fs::read(tpm.directory().join("ek.pub")).unwrap(), public);
-}
-
-#[test]
-fn an_ak_is_restricted_and_survives_a_reboot_but_not_a_clear() {
-    for template in EkTemplate::ALL {
-        let tpm = Swtpm::start().unwrap();
-        let mut device = open(&tpm);
-        let ak = device.create_attestation_key(template).unwrap();
-        let public = TpmtPublic::parse(&ak.public).unwrap();
-        assert_eq!(public.name_alg, HashAlgorithm::Sha256);
-        quote(&mut device, template, &ak).unwrap();
-        tpm.reboot().unwrap();
-        quote(&mut device, template, &ak).unwrap();
-        assert_nothing_left(&tpm);
-        tpm.clear().unwrap();
-        let ek = device.endorsement_key(template).unwrap();
-        let error = quote(&mut device, template, &ak).unwrap_err();
-        assert!(matches!(error, TpmDeviceError::AkNotLoadable { .. }), "{error}");
-        assert_eq!(template.difference(&TpmtPublic::parse(&ek.public).unwrap()), None);
-        assert_nothing_left(&tpm);
-    }
-}
-
-#[test]
-fn the_ak_of_another_tpm_and_a_damaged_one_are_not_loadable() {
-    let (tpm, other) = (Swtpm::start().unwrap(), Swtpm::start().unwrap());
-    let mut device = open(&tpm);
-    for template in EkTemplate::ALL {
-        let foreign = open(&other).create_attestation_key(template).unwrap();
-        let good = device.create_attestation_key(template).unwrap();
-        let flipped = |bytes: &[u8], at: usize| {
-            let mut bytes = bytes.to_vec();
-            bytes[at] ^= 1;
-            bytes
-        };
-        let damaged = [
-            foreign,
-            AkBlob { private: flipped(&good.private, 40), ..good.clone() },
-            AkBlob { private: flipped(&good.private, 1), ..good.clone() },
-            AkBlob { private: Vec::new(), ..good.clone() },
-            AkBlob { private: vec![0xff; 70_000], ..good.clone() },
-            AkBlob { public: flipped(&good.public, 40), ..good.clone() },
-            AkBlob { public: good.public[..20].to_vec(), ..good.clone() },
-            AkBlob { public: Vec::new(), ..good.clone() },
-        ];
-        for ak in damaged {
-            let error = quote(&mut device, template, &ak).unwrap_err();
-            assert!(matches!(error, TpmDeviceError::AkNotLoadable { .. }), "{error}");
-        }
-        quote(&mut device, template, &good).unwrap();
-    }
-    assert_nothing_left(&tpm);
-}
-
-#[test]
-fn a_malformed_credential_is_refused() {
-    let tpm = Swtpm::start().unwrap();
-    let mut device = open(&tpm);
-    for template in EkTemplate::ALL {
-        let ak = device.create_attestation_key(template).unwrap();
-        let empty = [0_u8; 0].as_slice();
-        let cases = [
-            (empty, empty),
-            (&[7; 68], &[7; 256]),
-            (&[7; 68], empty),
-            (empty, &[7; 256]),
-            (&[7; 5000], &[7; 256]),
-            (&[7; 68], &[7; 5000]),
-        ];
-        for (credential, secret) in cases {
-            let error = device.activate_credential(template, &ak, credential, secret).unwrap_err();
-            let lengths = (credential.len(), secret.len());
-            assert!(matches!(error, TpmDeviceError::CredentialRefused { .. }), "{template:?} {lengths:?}: {error}");
-            // The TPM is well.
-            device.endorsement_key(template).unwrap();
-        }
-    }
-    assert_nothing_left(&tpm);
-}
-
-/// The values come bank by bank in the order asked for, and a bank that is not allocated has none.
-#[test]
-fn pcr_values_are_those_of_the_banks_that_are_allocated() {
-    let tpm = Swtpm::start().unwrap();
-    tpm.extend_pcr(7, "sha256", &[7; 32]).unwrap();
-    let mut device = open(&tpm);
-    let ak = device.create_attestation_key(EkTemplate::H3P384).unwrap();
-    let selection = PcrSelection(vec![(SHA384, 0x83_ffff), (SHA512, 0x83_ffff), (SHA256, 0x80)]);
-    let quote = device.quote(EkTemplate::H3P384, &ak, b"", &selection).unwrap();
-    let lengths: Vec<_> = quote.pcr_values.iter().map(Vec::len).collect();
-    assert_eq!(lengths, [vec![48; 19], vec![32]].concat());
-    let expected = HashAlgorithm::Sha256.digest([&[0; 32][..], &[7; 32]]);
-    assert_eq!(quote.pcr_values.last(), Some(&expected));
-    let digest = HashAlgorithm::Sha256.digest(quote.pcr_values.iter().map(Vec::as_slice));
-    assert!(quote.attest.ends_with(&digest));
-    for wrong in [vec![(SHA256, 1 << 24)], vec![(0x0012, 1)], vec![(SHA256, 1); 17]] {
-        assert!(device.quote(EkTemplate::H3P384, &ak, b"", &PcrSelection(wrong)).is_err());
-    }
-    assert!(device.quote(EkTemplate::H3P384, &ak, &[0; 65], &selection).is_err());
-    assert_nothing_left(&tpm);
 }
 
 #[test]
