@@ -83,7 +83,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::{AuthError, AuthSource, read};
+    use super::{AuthError, AuthSource, read, read_file};
 
     fn written(content: &[u8], mode: u32) -> (tempfile::TempDir, AuthSource) {
         let directory = tempfile::tempdir().unwrap();
@@ -97,6 +97,8 @@ mod tests {
     fn a_value_comes_without_its_line_end_and_is_never_shown() {
         for content in [&b"hunter2"[..], b"hunter2\n", b"hunter2\r\n"] {
             let (_directory, source) = written(content, 0o600);
+            let AuthSource::File(path) = &source else { panic!("no file") };
+            assert_eq!(read_file(path, &source).unwrap().as_slice(), b"hunter2");
             let value = read(Some(&source), None).unwrap();
             assert!(!format!("{value:?}").contains("hunter2") && format!("{value:?}").contains("auth"));
         }
