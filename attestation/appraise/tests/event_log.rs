@@ -1,78 +1,34 @@
 //! Logs against quotes of TPMs that booted so, or not quite so.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
-use plastron_attestation::{EkTemplate, PcrSelection, TpmDevice};
+mod machine;
+
 use plastron_attestation_appraise::event_log::{Facts, Replay, ReplayedLog, judge};
 use plastron_attestation_appraise::{
-    AcceptableAk, AppraiseError, Binding, BootPolicy, BoundAk, Check, CheckOutcome, Checklist, CredentialEntropy,
-    DenyList, EkEvidence, EkTrust, MissingEventLog, PendingActivation, Pool, PoolConfig, Purpose, Sha1EventLog,
-    TrustAnchors, TrustedEk, VerifiedQuote,
+    AppraiseError, BootPolicy, Check, CheckOutcome, Checklist, MissingEventLog, Sha1EventLog,
 };
 use plastron_attestation_fake_tpm::event_log::{GLOBAL, IMAGE_SECURITY, LinuxBoot, LogBuilder, uefi_variable};
-use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_attestation_tcg::HashAlgorithm::{self, Sha1, Sha256, Sha384, Sha512};
 use plastron_attestation_tcg::event_log::{EventType, LogFault, RawLog};
-use plastron_spiffe::TrustDomain;
-use zeroize::Zeroizing;
 
-const TEMPLATE: EkTemplate = EkTemplate::H3P384;
+use crate::machine::Machine;
 
-/// A machine, enrolled: its TPM and its AK.
-struct Machine {
-    tpm: FakeTpm,
-    blob: plastron_attestation::AkBlob,
-    ak: BoundAk,
-    pool: Pool,
+/// Firmware's, boot loaders', IMA's and systemd's.
+const PCRS: [u8; 13] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14];
+
+/// What the tests ask of a machine that is enrolled.
+trait Judged {
+    fn judge<'a>(
+        &mut self,
+        log: &'a [u8],
+        policy: &BootPolicy,
+        checks: &mut Checklist,
+    ) -> Result<ReplayedLog<'a>, AppraiseError>;
+
+    fn refusal(&mut self, log: &[u8]) -> AppraiseError;
 }
 
-impl Machine {
-    fn new() -> Self {
-        Self::with_pcrs(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14])
-    }
-
-    fn with_pcrs(pcrs: &[u8]) -> Self {
-        let manufacturer = Manufacturer::new("Acme");
-        let anchors = TrustAnchors::new(vec![manufacturer.root()], vec![manufacturer.intermediate()]).unwrap();
-        let mut config = PoolConfig::new("test", EkTrust::Chain(anchors));
-        config.ek_template = TEMPLATE;
-        config.pcrs = pcrs.to_vec();
-        let pool = Pool::new(config).unwrap();
-        let mut tpm = FakeTpm::new(&manufacturer, TEMPLATE);
-        let checks = &mut Checklist::new();
-        let material = tpm.endorsement_key(TEMPLATE).unwrap();
-        let evidence = EkEvidence {
-            public: &material.public,
-            certificate: material.certificate.as_deref(),
-            intermediates: &material.chain,
-        };
-        let pools = std::slice::from_ref(&pool);
-        let ek = TrustedEk::judge(evidence, pools, &DenyList::default(), 1_780_272_000, checks).unwrap();
-        let blob = tpm.create_attestation_key(TEMPLATE).unwrap();
-        let ak = AcceptableAk::check(&blob.public, checks).unwrap();
-        let entropy = CredentialEntropy { secret: Zeroizing::new([9; 32]), seed: Zeroizing::new([8; 48]) };
-        let (pending, made) = PendingActivation::make(&ek, ak, entropy).unwrap();
-        let secret = tpm.activate_credential(TEMPLATE, &blob, &made.id_object, &made.encrypted_secret).unwrap();
-        let ak = pending.activated(&secret, checks).unwrap();
-        Self { tpm, blob, ak, pool }
-    }
-
-    fn quote(&mut self, nonce: u8) -> VerifiedQuote {
-        let binding = Binding {
-            purpose: Purpose::Renew,
-            trust_domain: TrustDomain::parse("example.org").unwrap(),
-            nonce: [nonce; 32],
-            payload_sha256: vec![2; 32],
-            challenge_sha256: vec![3; 32],
-            svid_public_key: vec![4],
-        };
-        let asked = self.pool.selection();
-        let selection = PcrSelection(asked.iter().map(|bank| (bank.hash, bank.bitmap)).collect());
-        let quote = self.tpm.quote(TEMPLATE, &self.blob, &binding.extra_data(), &selection).unwrap();
-        let (attest, signature) = (&quote.attest, &quote.signature);
-        VerifiedQuote::verify(&self.ak, attest, signature, &quote.pcr_values, asked, &binding, &mut Checklist::new())
-            .unwrap()
-    }
-
+impl Judged for Machine {
     fn judge<'a>(
         &mut self,
         log: &'a [u8],
@@ -92,7 +48,7 @@ impl Machine {
 }
 
 fn booted(log: &LogBuilder) -> Machine {
-    let mut machine = Machine::new();
+    let mut machine = Machine::with_pcrs(&PCRS);
     log.boot(&mut machine.tpm);
     machine
 }
@@ -389,7 +345,7 @@ fn a_replayed_log_is_bound_to_its_quote() {
 fn every_bank_alone_replays() {
     for bank in [Sha256, Sha384, Sha512] {
         let log = LinuxBoot { banks: vec![bank], ..LinuxBoot::default() }.log();
-        let mut machine = Machine::new();
+        let mut machine = Machine::with_pcrs(&PCRS);
         machine.tpm.allocate(&[bank]);
         log.boot(&mut machine.tpm);
         let banks: &[HashAlgorithm] = &[bank];

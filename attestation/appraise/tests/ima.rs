@@ -36,7 +36,7 @@ fn list(kernel: Kernel, machine: &Machine) -> ImaListBuilder {
 
 fn verify(machine: &mut Machine, list: &[u8]) -> Result<(ImaFacts, Checklist), AppraiseError> {
     let mut checks = Checklist::new();
-    let quote = machine.quote();
+    let quote = machine.quote(1);
     let replayed = ReplayedImaList::verify(ImaList::parse(list)?, &quote, &mut checks)?;
     assert_eq!(replayed.boot().0, quote.ak_name());
     Ok((replayed.facts(), checks))

@@ -208,7 +208,7 @@ fn cut_short(events: usize, then: &[&[u8]]) -> (Machine, Vec<u8>) {
 }
 
 fn judged(machine: &mut Machine, log: &[u8], checks: &mut Checklist) -> Result<bool, AppraiseError> {
-    let log: Option<ReplayedLog<'_>> = judge(Some(log), &machine.quote(), &BootPolicy::default(), checks)?;
+    let log: Option<ReplayedLog<'_>> = judge(Some(log), &machine.quote(1), &BootPolicy::default(), checks)?;
     Ok(log.unwrap().is_proven(5))
 }
 

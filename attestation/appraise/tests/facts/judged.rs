@@ -31,7 +31,7 @@ fn demanding(secure_boot: bool) -> Pool {
 fn judge_log(log: &LogBuilder, pcrs: &[u8], pool: &Pool) -> Result<(JudgedBoot, Checklist), AppraiseError> {
     let mut machine = Machine::with_pcrs(pcrs);
     log.boot(&mut machine.tpm);
-    let quote = machine.quote();
+    let quote = machine.quote(1);
     let mut checks = Checklist::new();
     let replayed = ReplayedLog::verify(RawLog::parse(log.bytes()).unwrap(), &quote, pool.boot(), &mut checks)?;
     JudgedBoot::judge(Some(&replayed), pool, &mut checks).map(|judged| (judged, checks))
@@ -193,7 +193,7 @@ fn facts_of_a_pcr_that_was_not_quoted_are_untrusted() {
     let log = Boot::linux().log();
     let mut machine = Machine::with_pcrs(&[0, 1, 2, 3, 4, 5, 6, 9]);
     log.boot(&mut machine.tpm);
-    let quote = machine.quote();
+    let quote = machine.quote(1);
     let raw = RawLog::parse(log.bytes()).unwrap();
     let replayed = ReplayedLog::verify(raw, &quote, &BootPolicy::default(), &mut Checklist::new()).unwrap();
     let facts = replayed.facts();
@@ -227,7 +227,7 @@ fn a_pcr_that_user_space_extended_later_tells_nothing() {
         let mut machine = Machine::with_pcrs(&quoted);
         log.boot(&mut machine.tpm);
         let raw = RawLog::parse(log.bytes()).unwrap();
-        ReplayedLog::verify(raw, &machine.quote(), &BootPolicy::default(), &mut Checklist::new()).unwrap().facts()
+        ReplayedLog::verify(raw, &machine.quote(1), &BootPolicy::default(), &mut Checklist::new()).unwrap().facts()
     };
     assert_eq!(facts(&log).kernel.cmdline.unwrap().provenance(), Provenance::Verified);
     log.unlogged(12, b"later");

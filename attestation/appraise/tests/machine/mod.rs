@@ -48,12 +48,12 @@ impl Machine {
         Self { tpm, blob, ak, pool }
     }
 
-    /// A quote of it as it is now.
-    pub(crate) fn quote(&mut self) -> VerifiedQuote {
+    /// A quote of it as it is now, for the conversation of that nonce.
+    pub(crate) fn quote(&mut self, nonce: u8) -> VerifiedQuote {
         let binding = Binding {
             purpose: Purpose::Renew,
             trust_domain: TrustDomain::parse("example.org").unwrap(),
-            nonce: [1; 32],
+            nonce: [nonce; 32],
             payload_sha256: vec![2; 32],
             challenge_sha256: vec![3; 32],
             svid_public_key: vec![4],

@@ -202,7 +202,7 @@ fn ima_list() -> Parser {
     let mut list = ImaListBuilder::booted(Kernel::Linux6_1, &machine.tpm);
     list.file("/init", b"init").signed_file("/bin/sh", b"sh", b"\x03\x02signature").violation("/var/log/messages");
     list.extend(&mut machine.tpm, list.len());
-    let quote = machine.quote();
+    let quote = machine.quote(1);
     let seeds = vec![list.bytes().to_vec(), ImaListBuilder::new(Kernel::Linux5_7).file("/x", b"x").bytes().to_vec()];
     parser("ima_list", seeds, move |bytes| {
         let Ok(list) = ImaList::parse(bytes) else { return false };
