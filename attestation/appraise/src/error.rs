@@ -133,6 +133,10 @@ pub enum AppraiseError {
 
     #[error("attributes of the SVID's key are {got}: {wanted}")]
     SvidKeyAttributes { got: ObjectAttributes, wanted: &'static str },
+    #[error(
+        "nameAlg of the SVID's key is {got}, so that two public areas could share its Name; at least sha256 is wanted"
+    )]
+    SvidKeyNameAlg { got: HashAlgorithm },
     #[error("the public area is of key {got}, the CSR is for {wanted}")]
     SvidKeyPublic { got: String, wanted: String },
     #[error("the AK did not sign the certification of the SVID's key ({reason})")]
@@ -295,7 +299,7 @@ impl AppraiseError {
             Self::PcrCount { .. } | Self::PcrLength { .. } => Check::PcrValues,
             Self::PcrDigest { .. } => Check::PcrDigest,
             Self::EventLogTooLong { .. } => Check::Malformed,
-            Self::SvidKeyAttributes { .. } => Check::SvidKeyAttributes,
+            Self::SvidKeyAttributes { .. } | Self::SvidKeyNameAlg { .. } => Check::SvidKeyAttributes,
             Self::SvidKeyPublic { .. } => Check::SvidKeyPublic,
             Self::CertifySignature { .. } => Check::CertifySignature,
             Self::CertifyMagic { .. } => Check::CertifyMagic,

@@ -4,9 +4,11 @@ use plastron_attestation::{
     AttesterAction, AttesterEvent, CertifyBytes, CertifyRequest, Challenge, EkTemplate, Payload, Refused, Response,
     TpmSvidKeys, VerifierEvent, perform, perform_certify,
 };
-use plastron_attestation_appraise::{AttestedNode, Check, CheckOutcome, spki_of_public_area};
+use plastron_attestation_appraise::{
+    AppraiseError, AttestedNode, Check, CheckOutcome, Checklist, ClaimedResidentKey, spki_of_public_area,
+};
 use plastron_attestation_fake_tpm::{AttestParts, AttestedParts};
-use plastron_attestation_tcg::ObjectAttributes;
+use plastron_attestation_tcg::{HashAlgorithm, ObjectAttributes};
 
 use crate::world::{Agent, Meddling, SVID_KEY, World, assert_refused, send, time};
 
@@ -152,6 +154,20 @@ fn every_attribute_counts() {
     ] {
         assert_refused(&with_attributes(change), Check::SvidKeyAttributes);
     }
+}
+
+/// A certification names the key by a hash of its public area, so that a hash with collisions would let one key stand for another.
+#[test]
+fn a_name_by_sha1_certifies_nothing() {
+    let mut world = World::new();
+    let mut public = world.tpm().create_svid_key(TEMPLATE).unwrap().public;
+    let spki = spki_of_public_area(&public).unwrap();
+    ClaimedResidentKey::check(&public, &spki, &mut Checklist::new()).unwrap();
+    // nameAlg follows the type.
+    public[2..4].copy_from_slice(&HashAlgorithm::Sha1.id().to_be_bytes());
+    let error = ClaimedResidentKey::check(&public, &spki, &mut Checklist::new()).unwrap_err();
+    assert_eq!(error, AppraiseError::SvidKeyNameAlg { got: HashAlgorithm::Sha1 });
+    assert_eq!(error.check(), Check::SvidKeyAttributes);
 }
 
 /// Threat 13: a certification serves the conversation that it was made for, and a quote is none.

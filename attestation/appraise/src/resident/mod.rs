@@ -5,7 +5,7 @@
 
 mod attributes;
 
-use plastron_attestation_tcg::{Attested, Name, TPM_GENERATED_VALUE, TpmsAttest, TpmtPublic};
+use plastron_attestation_tcg::{Attested, HashAlgorithm, Name, TPM_GENERATED_VALUE, TpmsAttest, TpmtPublic};
 use subtle::ConstantTimeEq;
 
 use crate::fingerprint::encode_spki;
@@ -34,10 +34,14 @@ pub struct ClaimedResidentKey {
 }
 
 impl ClaimedResidentKey {
-    /// Checks, in order: the public area parses; attributes; the key is the CSR's. The Name is computed here.
+    /// Checks, in order: the public area parses; attributes; nameAlg at least SHA-256, because the Name is all that the AK certifies; the
+    /// key is the CSR's. The Name is computed here.
     pub fn check(public: &[u8], svid_public_key: &[u8], checks: &mut Checklist) -> Result<Self, AppraiseError> {
         let parsed = TpmtPublic::parse(public)?;
         attributes::check(parsed.attributes)?;
+        if parsed.name_alg == HashAlgorithm::Sha1 {
+            return Err(AppraiseError::SvidKeyNameAlg { got: parsed.name_alg });
+        }
         checks.pass(Check::SvidKeyAttributes, parsed.attributes.to_string());
         let got = encode_spki(&parsed.key)?;
         if got != svid_public_key {

@@ -160,6 +160,7 @@ samples!(evidence, AppraiseError {
         got: ObjectAttributes::SIGN_ENCRYPT.with(ObjectAttributes::FIXED_PARENT),
         wanted: "fixedTPM must be set, or the key can leave the TPM",
     }],
+    SvidKeyNameAlg => [AppraiseError::SvidKeyNameAlg { got: HashAlgorithm::Sha1 }],
     SvidKeyPublic => [AppraiseError::SvidKeyPublic { got: sha256(1), wanted: sha256(2) }],
     CertifySignature => [AppraiseError::CertifySignature { reason: "it does not verify" }],
     CertifyMagic => [AppraiseError::CertifyMagic { got: 0xff54_4346 }],
