@@ -1,6 +1,6 @@
 //! Revocation lists that the operator imported: what they refuse, what they may not say, and how old they may be.
 
-use plastron_attestation::{EkTemplate, Refused};
+use plastron_attestation::{EkTemplate, ExchangeError, Refused};
 use plastron_attestation_appraise::{
     AppraiseError, Check, CheckOutcome, CheckRecord, EkTrust, Pool, PoolError, TrustAnchors,
 };
@@ -256,6 +256,19 @@ fn a_stale_list_refuses() {
     // Of the future.
     let refused = at(&mut ca, Crl { this_update: b"260101000001Z", ..Crl::of("ca", &[]) }, NOW).unwrap_err();
     assert_refused(&refused, Check::EkRevocation);
+}
+
+/// A list that is too old still says whom it revoked: that is bad evidence, and not a lack of it.
+#[test]
+fn a_stale_list_revokes_whom_it_names() {
+    let mut ca = Ca::new();
+    let list = Crl::of("ca", &[LEAF]).signed_by(&ca.key);
+    let mut world = ca.world(ca.lists(&[list]).unwrap());
+    world.now = NOW + 7 * DAY + 1;
+    let refused = world.converse(&mut ca.tpm, &mut Agent::default(), &mut Meddling::default()).unwrap_err();
+    assert_refused(&refused, Check::EkRevocation);
+    let error = refused.error();
+    assert!(matches!(error, ExchangeError::Evidence(AppraiseError::Revoked { .. })), "{refused}");
 }
 
 #[test]

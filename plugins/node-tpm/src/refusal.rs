@@ -38,6 +38,10 @@ fn code(error: &ExchangeError) -> RefusalCode {
         ExchangeError::Evidence(AppraiseError::EventLogMissing) => RefusalCode::NotYet,
         // A machine that restarts just now is no bad one.
         ExchangeError::Evidence(AppraiseError::ResetBetween { .. }) => RefusalCode::Unavailable,
+        // A revocation list that is out of date is the operator's to replace; of the node it says nothing, bad or good.
+        ExchangeError::Evidence(AppraiseError::CrlStale { .. } | AppraiseError::CrlNotYetValid { .. }) => {
+            RefusalCode::Unavailable
+        }
         ExchangeError::Evidence(_) | ExchangeError::SecretMissing | ExchangeError::CertificationMissing => {
             RefusalCode::Denied
         }
@@ -46,5 +50,25 @@ fn code(error: &ExchangeError) -> RefusalCode {
         ExchangeError::Quarantined { .. } => RefusalCode::NotYet,
         // A slow TPM is no bad one.
         ExchangeError::ChallengeExpired { .. } | ExchangeError::LogTransferTooSlow { .. } => RefusalCode::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is not known is told in another word than what is bad: Denied cuts a node off and ends agents.
+    #[test]
+    fn what_says_nothing_of_the_node_does_not_deny_it() {
+        let issuer = || "CN=Turtle".to_owned();
+        for (error, wanted) in [
+            (AppraiseError::CrlStale { issuer: issuer(), until: 1, now: 2 }, RefusalCode::Unavailable),
+            (AppraiseError::CrlNotYetValid { issuer: issuer(), this_update: 2, now: 1 }, RefusalCode::Unavailable),
+            (AppraiseError::ResetBetween { certified: (7, 0), quoted: (8, 0) }, RefusalCode::Unavailable),
+            (AppraiseError::EventLogMissing, RefusalCode::NotYet),
+            (AppraiseError::RetiredAk, RefusalCode::Denied),
+        ] {
+            assert_eq!(code(&error.into()), wanted);
+        }
     }
 }

@@ -113,7 +113,8 @@ pub(crate) fn newest(lists: Vec<RevocationList>) -> Vec<RevocationList> {
     newest
 }
 
-/// Checks every link of a path, `leaf` first: where there is a list of its issuer, the list is fresh and the certificate is not on it.
+/// Checks every link of a path, `leaf` first: where there is a list of its issuer, the certificate is not on it, however old the list
+/// is, and the list is fresh.
 pub(crate) fn check(
     leaf: &Certificate<'_>,
     path: &[&Certificate<'_>],
@@ -135,7 +136,6 @@ pub(crate) fn check(
             unchecked.push(name);
             continue;
         };
-        list.check_fresh(now, max_age)?;
         let serial = without_leading_zeros(certificate.serial());
         if list.serials.contains(serial) {
             return Err(AppraiseError::Revoked {
@@ -145,6 +145,7 @@ pub(crate) fn check(
                 this_update: list.this_update,
             });
         }
+        list.check_fresh(now, max_age)?;
         checked.push(format!("{name} of {}", list.this_update));
     }
     match (checked.as_slice(), unchecked.as_slice()) {

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use plastron_attestation::{
     AkBlob, CertifyBytes, EkMaterial, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError, TpmSvidKeys,
 };
-use plastron_attestation_appraise::Check;
+use plastron_attestation_appraise::{Check, EnrolledTpm};
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
-use plastron_plugins::node::{AgentContext, AgentConversation, AgentNodeAttestor as _, RefusalCode};
+use plastron_plugins::node::{
+    AgentContext, AgentConversation, AgentNodeAttestor as _, JudgesEnrolled, Refusal, RefusalCode,
+};
 use plastron_plugins_node_tpm::{
     AkStore, DeniedEk, DenyList, EkFingerprint, EkTemplate, EkTrust, EventLogFile, GoldenPcr, HashAlgorithm,
     MissingEventLog, Pool, PoolConfig, TpmAgentAttestor, TpmNodeAttestor, TrustAnchors,
@@ -18,6 +20,7 @@ use plastron_server_core::issuance::SvidRequest;
 use plastron_server_core::store::{AdmitError, NodeError, Standing};
 use plastron_spiffe::Selector;
 use plastron_spiffe::x509::verify_csr;
+use rustls_pki_types::UnixTime;
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -300,6 +303,26 @@ async fn a_refusal_names_the_node_that_its_quote_proves() {
     let lines = audit(&ThreadLog::take(), "node attestation");
     let nodes: Vec<_> = lines.iter().map(|line| (&line["verdict"], line["node"].as_str().unwrap())).collect();
     assert_eq!(nodes, [(&"refused".into(), svid.id.as_str()), (&"refused".into(), "")]);
+}
+
+/// A judge with an old revocation list, which says nothing of any node.
+struct Undecided;
+
+impl JudgesEnrolled for Undecided {
+    fn judge_enrolled(&self, _enrolled: &EnrolledTpm, _now: UnixTime) -> Result<(), Refusal> {
+        let (check, detail) = (Check::EkRevocation, "the list is stale".to_owned());
+        Err(Refusal { check, detail, code: RefusalCode::Unavailable, records: Vec::new(), node: None })
+    }
+}
+
+/// What can't be decided now takes nothing away: or one list that nobody renewed would cut off a whole fleet when its server starts.
+#[tokio::test]
+async fn an_undecided_judge_cuts_nobody_off() {
+    let manufacturer = Manufacturer::new("Turtle");
+    let server = disk(&manufacturer, None).start().await.unwrap();
+    let svid = Machine::new(&manufacturer).attest(&server).await.unwrap().svid;
+    server.services.admission.judge_enrolled(&Undecided).await;
+    server.permit::<rpc::SyncAuthorizedEntries>(&server.caller(&svid)).await;
 }
 
 /// Trust that was withdrawn cuts off the nodes that rested on it when the server starts, not when they renew.
