@@ -57,7 +57,7 @@ pub enum AttesterAction {
     Certify(CertifyRequest),
     /// Send this to the server.
     Send(Vec<u8>),
-    /// Keep this AK: it is new, and the server knows it now.
+    /// Keep this AK, where that is not done yet: it is new, and the server knows it now.
     Keep(AkBlob),
     /// Nothing is left to do.
     Done,

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plastron_attestation::{
-    Attester, AttesterAction, AttesterContext, AttesterEvent, EkMaterial, EkTemplate, SvidKeyBlob, TpmDeviceError,
-    TpmReply, TpmRequest,
+    AkBlob, Attester, AttesterAction, AttesterContext, AttesterEvent, EkMaterial, EkTemplate, SvidKeyBlob,
+    TpmDeviceError, TpmReply, TpmRequest,
 };
 use plastron_attestation_appraise::spki_of_public_area;
 use plastron_plugins::node::{
@@ -25,7 +25,7 @@ pub struct TpmAgentAttestor {
     svid_key: FreshSvidKey,
 }
 
-/// A key of the SVID that is in the TPM and not yet kept: it is written down with the AK, once the server knows both.
+/// A key of the SVID that is in the TPM and not yet kept: it is written down with the AK, before the server is shown that both are real.
 pub(crate) type FreshSvidKey = Arc<Mutex<Option<SvidKeyBlob>>>;
 
 /// The EK does not change while a process lives, and reading its certificate from NV takes a discrete TPM long.
@@ -57,6 +57,7 @@ impl AgentNodeAttestor for TpmAgentAttestor {
             svid_key: Arc::clone(&self.svid_key),
             context,
             kept: KeptKeys::default(),
+            new_ak: None,
             attester: None,
         })
     }
@@ -83,8 +84,10 @@ struct Conversation {
     ek: EkCache,
     svid_key: FreshSvidKey,
     context: AgentContext,
-    /// What was kept when the conversation began.
+    /// What is kept.
     kept: KeptKeys,
+    /// An AK that this conversation made, until it is kept.
+    new_ak: Option<AkBlob>,
     /// Made with the payload, which needs the kept AK.
     attester: Option<Attester>,
 }
@@ -114,6 +117,13 @@ impl AgentConversation for Conversation {
         let mut attester = self.attester.take().ok_or_else(no_payload)?;
         let response = self.drive(&mut attester, AttesterEvent::Challenge(challenge)).await?;
         self.attester = Some(attester);
+        // The response is what a server admits the node by. An agent that ends before it hears of that has to come back with the same
+        // keys: others would retire those that were just admitted.
+        if let Some(ak) = self.new_ak.take() {
+            let keys = KeptKeys { ak: Some(ak), svid_key: self.svid_key_of_the_csr() };
+            self.tpm.save(keys.clone()).await.map_err(failed)?.map_err(failed)?;
+            self.kept = keys;
+        }
         Ok(response)
     }
 
@@ -121,6 +131,7 @@ impl AgentConversation for Conversation {
         let mut attester = self.attester.take().ok_or_else(no_payload)?;
         let svid_key = self.svid_key_of_the_csr().or_else(|| self.kept.svid_key.clone());
         let keys = match attester.step(AttesterEvent::Admitted).map_err(failed)? {
+            // It was kept before the response was sent.
             AttesterAction::Keep(ak) => KeptKeys { ak: Some(ak), svid_key },
             AttesterAction::Done => KeptKeys { ak: self.kept.ak.clone(), svid_key },
             AttesterAction::Tpm(_) | AttesterAction::Certify(_) | AttesterAction::Send(_) => {
@@ -136,7 +147,7 @@ impl AgentConversation for Conversation {
 
 impl Conversation {
     /// Does what the attester asks of the TPM until it has a message.
-    async fn drive(&self, attester: &mut Attester, event: AttesterEvent<'_>) -> Result<Vec<u8>, AgentAttestError> {
+    async fn drive(&mut self, attester: &mut Attester, event: AttesterEvent<'_>) -> Result<Vec<u8>, AgentAttestError> {
         let mut action = attester.step(event).map_err(failed)?;
         loop {
             match action {
@@ -164,9 +175,13 @@ impl Conversation {
         self.kept.svid_key.clone().filter(is_it).or_else(|| locked(&self.svid_key).clone().filter(is_it))
     }
 
-    async fn ask(&self, request: TpmRequest) -> Result<TpmReply, AgentAttestError> {
+    async fn ask(&mut self, request: TpmRequest) -> Result<TpmReply, AgentAttestError> {
         let reply = self.tpm.perform(request).await.map_err(failed)?;
-        self.taken(reply).await
+        let reply = self.taken(reply).await?;
+        if let TpmReply::AttestationKey(ak) = &reply {
+            self.new_ak = Some(ak.clone());
+        }
+        Ok(reply)
     }
 
     /// What the TPM answered. Keys that it does not take any more are put aside, so that the next attempt makes others.

@@ -15,8 +15,8 @@ use plastron_attestation_fake_tpm::event_log::LinuxBoot;
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_attestation_tcg::Name;
 use plastron_plugins::node::{
-    Admission, AdmissionContext, AgentAttestError, AgentContext, AgentNodeAttestor, EnrolledTpms, HoldsSvidKey,
-    KeptEventLogs, KeptEventLogsError, KnownTpm, NodeAttestor, NodeStep, Refusal, RefusalCode, Standing,
+    Admission, AdmissionContext, AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor, EnrolledTpms,
+    HoldsSvidKey, KeptEventLogs, KeptEventLogsError, KnownTpm, NodeAttestor, NodeStep, Refusal, RefusalCode, Standing,
 };
 use plastron_plugins_node_tpm::{
     AkStore, DenyList, EkFingerprint, EkTemplate, EkTrust, EventLogFile, MissingEventLog, Pool, PoolConfig,
@@ -228,6 +228,21 @@ impl Server {
         machine: &Machine,
         svid_public_key: &[u8],
     ) -> Result<Result<Box<AttestedNode>, Refusal>, AgentAttestError> {
+        match self.judge(machine, svid_public_key).await? {
+            Ok((node, mut agent)) => {
+                agent.admitted().await?;
+                Ok(Ok(node))
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    /// Until the server has admitted the node, which does not know it yet.
+    async fn judge(
+        &self,
+        machine: &Machine,
+        svid_public_key: &[u8],
+    ) -> Result<Result<(Box<AttestedNode>, Box<dyn AgentConversation>), Refusal>, AgentAttestError> {
         let now = UnixTime::since_unix_epoch(Duration::from_secs(1_767_225_600));
         let mut agent = machine.agent.begin(AgentContext {
             trust_domain: TrustDomain::parse("example.org").unwrap(),
@@ -241,8 +256,7 @@ impl Server {
                 Ok(NodeStep::Challenge(challenge)) => message = agent.respond(&challenge).await?,
                 Ok(NodeStep::Admit(Admission::Tpm(node))) => {
                     self.memory.remember(&node);
-                    agent.admitted().await?;
-                    return Ok(Ok(node));
+                    return Ok(Ok((node, agent)));
                 }
                 Ok(NodeStep::Admit(_)) => panic!("not a TPM's admission"),
             }
@@ -303,7 +317,25 @@ async fn a_damaged_file_is_put_aside() {
     assert!(AkStore::in_data_dir(machine.directory.path()).load(TEMPLATE).unwrap().ak.is_some());
 }
 
-/// An AK that was not admitted is not kept: the next attempt makes another.
+/// An agent that ends between the server's admission and the news of it comes back with the keys that the server knows: another AK
+/// would retire the one that was just admitted, and wait for a person where the pool says so.
+#[tokio::test]
+async fn a_crash_before_the_news_of_an_admission_costs_no_key() {
+    let server = Server::new();
+    let mut machine = server.machine();
+    let spki = machine.agent.svid_key().await.unwrap().public_key().to_vec();
+    let (first, agent) = server.judge(&machine, &spki).await.unwrap().unwrap();
+    drop(agent);
+
+    machine.agent = start(&machine.tpm, &machine.directory);
+    assert_eq!(machine.agent.svid_key().await.unwrap().public_key(), spki);
+    let second = server.attest_for(&machine, &spki).await.unwrap().unwrap();
+    assert_eq!(second.judged_against(), Some(first.enrolled_tpm()));
+    assert_eq!(second.enrolled_tpm().ak_public, first.enrolled_tpm().ak_public);
+    assert!(second.enrolled_tpm().retired_ak_names.is_empty());
+}
+
+/// Keys that the server did not even challenge are not kept: the next attempt makes others.
 #[tokio::test]
 async fn a_refused_node_keeps_nothing() {
     let server = Server::new();
