@@ -159,7 +159,7 @@ fn every_attribute_counts() {
 /// A certification names the key by a hash of its public area, so that a hash with collisions would let one key stand for another.
 #[test]
 fn a_name_by_sha1_certifies_nothing() {
-    let mut world = World::new();
+    let world = World::new();
     let mut public = world.tpm().create_svid_key(TEMPLATE).unwrap().public;
     let spki = spki_of_public_area(&public).unwrap();
     ClaimedResidentKey::check(&public, &spki, &mut Checklist::new()).unwrap();
