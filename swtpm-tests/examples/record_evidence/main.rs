@@ -329,7 +329,7 @@ impl Recorder {
         let what = "it shows a third key, and the AK certifies the second under this conversation's binding";
         self.converse(&mut machine, server, "another-key", "certify_name", what);
         machine.trick = Some(Trick::Reset(Box::new(boot().log())));
-        let what = "it is reset between certification and quote, and boots the same again";
+        let what = "it is reset between certification and quote";
         self.converse(&mut machine, server, "reset", "same_boot", what);
 
         let mut machine = Machine::new("rsa-ak", EkTemplate::L2P256, Swtpm::start().unwrap());
