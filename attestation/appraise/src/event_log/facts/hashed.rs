@@ -1,15 +1,18 @@
 //! Whether bytes are what an event's digests were made of. Every bank of the log has to agree: a text that matches in one bank and not
-//! in another was never measured.
+//! in another was never measured. SHA-1 is asked only where the log has nothing else: beside another bank it proves nothing that the
+//! other does not, and its PCR values are replayed all the same.
 
 use aws_lc_rs::digest::{self, Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512};
 use plastron_attestation_tcg::HashAlgorithm;
 use plastron_attestation_tcg::event_log::RawEvent;
 
-/// Whether the digests of the event are those of `parts`, one after the other, in every bank. An event that lacks a bank, or a log
-/// without any, has no text that was hashed.
+/// Whether the digests of the event are those of `parts`, one after the other, in every bank but a SHA-1 bank that is not alone. An
+/// event that lacks a bank, or a log without any, has no text that was hashed.
 pub(super) fn matches(event: &RawEvent<'_>, banks: &[HashAlgorithm], parts: &[&[u8]]) -> bool {
+    let sha1_alone = banks.iter().all(|bank| *bank == HashAlgorithm::Sha1);
+    let mut asked = banks.iter().filter(|bank| sha1_alone || **bank != HashAlgorithm::Sha1);
     !banks.is_empty()
-        && banks.iter().all(|bank| event.digest(*bank).is_some_and(|digest| digest == hash(*bank, parts).as_ref()))
+        && asked.all(|bank| event.digest(*bank).is_some_and(|digest| digest == hash(*bank, parts).as_ref()))
 }
 
 fn hash(bank: HashAlgorithm, parts: &[&[u8]]) -> digest::Digest {

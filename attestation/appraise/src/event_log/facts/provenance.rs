@@ -7,7 +7,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provenance {
-    /// Its text was hashed, under the rule for its event, in every bank of the log, and each digest matches.
+    /// Its text was hashed, under the rule for its event, in every bank of the log (SHA-1 only where it is alone), and each digest matches.
     Verified,
     /// The digest is real; what is said about it is not covered by it.
     DigestOnly,

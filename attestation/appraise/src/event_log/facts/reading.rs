@@ -57,7 +57,7 @@ impl<'l> Reading<'l> {
         self.banks
     }
 
-    /// Whether these bytes were hashed, in every bank.
+    /// Whether these bytes were hashed, in every bank (`hashed`).
     pub(super) fn hashed(&self, event: &RawEvent<'_>, parts: &[&[u8]]) -> bool {
         hashed::matches(event, self.banks, parts)
     }
