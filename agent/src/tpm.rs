@@ -7,7 +7,7 @@ mod auth;
 use std::path::PathBuf;
 
 use plastron_hcl1::{ConfigError, Located};
-use plastron_plugins_node_tpm::{EVENT_LOG_PATH, EkTemplate};
+use plastron_plugins_node_tpm::{EVENT_LOG_PATH, EkTemplate, IMA_LOG_PATH};
 use serde::Deserialize;
 
 /// The attestation type.
@@ -33,6 +33,7 @@ pub(crate) struct RawSettings {
     owner_auth_file: Option<PathBuf>,
     owner_auth_credential: Option<Located<String>>,
     event_log_path: Option<Located<PathBuf>>,
+    ima_log_path: Option<Located<PathBuf>>,
 }
 
 /// Where an authorisation value is read from.
@@ -68,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) owner_auth: Option<AuthSource>,
     /// Where the kernel shows the firmware's event log.
     pub(crate) event_log_path: PathBuf,
+    /// Where the kernel shows the list of IMA. Read only where a server asks for it.
+    pub(crate) ima_log_path: PathBuf,
 }
 
 impl Settings {
@@ -81,6 +84,7 @@ impl Settings {
             owner_auth_file,
             owner_auth_credential,
             event_log_path,
+            ima_log_path,
         } = raw;
         let tcti = match (device, tcti) {
             (None, None) => DEFAULT_TCTI.to_owned(),
@@ -103,7 +107,12 @@ impl Settings {
             Some(path) if path.value.is_absolute() => path.value,
             Some(path) => return Err(path.refuse("an event log has an absolute path")),
         };
-        Ok(Self { tcti, template, endorsement_auth, owner_auth, event_log_path })
+        let ima_log_path = match ima_log_path {
+            None => PathBuf::from(IMA_LOG_PATH),
+            Some(path) if path.value.is_absolute() => path.value,
+            Some(path) => return Err(path.refuse("an IMA list has an absolute path")),
+        };
+        Ok(Self { tcti, template, endorsement_auth, owner_auth, event_log_path, ima_log_path })
     }
 }
 
@@ -117,7 +126,7 @@ mod open {
     use plastron_attestation::{TpmDevice, TpmDeviceError, TpmSvidKeys};
     use plastron_hsm_tpm::{SharedTpm, Tpm, TpmConfig};
     use plastron_plugins::node::HoldsSvidKey;
-    use plastron_plugins_node_tpm::{AkStore, EkTemplate, EventLogFile, StartError, TpmAgentAttestor};
+    use plastron_plugins_node_tpm::{AkStore, EkTemplate, LogFiles, StartError, TpmAgentAttestor};
 
     use super::Settings;
     use super::auth::{self, AuthError};
@@ -126,7 +135,7 @@ mod open {
     impl Settings {
         /// Opens the TPM and gives it to an attestor, which keeps its AK in the data directory.
         pub(crate) fn open(&self, data_dir: &Path) -> Result<OpenAttestor, OpenError> {
-            let Self { tcti, template, endorsement_auth, owner_auth, event_log_path } = self;
+            let Self { tcti, template, endorsement_auth, owner_auth, event_log_path, ima_log_path } = self;
             let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
             // Made once: what the TPM refuses is remembered in it, however often the TPM is opened.
             let config = TpmConfig {
@@ -137,9 +146,9 @@ mod open {
             let open = move || -> Result<Box<dyn TpmSvidKeys>, TpmDeviceError> {
                 Ok(Box::new(SharedTpm::open(config.clone())?))
             };
-            let (store, event_log) = (AkStore::in_data_dir(data_dir), EventLogFile::at(event_log_path));
+            let (store, logs) = (AkStore::in_data_dir(data_dir), LogFiles::at(event_log_path, ima_log_path));
             let attestor =
-                TpmAgentAttestor::start(Box::new(open), *template, store, event_log).map_err(|error| match error {
+                TpmAgentAttestor::start(Box::new(open), *template, store, logs).map_err(|error| match error {
                     StartError::Open(error) => OpenError::Device(error),
                     StartError::Thread(error) => OpenError::Thread(error),
                 })?;

@@ -7,12 +7,12 @@ use plastron_attestation_tcg::{EkTemplate, HashAlgorithm};
 use plastron_spiffe::TrustDomain;
 use zeroize::Zeroizing;
 
+use crate::attester_error::AttesterError;
 use crate::device::{
     AkBlob, CertifyBytes, EkMaterial, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError, TpmSvidKeys,
 };
-use crate::log_transfer::{LogChunk, LogRequest, part};
+use crate::log_transfer::{LogChunk, LogKind, LogRequest, part};
 use crate::message::{Challenge, Payload, Response, Task};
-use crate::wire::WireError;
 
 /// What the agent knows when it begins.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub enum AttesterEvent<'a> {
     Begin,
     /// What the TPM answered.
     Tpm(TpmReply),
+    /// The IMA list as it stands now; `None` where the kernel has none.
+    ImaList(Option<Arc<[u8]>>),
     /// The server's message.
     Challenge(&'a [u8]),
     /// The server admitted the node.
@@ -55,6 +57,8 @@ pub enum AttesterAction {
     Tpm(TpmRequest),
     /// Ask the TPM, which has the SVID's key too, and tell. Never asked for where `AttesterContext::svid_key` is `None`.
     Certify(CertifyRequest),
+    /// Read the IMA list and tell. The quote is made; asked only where the server's challenge wants the list.
+    ReadImaList,
     /// Send this to the server.
     Send(Vec<u8>),
     /// Keep this AK, where that is not done yet: it is new, and the server knows it now.
@@ -176,7 +180,8 @@ enum State {
     Activating(Box<Proving>),
     Certifying(Box<Proving>),
     Quoting(Box<Proving>),
-    Answered { ak: NewOrKept },
+    ReadingImaList { ak: NewOrKept, response: Box<Response> },
+    Answered { ak: NewOrKept, ima_list: Option<Arc<[u8]>> },
     Over,
 }
 
@@ -187,6 +192,7 @@ struct Proving {
     quote: TpmRequest,
     certify: Option<CertifyRequest>,
     event_log_wanted: bool,
+    ima_list_wanted: bool,
     secret: Option<Zeroizing<Vec<u8>>>,
     certification: Option<CertifyBytes>,
 }
@@ -238,25 +244,47 @@ impl Attester {
                 Ok(self.certify_or_quote(proving))
             }
             (State::Quoting(proving), AttesterEvent::Tpm(TpmReply::Quote(quote))) => {
-                let Proving { ak, quote: _, certify: _, event_log_wanted, secret, certification } = *proving;
-                self.state = State::Answered { ak };
+                let Proving { ak, quote: _, certify: _, event_log_wanted, ima_list_wanted, secret, certification } =
+                    *proving;
                 let QuoteBytes { attest, signature, pcr_values } = quote;
-                let event_log = if event_log_wanted { Some(self.log_part(0)?.to_vec()) } else { None };
-                let response = Response { secret, attest, signature, pcr_values, event_log, certification };
+                let event_log = if event_log_wanted {
+                    Some(log_part(LogKind::EventLog, self.context.event_log.as_deref(), 0)?.to_vec())
+                } else {
+                    None
+                };
+                let response =
+                    Response { secret, attest, signature, pcr_values, event_log, certification, ima_list_len: None };
+                if ima_list_wanted {
+                    self.state = State::ReadingImaList { ak, response: Box::new(response) };
+                    return Ok(AttesterAction::ReadImaList);
+                }
+                self.state = State::Answered { ak, ima_list: None };
                 Ok(AttesterAction::Send(response.encode()))
             }
-            (State::Answered { ak }, AttesterEvent::Challenge(bytes)) => {
-                let LogRequest { offset } = LogRequest::decode(bytes)?;
-                let bytes = self.log_part(offset)?.to_vec();
-                self.state = State::Answered { ak };
+            (State::ReadingImaList { ak, mut response }, AttesterEvent::ImaList(ima_list)) => {
+                // More than 4 GiB is more than any server takes, and so is the length that stands for it.
+                let len = ima_list.as_ref().map(|list| u32::try_from(list.len()).unwrap_or(u32::MAX));
+                response.ima_list_len = len.filter(|len| *len != 0);
+                self.state = State::Answered { ak, ima_list };
+                Ok(AttesterAction::Send(response.encode()))
+            }
+            (State::Answered { ak, ima_list }, AttesterEvent::Challenge(bytes)) => {
+                let LogRequest { log, offset } = LogRequest::decode(bytes)?;
+                let whole = match log {
+                    LogKind::EventLog => self.context.event_log.as_deref(),
+                    LogKind::ImaList => ima_list.as_deref(),
+                };
+                let bytes = log_part(log, whole, offset)?.to_vec();
+                self.state = State::Answered { ak, ima_list };
                 Ok(AttesterAction::Send(LogChunk { bytes }.encode()))
             }
-            (State::Answered { ak }, AttesterEvent::Admitted) => Ok(match ak {
+            (State::Answered { ak, ima_list: _ }, AttesterEvent::Admitted) => Ok(match ak {
                 NewOrKept::New(blob) => AttesterAction::Keep(blob),
                 NewOrKept::Kept(_) => AttesterAction::Done,
             }),
             (_, AttesterEvent::Begin) => Err(AttesterError::Sequence { got: "begin" }),
             (_, AttesterEvent::Tpm(reply)) => Err(AttesterError::Sequence { got: reply.name() }),
+            (_, AttesterEvent::ImaList(_)) => Err(AttesterError::Sequence { got: "IMA list" }),
             (_, AttesterEvent::Challenge(_)) => Err(AttesterError::Sequence { got: "challenge" }),
             (_, AttesterEvent::Admitted) => Err(AttesterError::Sequence { got: "admission" }),
         }
@@ -286,11 +314,6 @@ impl Attester {
         .encode();
         self.state = State::Sent { ak, payload_sha256: HashAlgorithm::Sha256.digest([payload.as_slice()]) };
         AttesterAction::Send(payload)
-    }
-
-    fn log_part(&self, offset: u32) -> Result<&[u8], AttesterError> {
-        let log = self.context.event_log.as_deref().unwrap_or_default();
-        part(log, offset).ok_or(AttesterError::LogPart { offset, len: log.len() })
     }
 
     fn answer(
@@ -330,8 +353,15 @@ impl Attester {
             }),
             Task::Renew => None,
         };
-        let event_log_wanted = challenge.event_log_wanted;
-        let proving = Box::new(Proving { ak, quote, certify, event_log_wanted, secret: None, certification: None });
+        let proving = Box::new(Proving {
+            ak,
+            quote,
+            certify,
+            event_log_wanted: challenge.event_log_wanted,
+            ima_list_wanted: challenge.ima_list_wanted,
+            secret: None,
+            certification: None,
+        });
         Ok(match activation {
             Some(request) => {
                 self.state = State::Activating(proving);
@@ -356,27 +386,7 @@ impl Attester {
     }
 }
 
-/// Why the agent's half can't go on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AttesterError {
-    /// The challenge, or a request for a part of the log, does not parse.
-    #[error("the server's message does not parse")]
-    Challenge(#[from] WireError),
-    /// The server asks for a part of the event log that there is not.
-    #[error("the server asks for the event log from byte {offset} on, and it has {len} bytes")]
-    LogPart {
-        /// Where the part would begin.
-        offset: u32,
-        /// The length of the log; 0 where there is none.
-        len: usize,
-    },
-    /// The server asks for a certification of a key that is not in the TPM.
-    #[error("the server asks for a certification of the SVID's key, which is not in the TPM")]
-    NoKeyToCertify,
-    /// Something out of order.
-    #[error("unexpected {got}")]
-    Sequence {
-        /// What came.
-        got: &'static str,
-    },
+fn log_part(log: LogKind, whole: Option<&[u8]>, offset: u32) -> Result<&[u8], AttesterError> {
+    let whole = whole.unwrap_or_default();
+    part(whole, offset).ok_or(AttesterError::LogPart { log, offset, len: whole.len() })
 }

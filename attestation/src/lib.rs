@@ -1,8 +1,9 @@
 #![doc = include_str!("../README.md")]
 //!
-//! This crate holds the exchange. Not here: IMA lists, evidence on demand.
+//! This crate holds the exchange. Not here: evidence on demand, and whether the files of an IMA list are good.
 
 mod attester;
+mod attester_error;
 mod device;
 mod log_transfer;
 mod message;
@@ -11,13 +12,14 @@ mod verifier;
 mod wire;
 
 pub use attester::{
-    Attester, AttesterAction, AttesterContext, AttesterError, AttesterEvent, CertifyRequest, TpmReply, TpmRequest,
-    perform, perform_certify,
+    Attester, AttesterAction, AttesterContext, AttesterEvent, CertifyRequest, TpmReply, TpmRequest, perform,
+    perform_certify,
 };
+pub use attester_error::AttesterError;
 pub use device::{
     AkBlob, CertifyBytes, EkMaterial, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError, TpmSvidKeys,
 };
-pub use log_transfer::{LogChunk, LogRequest};
+pub use log_transfer::{LogChunk, LogKind, LogRequest};
 pub use message::{Challenge, Payload, Response, Task};
 pub use plastron_attestation_appraise::{AnnouncedLog, Claims, KnownTpm, Purpose, Standing};
 pub use plastron_attestation_tcg::EkTemplate;

@@ -106,6 +106,8 @@ pub struct Challenge {
     pub event_log_wanted: bool,
     /// Whether the response has to bring a certification of the SVID's key by the AK.
     pub certification_wanted: bool,
+    /// Whether the response has to say how long the IMA list is, as it stands after the quote.
+    pub ima_list_wanted: bool,
 }
 
 /// What a challenge asks for beside the quote.
@@ -128,7 +130,7 @@ impl Challenge {
 
     /// The bytes to send.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { task, nonce, selection, event_log_wanted, certification_wanted } = self;
+        let Self { task, nonce, selection, event_log_wanted, certification_wanted, ima_list_wanted } = self;
         let credential = match task {
             Task::Enrol(credential) => Some(credential),
             Task::Renew => None,
@@ -141,6 +143,7 @@ impl Challenge {
             .optional(5, credential.map(|credential| credential.encrypted_secret.as_slice()))
             .optional(6, event_log_wanted.then_some(&[][..]))
             .optional(7, certification_wanted.then_some(&[][..]))
+            .optional(8, ima_list_wanted.then_some(&[][..]))
             .finish()
     }
 
@@ -167,8 +170,9 @@ impl Challenge {
         };
         let event_log_wanted = fields.sized::<0>(6, "the wish for the event log")?.is_some();
         let certification_wanted = fields.sized::<0>(7, "the wish for a certification")?.is_some();
+        let ima_list_wanted = fields.sized::<0>(8, "the wish for the IMA list")?.is_some();
         fields.finish()?;
-        Ok(Self { task, nonce, selection, event_log_wanted, certification_wanted })
+        Ok(Self { task, nonce, selection, event_log_wanted, certification_wanted, ima_list_wanted })
     }
 }
 
@@ -187,12 +191,14 @@ pub struct Response {
     pub event_log: Option<Vec<u8>>,
     /// TPM2_Certify of the SVID's key; only where it was asked for.
     pub certification: Option<CertifyBytes>,
+    /// Bytes of the IMA list, which is sent in rounds of its own; only where it was asked for, and there is one. Not 0.
+    pub ima_list_len: Option<u32>,
 }
 
 impl Response {
     /// The bytes to send.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { secret, attest, signature, pcr_values, event_log, certification } = self;
+        let Self { secret, attest, signature, pcr_values, event_log, certification, ima_list_len } = self;
         Writer::new()
             .optional(1, secret.as_ref().map(|secret| secret.as_slice()))
             .field(2, attest)
@@ -201,6 +207,7 @@ impl Response {
             .optional(5, event_log.as_deref())
             .optional(6, certification.as_ref().map(|certification| certification.attest.as_slice()))
             .optional(7, certification.as_ref().map(|certification| certification.signature.as_slice()))
+            .optional(8, ima_list_len.map(u32::to_be_bytes).as_ref().map(<[u8; 4]>::as_slice))
             .finish()
     }
 
@@ -220,16 +227,26 @@ impl Response {
                     signature: fields.required(7, "the certification's signature")?.to_vec(),
                 }),
             },
+            ima_list_len: ima_list_len(&mut fields)?,
         };
         fields.finish()?;
         Ok(response)
     }
 }
 
+/// A list that is empty is none.
+fn ima_list_len(fields: &mut Fields<'_>) -> Result<Option<u32>, WireError> {
+    let field = "the IMA list's length";
+    match fields.sized(8, field)?.map(|len| u32::from_be_bytes(*len)) {
+        Some(0) => Err(WireError::Value { field, reason: "an empty list is left out" }),
+        len => Ok(len),
+    }
+}
+
 /// The secret is not shown.
 impl std::fmt::Debug for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { secret, attest, signature, pcr_values, event_log, certification } = self;
+        let Self { secret, attest, signature, pcr_values, event_log, certification, ima_list_len } = self;
         f.debug_struct("Response")
             .field("secret", &secret.as_ref().map(|_| "…"))
             .field("attest", attest)
@@ -237,6 +254,7 @@ impl std::fmt::Debug for Response {
             .field("pcr_values", &pcr_values.len())
             .field("event_log", &event_log.as_ref().map(Vec::len))
             .field("certification", certification)
+            .field("ima_list_len", ima_list_len)
             .finish()
     }
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use plastron_attestation_appraise::{AppraiseError, Check, CheckRecord, Checklist, EkFingerprint};
 
+use crate::log_transfer::LogKind;
 use crate::wire::WireError;
 
 /// A failed check of the exchange, or of the evidence in it.
@@ -49,9 +50,11 @@ pub enum ExchangeError {
     /// A secret that no credential was made for.
     #[error("the response holds a secret that was not asked for")]
     SecretUnasked,
-    /// A part of the event log that is not as long as it has to be; of 0 bytes where the response has none.
-    #[error("the part of the event log that begins at {offset} has {got} bytes, not {wanted}")]
+    /// A part of a log that is not as long as it has to be; of 0 bytes where the response has none.
+    #[error("the part of the {log} that begins at {offset} has {got} bytes, not {wanted}")]
     LogPart {
+        /// Which log.
+        log: LogKind,
         /// Where the part begins.
         offset: usize,
         /// Its length.
@@ -68,10 +71,25 @@ pub enum ExchangeError {
     /// A log that was not asked for.
     #[error("the response holds an event log that was not asked for")]
     LogUnasked,
+    /// The length of an IMA list that was not asked for.
+    #[error("the response holds the length of an IMA list that was not asked for")]
+    ImaListUnasked,
+    /// More than a list may have.
+    #[error(
+        "the IMA list has {len} bytes, at most {limit}; let the IMA policy measure less, or do not ask for the list"
+    )]
+    ImaListTooLong {
+        /// Its length.
+        len: u32,
+        /// The limit.
+        limit: usize,
+    },
     /// A log in parts that does not come to its end.
-    #[error("the event log was not there {age} s after the response, at most {limit} s are allowed")]
+    #[error("the {log} was not there {age} s after its beginning, at most {limit} s are allowed")]
     LogTransferTooSlow {
-        /// Seconds since the response.
+        /// Which log.
+        log: LogKind,
+        /// Seconds since the response, or since all before this log was there.
         age: u64,
         /// The limit.
         limit: u64,
@@ -83,11 +101,13 @@ impl ExchangeError {
     pub fn check(&self) -> Check {
         match self {
             Self::Wire(WireError::NotOurs | WireError::Version { .. }) => Check::UnknownPayload,
-            Self::Wire(_) | Self::LogPart { .. } => Check::Malformed,
+            Self::Wire(_) | Self::LogPart { .. } | Self::ImaListTooLong { .. } => Check::Malformed,
             Self::Evidence(error) => error.check(),
-            Self::Sequence { .. } | Self::SecretUnasked | Self::LogUnasked | Self::CertificationUnasked => {
-                Check::Sequence
-            }
+            Self::Sequence { .. }
+            | Self::SecretUnasked
+            | Self::LogUnasked
+            | Self::ImaListUnasked
+            | Self::CertificationUnasked => Check::Sequence,
             Self::CertificationMissing => Check::CertifySignature,
             Self::ChallengeExpired { .. } | Self::LogTransferTooSlow { .. } => Check::ChallengeFresh,
             Self::Banned { .. } | Self::Quarantined { .. } => Check::Standing,

@@ -44,6 +44,18 @@ pub enum DriversBeforeSeparator {
     Accept,
 }
 
+/// Whether a node has to show what Linux measured after the boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ImaPolicy {
+    /// It is not asked for its IMA list.
+    #[default]
+    NotAsked,
+    /// It is asked, and the verdict says so where it has none. A list that it shows has to hold.
+    Accept,
+    /// Without a list its verdict is `indeterminate: no IMA list`, and nothing is issued.
+    Require,
+}
+
 /// What a boot must have been. The default wants a log and no exception, and demands no state of Secure Boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BootPolicy {
@@ -60,4 +72,6 @@ pub struct BootPolicy {
     pub empty_secure_boot: EmptySecureBoot,
     /// Drivers that were verified before PCR 7's separator.
     pub drivers_before_separator: DriversBeforeSeparator,
+    /// The IMA measurement list.
+    pub ima: ImaPolicy,
 }

@@ -121,6 +121,8 @@ checks! {
     EventLogBanks = "event_log_banks",
     /// The event log replays to the quoted PCR values.
     EventLogReplay = "event_log_replay",
+    /// The node shows its IMA list, where the pool asks for that.
+    ImaListMissing = "ima_list_missing",
     /// A beginning of the IMA list replays to PCR 10 in every allocated bank.
     ImaList = "ima_list",
     /// The IMA list is about the boot that the quote shows.

@@ -3,7 +3,7 @@
 //! Text that came from a node or a certificate is escaped in every message.
 
 use plastron_attestation_tcg::event_log::{LogError, LogFault};
-use plastron_attestation_tcg::ima::ImaListError;
+use plastron_attestation_tcg::ima::{ImaListError, ImaListFault};
 use plastron_attestation_tcg::{HashAlgorithm, ObjectAttributes, ReadError};
 
 use crate::event_log::{Finding, LastEvent, PcrEvents};
@@ -213,8 +213,13 @@ pub enum AppraiseError {
         replayed: String,
         last_event: LastEvent,
     },
+    #[error(
+        "indeterminate: no IMA list: the kernel has no IMA, or the agent's 'ima_log_path' names another file; boot with ima_policy=tcb, \
+         or let 'ima' in the pool accept such machines"
+    )]
+    ImaListMissing,
     #[error("an IMA list does not parse")]
-    ImaList(#[from] ImaListError),
+    ImaList(#[source] ImaListError),
     #[error(
         "entry {entry} of the IMA list was extended into PCR {pcr}; only lists in PCR 10 are judged: leave pcr= out of the IMA policy"
     )]
@@ -243,6 +248,16 @@ pub enum AppraiseError {
     RetiredAk,
     #[error("proofs about different subjects: {what}")]
     Subject { what: &'static str },
+}
+
+/// A list without an entry is none; any other fault is a malformed list.
+impl From<ImaListError> for AppraiseError {
+    fn from(error: ImaListError) -> Self {
+        match error.reason {
+            ImaListFault::Empty => Self::ImaListMissing,
+            ImaListFault::Read(_) => Self::ImaList(error),
+        }
+    }
 }
 
 /// A log without an event is none; any other fault is a malformed log.
@@ -319,6 +334,7 @@ impl AppraiseError {
             Self::EventLog(_) => Check::Malformed,
             Self::EventLogSha1 { .. } => Check::EventLogBanks,
             Self::EventLogReplay { .. } => Check::EventLogReplay,
+            Self::ImaListMissing => Check::ImaListMissing,
             Self::ImaList(_) => Check::Malformed,
             Self::ImaPcr { .. }
             | Self::ImaTemplateDigest { .. }

@@ -34,7 +34,7 @@ pub use ak::{AcceptableAk, BoundAk};
 pub use approval::{Approval, NeedsApproval};
 pub use attested::AttestedNode;
 pub use binding::{Binding, NONCE_LEN, Purpose};
-pub use boot_policy::{BootPolicy, DriversBeforeSeparator, EmptySecureBoot, MissingEventLog, Sha1EventLog};
+pub use boot_policy::{BootPolicy, DriversBeforeSeparator, EmptySecureBoot, ImaPolicy, MissingEventLog, Sha1EventLog};
 pub use certificate::{MAX_CERTIFICATE_LEN, certificate_subject};
 pub use check::{Check, CheckOutcome, CheckRecord, Checklist};
 pub use ek::container::certificate_in_container;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plastron_attestation_tcg::{EkTemplate, HashAlgorithm, PcrBank};
 
-use crate::{AppraiseError, Approval, BootPolicy, EkFingerprint, EkTrust, MissingEventLog};
+use crate::{AppraiseError, Approval, BootPolicy, EkFingerprint, EkTrust, IMA_PCR, ImaPolicy, MissingEventLog};
 
 /// PCRs that are quoted unless the pool says otherwise: firmware and boot loader, and shim's MOK state.
 pub const DEFAULT_PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
@@ -54,7 +54,8 @@ pub struct PoolConfig {
     pub new_nodes: Approval,
     /// Whether a person has to approve another AK of a known TPM.
     pub new_ak: Approval,
-    /// PCRs to quote; golden and selector PCRs are added, and PCR 7 where a state of Secure Boot is demanded.
+    /// PCRs to quote; golden and selector PCRs are added, PCR 7 where a state of Secure Boot is demanded, and PCR 0 to 10 where an IMA
+    /// list is asked for: it replays to the last and sums up the others.
     pub pcrs: Vec<u8>,
     /// Banks to quote. All four, unless the pool's TPM model does not implement a hash function at all and refuses the quote.
     pub banks: Vec<HashAlgorithm>,
@@ -143,7 +144,11 @@ impl Pool {
         let golden = group_golden(&name, golden_pcrs)?;
         let mut bitmap = 0;
         let secure_boot_pcr = boot.secure_boot.map(|_| SECURE_BOOT_PCR);
-        for index in pcrs.iter().chain(golden.keys()).chain(&selector_pcrs).chain(&secure_boot_pcr) {
+        let ima_pcrs: Vec<u8> = match boot.ima {
+            ImaPolicy::NotAsked => Vec::new(),
+            ImaPolicy::Accept | ImaPolicy::Require => (0..=IMA_PCR).collect(),
+        };
+        for index in pcrs.iter().chain(golden.keys()).chain(&selector_pcrs).chain(&secure_boot_pcr).chain(&ima_pcrs) {
             if *index > MAX_EVIDENCE_PCR {
                 return Err(PoolError::Pcr { name, index: *index });
             }

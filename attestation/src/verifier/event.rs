@@ -29,7 +29,7 @@ pub enum VerifierEvent<'a> {
     Response(&'a [u8]),
     /// The answer to `VerifierAction::FetchLog`: the log with that hash, if the server has it.
     StoredLog(Option<Vec<u8>>),
-    /// The agent's answer to `VerifierAction::RequestLog`.
+    /// The agent's answer to `VerifierAction::RequestLog` or `RequestImaList`.
     LogChunk(&'a [u8]),
 }
 
@@ -58,6 +58,14 @@ pub enum VerifierAction {
         message: Vec<u8>,
         /// Hash and length of the whole log.
         announced: AnnouncedLog,
+    },
+    /// Send this to the agent, which has to answer with a part of its IMA list. The quote is verified; whoever drives this makes sure that
+    /// there is memory for the list, beside that of the log.
+    RequestImaList {
+        /// The message.
+        message: Vec<u8>,
+        /// Bytes of the whole list, 4 MiB at most.
+        len: u32,
     },
     /// The node is attested.
     Admit(Box<AttestedNode>),

@@ -1,25 +1,26 @@
 //! The server's half of the exchange, as a state machine: events in, one action out; no I/O, no clock, no randomness of its own.
 //!
-//! Payload → look-up → challenge → response → event log → admission. The server decides what the quote is for: an AK that it knows
+//! Payload → look-up → challenge → response → event log → IMA list → admission. The server decides what the quote is for: an AK that it knows
 //! renews, any other enrols, so both halves can't disagree about it. Each conversation has its own nonce and credential, used once.
-//! A log that the server has, or that is longer than a response may be, is fetched only after the quote is verified.
+//! A log that the server has, or that is longer than a response may be, is fetched only after the quote is verified, and so is an IMA list.
 
 mod event;
 mod policy;
 mod svid_key;
+mod transfer;
 
 use std::sync::Arc;
 
 use plastron_attestation_appraise::{
     AcceptableAk, AnnouncedLog, Appraisal, AppraiseError, AttestedNode, Binding, BoundAk, Check, Checklist,
-    ClaimedResidentKey, Claims, CredentialEntropy, EkEvidence, EkFingerprint, EnrolledTpm, Expected, History, KnownTpm,
-    MadeCredential, PendingActivation, SentLog, TrustedEk, VerifiedQuote,
+    ClaimedResidentKey, Claims, CredentialEntropy, EkEvidence, EkFingerprint, EnrolledTpm, Expected, History,
+    ImaPolicy, KnownTpm, MadeCredential, PendingActivation, SentLog, TrustedEk, VerifiedQuote,
 };
 use plastron_attestation_tcg::HashAlgorithm;
 use plastron_spiffe::TrustDomain;
 use rustls_pki_types::UnixTime;
 
-use crate::log_transfer::{LogAssembly, LogChunk, LogProgress};
+use crate::log_transfer::{ImaAssembly, LogAssembly};
 use crate::message::{Challenge, Payload, Response, Task};
 use crate::refused::{ExchangeError, Refused};
 pub use event::{Entropy, VerifierAction, VerifierEvent};
@@ -29,7 +30,7 @@ use policy::{check_standing, find_pool};
 /// Seconds that a challenge may be answered in. Discrete TPMs take up to two for activation and quote.
 pub const CHALLENGE_LIFETIME_SECS: u64 = 60;
 
-/// Seconds that a log in several parts may take after the response: 4 MiB at some 35 KiB a second.
+/// Seconds that a log in several parts may take after the response, and as many for an IMA list after that: 4 MiB at some 35 KiB a second.
 pub const LOG_TRANSFER_SECS: u64 = 120;
 
 /// One conversation, seen from the server.
@@ -47,6 +48,7 @@ enum State {
     Challenged(Box<Challenged>),
     FetchingLog(Box<Proven>),
     ReceivingLog(Box<Proven>, LogAssembly),
+    ReceivingImaList(Box<Proven>, Option<SentLog>, ImaAssembly),
     Over,
 }
 
@@ -79,7 +81,9 @@ struct Proven {
     history: History,
     claimed: Claims,
     event_log: Option<AnnouncedLog>,
-    proven_at: u64,
+    ima_list_len: Option<u32>,
+    /// Seconds since the epoch at which the log began to travel that is awaited now.
+    transfer_began: u64,
 }
 
 enum Candidate {
@@ -117,6 +121,10 @@ impl Verifier {
             (State::ReceivingLog(proven, assembly), VerifierEvent::LogChunk(bytes)) => {
                 node = Some(proven.ek.fingerprint());
                 self.receive(proven, assembly, bytes, now)
+            }
+            (State::ReceivingImaList(proven, event_log, assembly), VerifierEvent::LogChunk(bytes)) => {
+                node = Some(proven.ek.fingerprint());
+                self.receive_ima_list(proven, event_log, assembly, bytes, now)
             }
             (_, VerifierEvent::Payload(_)) => {
                 Err(ExchangeError::Sequence { got: "payload", reason: "a conversation has one" })
@@ -179,7 +187,8 @@ impl Verifier {
                 (ek, Candidate::Pending(pending), Task::Enrol(made), history)
             }
         };
-        let selection = find_pool(&self.policy, ek.pool())?.selection().to_vec();
+        let pool = find_pool(&self.policy, ek.pool())?;
+        let (selection, ima) = (pool.selection().to_vec(), pool.boot().ima);
         // The log of the record is on this server, unless it was lost; then it is asked for after the quote.
         let kept = history.record().and_then(|record| record.event_log_sha256);
         let event_log_wanted = payload.event_log.is_some_and(|log| Some(log.sha256) != kept);
@@ -193,8 +202,14 @@ impl Verifier {
             &self.svid_public_key,
             &mut self.checks,
         )?;
-        let challenge =
-            Challenge { task, nonce, selection, event_log_wanted, certification_wanted: svid_key.is_some() };
+        let challenge = Challenge {
+            task,
+            nonce,
+            selection,
+            event_log_wanted,
+            certification_wanted: svid_key.is_some(),
+            ima_list_wanted: ima != ImaPolicy::NotAsked,
+        };
         let bytes = challenge.encode();
         self.state = State::Challenged(Box::new(Challenged {
             ek,
@@ -263,7 +278,7 @@ impl Verifier {
             return Err(ExchangeError::ChallengeExpired { age, limit: CHALLENGE_LIFETIME_SECS });
         }
         self.checks.pass(Check::ChallengeFresh, format!("{age} s"));
-        let Response { secret, attest, signature, pcr_values, event_log: part, certification } =
+        let Response { secret, attest, signature, pcr_values, event_log: part, certification, ima_list_len } =
             Response::decode(bytes)?;
         self.checks.pass(Check::Malformed, "");
         let ak = match (ak, secret) {
@@ -277,8 +292,8 @@ impl Verifier {
         let quote = VerifiedQuote::verify(&ak, &attest, &signature, &pcr_values, asked, &binding, &mut self.checks)?;
         *node = Some(ek.fingerprint());
         let quote = svid_key::prove(&ak, quote, svid_key, certification, history.record(), &binding, &mut self.checks)?;
-        let proven_at = now.as_secs();
-        let proven = Box::new(Proven { ek, ak, quote, history, claimed, event_log, proven_at });
+        let transfer_began = now.as_secs();
+        let proven = Box::new(Proven { ek, ak, quote, history, claimed, event_log, ima_list_len, transfer_began });
         match (event_log, event_log_wanted, part) {
             (Some(announced), true, Some(part)) => self.take_part(proven, LogAssembly::begin(announced), &part, now),
             (Some(announced), true, None) => self.take_part(proven, LogAssembly::begin(announced), &[], now),
@@ -286,64 +301,9 @@ impl Verifier {
                 self.state = State::FetchingLog(proven);
                 Ok(VerifierAction::FetchLog { announced })
             }
-            (None, _, None) => self.judge(*proven, None, now),
+            (None, _, None) => self.ask_for_ima_list(proven, None, now),
             (_, _, Some(_)) => Err(ExchangeError::LogUnasked),
         }
-    }
-
-    /// A log that this server had kept. One that is gone, or damaged, is asked for again.
-    fn judge_stored(
-        &mut self,
-        proven: Box<Proven>,
-        stored: Option<Vec<u8>>,
-        now: UnixTime,
-    ) -> Result<VerifierAction, ExchangeError> {
-        let Some(announced) = proven.event_log else { return self.judge(*proven, None, now) };
-        match stored.map(|bytes| SentLog::matching(&announced, bytes)) {
-            Some(Ok(log)) => {
-                self.checks.pass(Check::EventLogDigest, "kept since an earlier attestation");
-                self.judge(*proven, Some(log), now)
-            }
-            None | Some(Err(_)) => Ok(self.request(proven, LogAssembly::begin(announced), announced)),
-        }
-    }
-
-    fn receive(
-        &mut self,
-        proven: Box<Proven>,
-        assembly: LogAssembly,
-        bytes: &[u8],
-        now: UnixTime,
-    ) -> Result<VerifierAction, ExchangeError> {
-        let age = now.as_secs().saturating_sub(proven.proven_at);
-        if age > LOG_TRANSFER_SECS {
-            return Err(ExchangeError::LogTransferTooSlow { age, limit: LOG_TRANSFER_SECS });
-        }
-        let LogChunk { bytes } = LogChunk::decode(bytes)?;
-        self.take_part(proven, assembly, &bytes, now)
-    }
-
-    fn take_part(
-        &mut self,
-        proven: Box<Proven>,
-        assembly: LogAssembly,
-        part: &[u8],
-        now: UnixTime,
-    ) -> Result<VerifierAction, ExchangeError> {
-        match (assembly.take(part)?, proven.event_log) {
-            (LogProgress::Part(assembly), Some(announced)) => Ok(self.request(proven, assembly, announced)),
-            (LogProgress::Part(_), None) => Err(ExchangeError::LogUnasked),
-            (LogProgress::Whole(log), _) => {
-                self.checks.pass(Check::EventLogDigest, format!("{} bytes", log.bytes().len()));
-                self.judge(*proven, Some(log), now)
-            }
-        }
-    }
-
-    fn request(&mut self, proven: Box<Proven>, assembly: LogAssembly, announced: AnnouncedLog) -> VerifierAction {
-        let message = assembly.request().encode();
-        self.state = State::ReceivingLog(proven, assembly);
-        VerifierAction::RequestLog { message, announced }
     }
 
     /// What the node booted, against what its pool wants.
@@ -351,12 +311,13 @@ impl Verifier {
         &mut self,
         proven: Proven,
         event_log: Option<SentLog>,
+        ima_list: Option<&[u8]>,
         now: UnixTime,
     ) -> Result<VerifierAction, ExchangeError> {
-        let Proven { ek, ak, quote, history, claimed, event_log: _, proven_at: _ } = proven;
+        let Proven { ek, ak, quote, history, claimed, event_log: _, ima_list_len: _, transfer_began: _ } = proven;
         let policy = Arc::clone(&self.policy);
         let expected = Expected { pool: find_pool(&policy, ek.pool())?, deny: &policy.deny, history };
-        let appraisal = Appraisal::judge(&ek, &ak, &quote, event_log, expected, &mut self.checks)?;
+        let appraisal = Appraisal::judge(&ek, &ak, &quote, event_log, ima_list, expected, &mut self.checks)?;
         let checks = std::mem::take(&mut self.checks);
         match AttestedNode::admit(ek, ak, quote, appraisal, claimed, now, checks) {
             Ok(attested) => Ok(VerifierAction::Admit(Box::new(attested))),

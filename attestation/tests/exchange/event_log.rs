@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use plastron_attestation::{
-    AnnouncedLog, AttesterEvent, EkTemplate, LOG_TRANSFER_SECS, LogChunk, LogRequest, Payload, Response,
+    AnnouncedLog, AttesterEvent, EkTemplate, LOG_TRANSFER_SECS, LogChunk, LogKind, LogRequest, Payload, Response,
     VerifierAction, VerifierEvent,
 };
 use plastron_attestation_appraise::{
@@ -237,7 +237,10 @@ fn a_transfer_ends_in_time() {
     let response = send(&mut attester, &mut tpm, EkTemplate::H3P384, AttesterEvent::Challenge(&challenge));
     let action = verifier.step(VerifierEvent::Response(&response), time(NOW)).unwrap();
     let VerifierAction::RequestLog { message, .. } = action else { panic!("{action:?}") };
-    assert_eq!(LogRequest::decode(&message).unwrap(), LogRequest { offset: u32::try_from(PART).unwrap() });
+    assert_eq!(
+        LogRequest::decode(&message).unwrap(),
+        LogRequest { log: LogKind::EventLog, offset: u32::try_from(PART).unwrap() }
+    );
     let chunk = send(&mut attester, &mut tpm, EkTemplate::H3P384, AttesterEvent::Challenge(&message));
     let late = time(NOW + LOG_TRANSFER_SECS + 1);
     assert_refused(&verifier.step(VerifierEvent::LogChunk(&chunk), late).unwrap_err(), Check::ChallengeFresh);

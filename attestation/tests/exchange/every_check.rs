@@ -123,12 +123,9 @@ fn fixture(check: Check) -> Fixture {
             "attestation/appraise/tests/facts/judged.rs::an_unknown_type_refuses_where_the_pool_pins_the_pcr",
         ),
         Check::TpmStateRegressed => Fixture::Refused(boot::tpm_state_regressed),
-        Check::ImaList => {
-            Fixture::Elsewhere("attestation/appraise/tests/ima.rs::a_changed_hidden_or_moved_entry_is_refused")
-        }
-        Check::ImaBootAggregate => {
-            Fixture::Elsewhere("attestation/appraise/tests/ima.rs::a_list_of_another_boot_is_refused")
-        }
+        Check::ImaListMissing => Fixture::Refused(crate::ima::missing),
+        Check::ImaList => Fixture::Refused(crate::ima::tampered_entry),
+        Check::ImaBootAggregate => Fixture::Refused(crate::ima::another_boot),
         Check::Approval => {
             Fixture::Elsewhere("server/core/tests/all/pending.rs::a_new_node_waits_for_a_person_and_is_admitted_once")
         }

@@ -8,6 +8,7 @@ mod enrol;
 mod event_log;
 mod every_check;
 mod golden;
+mod ima;
 mod path;
 mod pool;
 mod renew;

@@ -1,8 +1,8 @@
 //! The encoding: one form per message, bounded, and nothing but that form is read.
 
 use plastron_attestation::{
-    AnnouncedLog, CertifyBytes, Challenge, Claims, LogChunk, LogRequest, MAX_MESSAGE_LEN, Payload, Response, Task,
-    WireError,
+    AnnouncedLog, CertifyBytes, Challenge, Claims, LogChunk, LogKind, LogRequest, MAX_MESSAGE_LEN, Payload, Response,
+    Task, WireError,
 };
 use plastron_attestation_appraise::MadeCredential;
 use plastron_attestation_tcg::PcrBank;
@@ -27,7 +27,14 @@ fn payload() -> Payload {
 fn challenge() -> Challenge {
     let made = MadeCredential { id_object: vec![1; 9], encrypted_secret: vec![2; 9] };
     let selection = vec![PcrBank { hash: 0x000b, bitmap: 0x4_03ff }];
-    Challenge { task: Task::Enrol(made), nonce: [7; 32], selection, event_log_wanted: true, certification_wanted: true }
+    Challenge {
+        task: Task::Enrol(made),
+        nonce: [7; 32],
+        selection,
+        event_log_wanted: true,
+        certification_wanted: true,
+        ima_list_wanted: true,
+    }
 }
 
 fn response() -> Response {
@@ -38,6 +45,7 @@ fn response() -> Response {
         pcr_values: vec![vec![0; 32]; 11],
         event_log: Some(vec![8; 300]),
         certification: Some(CertifyBytes { attest: vec![4; 90], signature: vec![5; 72] }),
+        ima_list_len: Some(300_000),
     }
 }
 
@@ -45,13 +53,21 @@ fn response() -> Response {
 fn messages_round_trip() {
     assert_eq!(Payload::decode(&payload().encode()).unwrap(), payload());
     assert_eq!(Challenge::decode(&challenge().encode()).unwrap(), challenge());
-    let renewal = Challenge { task: Task::Renew, event_log_wanted: false, certification_wanted: false, ..challenge() };
+    let renewal = Challenge {
+        task: Task::Renew,
+        event_log_wanted: false,
+        certification_wanted: false,
+        ima_list_wanted: false,
+        ..challenge()
+    };
     assert_eq!(Challenge::decode(&renewal.encode()).unwrap(), renewal);
     assert_eq!(Response::decode(&response().encode()).unwrap(), response());
     let without_log = Payload { event_log: None, svid_key: None, ..payload() };
     assert_eq!(Payload::decode(&without_log.encode()).unwrap(), without_log);
-    let request = LogRequest { offset: 163_840 };
-    assert_eq!(LogRequest::decode(&request.encode()).unwrap(), request);
+    for log in [LogKind::EventLog, LogKind::ImaList] {
+        let request = LogRequest { log, offset: 163_840 };
+        assert_eq!(LogRequest::decode(&request.encode()).unwrap(), request);
+    }
     let chunk = LogChunk { bytes: vec![3; 1000] };
     assert_eq!(LogChunk::decode(&chunk.encode()).unwrap(), chunk);
 }
@@ -59,7 +75,7 @@ fn messages_round_trip() {
 /// What is read is what would be written: so a message has one encoding.
 #[test]
 fn whatever_is_read_is_written_back_the_same() {
-    let (request, chunk) = (LogRequest { offset: 1 }, LogChunk { bytes: vec![1; 9] });
+    let (request, chunk) = (LogRequest { log: LogKind::ImaList, offset: 1 }, LogChunk { bytes: vec![1; 9] });
     let messages = [payload().encode(), challenge().encode(), response().encode(), request.encode(), chunk.encode()];
     for message in &messages {
         for at in 0..message.len() {
@@ -119,6 +135,8 @@ fn what_is_not_a_message_is_named() {
     let log = |len: u32| Payload { event_log: Some(AnnouncedLog { sha256: [6; 32], len }), ..payload() };
     let empty = Payload::decode(&log(0).encode());
     assert!(matches!(empty, Err(WireError::Value { field: "the event log's length", .. })), "{empty:?}");
+    let empty = Response::decode(&Response { ima_list_len: Some(0), ..response() }.encode());
+    assert!(matches!(empty, Err(WireError::Value { field: "the IMA list's length", .. })), "{empty:?}");
     let many = vec![field(0, &[])[2..].to_vec(); 9].concat();
     let many = message(&[field(1, b"a"), field(3, &many), field(4, b"b")]);
     assert!(matches!(Payload::decode(&many), Err(WireError::Value { reason: "too many items", .. })));

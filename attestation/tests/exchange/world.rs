@@ -47,6 +47,8 @@ pub(crate) struct Agent {
     pub(crate) ak: Option<AkBlob>,
     pub(crate) ek: Option<EkMaterial>,
     pub(crate) event_log: Option<Arc<[u8]>>,
+    /// The IMA list as it is by the time that the quote is made.
+    pub(crate) ima_list: Option<Arc<[u8]>>,
     pub(crate) svid_key: Option<SvidKeyBlob>,
 }
 
@@ -178,10 +180,14 @@ impl World {
         let template = tpm_template(tpm);
         let mut attester = agent.attester(template, meddling);
         let mut verifier = self.verifier();
-        let payload = send(&mut attester, tpm, template, AttesterEvent::Begin);
+        let ima_list = agent.ima_list.clone();
+        let mut send = |attester: &mut Attester, event: AttesterEvent<'_>| {
+            send_with_ima_list(attester, tpm, template, ima_list.as_ref(), event)
+        };
+        let payload = send(&mut attester, AttesterEvent::Begin);
         let challenge = self.challenge(&mut verifier, &(meddling.payload)(payload))?;
         let challenge = (meddling.challenge)(challenge);
-        let response = send(&mut attester, tpm, template, AttesterEvent::Challenge(&challenge));
+        let response = send(&mut attester, AttesterEvent::Challenge(&challenge));
         let response = (meddling.response)(response);
         let later = time(self.now + meddling.delay);
         let mut action = verifier.step(VerifierEvent::Response(&response), later)?;
@@ -191,8 +197,9 @@ impl World {
                     let kept = self.logs.get(&announced.sha256).map(|log| log.to_vec());
                     verifier.step(VerifierEvent::StoredLog(kept), later)?
                 }
-                VerifierAction::RequestLog { message, announced: _ } => {
-                    let chunk = send(&mut attester, tpm, template, AttesterEvent::Challenge(&message));
+                VerifierAction::RequestLog { message, announced: _ }
+                | VerifierAction::RequestImaList { message, len: _ } => {
+                    let chunk = send(&mut attester, AttesterEvent::Challenge(&message));
                     verifier.step(VerifierEvent::LogChunk(&(meddling.log_chunk)(chunk)), later)?
                 }
                 VerifierAction::Admit(node) => {
@@ -239,6 +246,17 @@ pub(crate) fn send(
     template: EkTemplate,
     event: AttesterEvent<'_>,
 ) -> Vec<u8> {
+    send_with_ima_list(attester, tpm, template, None, event)
+}
+
+/// The same on a machine with this IMA list.
+fn send_with_ima_list(
+    attester: &mut Attester,
+    tpm: &mut dyn TpmSvidKeys,
+    template: EkTemplate,
+    ima_list: Option<&Arc<[u8]>>,
+    event: AttesterEvent<'_>,
+) -> Vec<u8> {
     let mut action = attester.step(event).unwrap();
     loop {
         match action {
@@ -246,6 +264,9 @@ pub(crate) fn send(
             AttesterAction::Tpm(request) => {
                 let reply = perform(tpm, template, request).unwrap();
                 action = attester.step(AttesterEvent::Tpm(reply)).unwrap();
+            }
+            AttesterAction::ReadImaList => {
+                action = attester.step(AttesterEvent::ImaList(ima_list.cloned())).unwrap();
             }
             AttesterAction::Certify(request) => {
                 let reply = perform_certify(tpm, template, request).unwrap();

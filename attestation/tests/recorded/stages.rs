@@ -65,7 +65,7 @@ impl Stages {
         };
         let expected = Expected { pool: &server.policy.pools[0], deny: &server.policy.deny, history: History::New };
         let checks = &mut Checklist::new();
-        let appraisal = Appraisal::judge(&self.ek, &self.ak, &quote, log, expected, checks)?;
+        let appraisal = Appraisal::judge(&self.ek, &self.ak, &quote, log, None, expected, checks)?;
         let claims = plastron_attestation::Claims::default();
         let node = AttestedNode::admit(self.ek, self.ak, quote, appraisal, claims, time(row.time), Checklist::new());
         server.remember(&node.map_err(|(error, _)| error)?);

@@ -20,13 +20,17 @@ const NOT_FROM_RECORDINGS: &[(Check, &str)] = &[
     (Check::QualifiedSigner, "a TPM states no other parent of its AK"),
     (Check::EkRevocation, "a list that revokes has to be signed by the manufacturer"),
     (Check::FactLimit, "a log of that length would be most of what is recorded"),
-    (Check::ImaList, "the exchange does not carry IMA lists"),
-    (Check::ImaBootAggregate, "the exchange does not carry IMA lists"),
+    (Check::ImaListMissing, NO_IMA),
+    (Check::ImaList, NO_IMA),
+    (Check::ImaBootAggregate, NO_IMA),
     (Check::Subject, "only whoever combines proofs can break it"),
     (Check::Approval, "a person decides it, whatever the evidence says"),
     (Check::CertifyMagic, "a TPM signs no other magic, and whoever changes it breaks the signature first"),
     (Check::CertifySigner, "a TPM states no other parent of its AK"),
 ];
+
+/// What was recorded are firmware's boots, before any kernel.
+const NO_IMA: &str = "no recorded machine runs a kernel with IMA";
 
 type Tampered = fn() -> Check;
 

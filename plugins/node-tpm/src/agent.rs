@@ -13,7 +13,7 @@ use plastron_plugins::node::{
 
 use crate::ak_store::{AkStore, KeptKeys};
 use crate::claims;
-use crate::event_log::EventLogFile;
+use crate::log_files::LogFiles;
 use crate::resident_key::ResidentSvidKey;
 use crate::tpm_thread::{OpenTpm, StartError, TpmThread};
 
@@ -33,13 +33,8 @@ type EkCache = Arc<Mutex<Option<EkMaterial>>>;
 
 impl TpmAgentAttestor {
     /// Opens the TPM and starts the thread that owns it. Nothing is asked of the TPM before the first conversation.
-    pub fn start(
-        open: OpenTpm,
-        template: EkTemplate,
-        store: AkStore,
-        event_log: EventLogFile,
-    ) -> Result<Self, StartError> {
-        let tpm = TpmThread::start(open, template, store, event_log)?;
+    pub fn start(open: OpenTpm, template: EkTemplate, store: AkStore, logs: LogFiles) -> Result<Self, StartError> {
+        let tpm = TpmThread::start(open, template, store, logs)?;
         Ok(Self { tpm, template, ek: EkCache::default(), svid_key: FreshSvidKey::default() })
     }
 }
@@ -134,7 +129,10 @@ impl AgentConversation for Conversation {
             // It was kept before the response was sent.
             AttesterAction::Keep(ak) => KeptKeys { ak: Some(ak), svid_key },
             AttesterAction::Done => KeptKeys { ak: self.kept.ak.clone(), svid_key },
-            AttesterAction::Tpm(_) | AttesterAction::Certify(_) | AttesterAction::Send(_) => {
+            AttesterAction::Tpm(_)
+            | AttesterAction::Certify(_)
+            | AttesterAction::ReadImaList
+            | AttesterAction::Send(_) => {
                 return Err(error("nothing is to be sent after an admission"));
             }
         };
@@ -146,7 +144,7 @@ impl AgentConversation for Conversation {
 }
 
 impl Conversation {
-    /// Does what the attester asks of the TPM until it has a message.
+    /// Does what the attester asks of the TPM, and of the kernel, until it has a message.
     async fn drive(&mut self, attester: &mut Attester, event: AttesterEvent<'_>) -> Result<Vec<u8>, AgentAttestError> {
         let mut action = attester.step(event).map_err(failed)?;
         loop {
@@ -159,6 +157,10 @@ impl Conversation {
                 AttesterAction::Certify(request) => {
                     let reply = self.tpm.certify(request).await.map_err(failed)?;
                     action = attester.step(AttesterEvent::Tpm(self.taken(reply).await?)).map_err(failed)?;
+                }
+                AttesterAction::ReadImaList => {
+                    let ima_list = self.tpm.ima_list().await.map_err(failed)?.map_err(failed)?;
+                    action = attester.step(AttesterEvent::ImaList(ima_list)).map_err(failed)?;
                 }
                 AttesterAction::Keep(_) | AttesterAction::Done => {
                     return Err(error("the conversation ended before the server's word"));

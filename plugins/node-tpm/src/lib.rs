@@ -7,7 +7,7 @@
 mod agent;
 mod ak_store;
 mod claims;
-mod event_log;
+mod log_files;
 mod log_memory;
 mod refusal;
 mod resident_key;
@@ -16,11 +16,11 @@ mod tpm_thread;
 
 pub use agent::TpmAgentAttestor;
 pub use ak_store::{AkStore, AkStoreError, KeptKeys};
-pub use event_log::{EVENT_LOG_PATH, EventLogFile, EventLogFileError};
+pub use log_files::{EVENT_LOG_PATH, IMA_LOG_PATH, LogFile, LogFileError, LogFiles};
 pub use plastron_attestation_appraise::{
     AppraiseError, Approval, BootPolicy, DEFAULT_PCRS, DeniedCertificate, DeniedEk, DeniedModel, DenyList,
-    DriversBeforeSeparator, EkFingerprint, EkPin, EkTrust, EmptySecureBoot, ExpiredEk, GoldenPcr, MissingEventLog,
-    Pool, PoolConfig, PoolError, Sha1EventLog, TrustAnchors, certificate_subject,
+    DriversBeforeSeparator, EkFingerprint, EkPin, EkTrust, EmptySecureBoot, ExpiredEk, GoldenPcr, ImaPolicy,
+    MissingEventLog, Pool, PoolConfig, PoolError, Sha1EventLog, TrustAnchors, certificate_subject,
 };
 pub use plastron_attestation_tcg::{EkTemplate, HashAlgorithm};
 pub use server::TpmNodeAttestor;

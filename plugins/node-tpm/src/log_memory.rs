@@ -1,4 +1,4 @@
-//! How much memory event logs may take that are fetched after a quote is verified, over all conversations. What comes with a response is
+//! How much memory event logs and IMA lists may take that are fetched after a quote is verified, over all conversations. What comes with a response is
 //! bounded by the length of a message; nothing else is kept of a node before its quote.
 
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl LogMemory {
 
 /// Too many logs are under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("event logs of other nodes take all {LIMIT_KIB} KiB that there are for logs under way")]
+#[error("event logs and IMA lists of other nodes take all {LIMIT_KIB} KiB that there are for logs under way")]
 pub(crate) struct LogMemoryBusy;
 
 #[cfg(test)]

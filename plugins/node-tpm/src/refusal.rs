@@ -32,10 +32,12 @@ fn code(error: &ExchangeError) -> RefusalCode {
         | ExchangeError::Sequence { .. }
         | ExchangeError::SecretUnasked
         | ExchangeError::LogUnasked
+        | ExchangeError::ImaListUnasked
+        | ExchangeError::ImaListTooLong { .. }
         | ExchangeError::CertificationUnasked
         | ExchangeError::LogPart { .. } => RefusalCode::Malformed,
-        // Whoever starts the machine with a log heals this; until then nothing is known of it, bad or good.
-        ExchangeError::Evidence(AppraiseError::EventLogMissing) => RefusalCode::NotYet,
+        // Whoever starts the machine with a log, or with IMA, heals this; until then nothing is known of it, bad or good.
+        ExchangeError::Evidence(AppraiseError::EventLogMissing | AppraiseError::ImaListMissing) => RefusalCode::NotYet,
         // A machine that restarts just now is no bad one.
         ExchangeError::Evidence(AppraiseError::ResetBetween { .. }) => RefusalCode::Unavailable,
         // A revocation list that is out of date is the operator's to replace; of the node it says nothing, bad or good.

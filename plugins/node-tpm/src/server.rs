@@ -46,6 +46,7 @@ impl NodeAttestor for TpmNodeAttestor {
             logs: Arc::clone(&self.logs),
             log_memory: self.log_memory.clone(),
             log_place: None,
+            ima_place: None,
             context,
             state: Progress::Begin,
         })
@@ -69,6 +70,8 @@ struct Conversation {
     log_memory: LogMemory,
     /// Held from the first need of it to the end of the conversation.
     log_place: Option<LogPlace>,
+    /// The same for its IMA list, which comes after the log.
+    ima_place: Option<LogPlace>,
     context: AdmissionContext,
     state: Progress,
 }
@@ -79,7 +82,7 @@ enum Progress {
     Begin,
     /// The response to the challenge.
     Challenged(Verifier),
-    /// A part of its log.
+    /// A part of its log, or of its IMA list.
     LogRequested(Verifier),
     /// Nothing more.
     Over,
@@ -114,6 +117,11 @@ impl NodeConversation for Conversation {
             }
             VerifierAction::RequestLog { message, announced } => {
                 self.reserve(announced)?;
+                self.state = Progress::LogRequested(verifier);
+                Ok(NodeStep::Challenge(message))
+            }
+            VerifierAction::RequestImaList { message, len } => {
+                self.reserve_ima(len)?;
                 self.state = Progress::LogRequested(verifier);
                 Ok(NodeStep::Challenge(message))
             }
@@ -154,6 +162,15 @@ impl Conversation {
         if self.log_place.is_none() {
             let place = self.log_memory.reserve(announced.len);
             self.log_place = Some(place.map_err(|busy| unavailable(Check::EventLogMissing, &busy.to_string()))?);
+        }
+        Ok(())
+    }
+
+    /// Memory for the whole IMA list, once per conversation.
+    fn reserve_ima(&mut self, len: u32) -> Result<(), Refusal> {
+        if self.ima_place.is_none() {
+            let place = self.log_memory.reserve(len);
+            self.ima_place = Some(place.map_err(|busy| unavailable(Check::ImaListMissing, &busy.to_string()))?);
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The thread that owns the TPM, the AK's file and the event log's: all block, and a TPM serves one caller at a time.
+//! The thread that owns the TPM, the AK's file and those of the logs: all block, and a TPM serves one caller at a time.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ak_store::{AkStore, AkStoreError, KeptKeys};
-use crate::event_log::{EventLogFile, EventLogFileError};
+use crate::log_files::{LogFileError, LogFiles};
 
 /// Requests that wait: an agent has one conversation at a time, and its predecessor's last request.
 const QUEUE_LEN: usize = 4;
@@ -41,7 +41,8 @@ enum Job {
     Load(oneshot::Sender<Result<KeptKeys, AkStoreError>>),
     Save(KeptKeys, oneshot::Sender<Result<(), AkStoreError>>),
     SetAside(oneshot::Sender<Result<(), AkStoreError>>),
-    EventLog(oneshot::Sender<Result<Option<Arc<[u8]>>, EventLogFileError>>),
+    EventLog(oneshot::Sender<Result<Option<Arc<[u8]>>, LogFileError>>),
+    ImaList(oneshot::Sender<Result<Option<Arc<[u8]>>, LogFileError>>),
 }
 
 /// Opens the TPM, at the start and again after its driver panicked.
@@ -81,10 +82,10 @@ impl TpmThread {
         mut open: OpenTpm,
         template: EkTemplate,
         store: AkStore,
-        event_log: EventLogFile,
+        logs: LogFiles,
     ) -> Result<Self, StartError> {
         let device = Some(open().map_err(StartError::Open)?);
-        let owner = Owner { open, device, template, store, event_log };
+        let owner = Owner { open, device, template, store, logs };
         let (jobs, queue) = mpsc::channel(QUEUE_LEN);
         let thread = std::thread::Builder::new().name("tpm".to_owned());
         thread.spawn(move || serve(owner, queue)).map_err(StartError::Thread)?;
@@ -137,8 +138,12 @@ impl TpmThread {
         self.ask(Job::SetAside).await
     }
 
-    pub(crate) async fn event_log(&self) -> Result<Result<Option<Arc<[u8]>>, EventLogFileError>, Gone> {
+    pub(crate) async fn event_log(&self) -> Result<Result<Option<Arc<[u8]>>, LogFileError>, Gone> {
         self.ask(Job::EventLog).await
+    }
+
+    pub(crate) async fn ima_list(&self) -> Result<Result<Option<Arc<[u8]>>, LogFileError>, Gone> {
+        self.ask(Job::ImaList).await
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, Gone> {
@@ -162,7 +167,7 @@ struct Owner {
     device: Option<Box<dyn TpmSvidKeys>>,
     template: EkTemplate,
     store: AkStore,
-    event_log: EventLogFile,
+    logs: LogFiles,
 }
 
 /// A TPM that replies with rubbish can make its driver panic. That ends the call and not the thread, without which the agent would
@@ -189,7 +194,8 @@ impl Owner {
             Job::Load(reply) => drop(reply.send(load(&self.store, self.template))),
             Job::Save(keys, reply) => drop(reply.send(self.store.save(self.template, &keys))),
             Job::SetAside(reply) => drop(reply.send(set_aside(&self.store))),
-            Job::EventLog(reply) => drop(reply.send(self.event_log.read())),
+            Job::EventLog(reply) => drop(reply.send(self.logs.event_log.read())),
+            Job::ImaList(reply) => drop(reply.send(self.logs.ima_list.read())),
         }
     }
 
@@ -254,7 +260,7 @@ mod tests {
     use plastron_attestation::{EkTemplate, SvidKeyBlob, TpmDeviceError, TpmSvidKeys};
 
     use super::{Gone, TpmThread};
-    use crate::{AkStore, EventLogFile};
+    use crate::{AkStore, LogFiles};
 
     /// A TPM that never answers keeps its thread, and nobody who waits for it: neither whose call it is nor who comes after.
     ///
@@ -272,11 +278,11 @@ mod tests {
             Err(TpmDeviceError::Lockout)
         };
         let store = AkStore::in_data_dir(directory.path());
-        let log = EventLogFile::at(directory.path().join("log"));
+        let logs = LogFiles::at(directory.path().join("log"), directory.path().join("list"));
         let mut open: super::OpenTpm = Box::new(open);
         assert!(open().is_err());
         let (jobs, queue) = tokio::sync::mpsc::channel(1);
-        let owner = super::Owner { open, device: None, template: EkTemplate::L1Rsa2048, store, event_log: log };
+        let owner = super::Owner { open, device: None, template: EkTemplate::L1Rsa2048, store, logs };
         std::thread::spawn(move || super::serve(owner, queue));
         let thread = TpmThread { jobs, deadline: Duration::from_millis(100) };
         for _ in 0..3 {

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use plastron_attestation::{
-    AkBlob, CertifyBytes, EkMaterial, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError, TpmSvidKeys,
+    AkBlob, CertifyBytes, EkMaterial, LogKind, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError,
+    TpmSvidKeys,
 };
-use plastron_attestation_appraise::{AttestedNode, Check};
+use plastron_attestation_appraise::{AttestedNode, Check, CheckOutcome};
 use plastron_attestation_fake_tpm::event_log::LinuxBoot;
+use plastron_attestation_fake_tpm::ima_list::{ImaListBuilder, Kernel};
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_attestation_tcg::Name;
 use plastron_plugins::node::{
@@ -19,7 +21,7 @@ use plastron_plugins::node::{
     HoldsSvidKey, KeptEventLogs, KeptEventLogsError, KnownTpm, NodeAttestor, NodeStep, Refusal, RefusalCode, Standing,
 };
 use plastron_plugins_node_tpm::{
-    AkStore, DenyList, EkFingerprint, EkTemplate, EkTrust, EventLogFile, MissingEventLog, Pool, PoolConfig,
+    AkStore, DenyList, EkFingerprint, EkTemplate, EkTrust, ImaPolicy, LogFiles, MissingEventLog, Pool, PoolConfig,
     TpmAgentAttestor, TpmNodeAttestor, TrustAnchors,
 };
 use plastron_spiffe::TrustDomain;
@@ -191,16 +193,28 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        let manufacturer = Manufacturer::new("Turtle");
+        let (manufacturer, memory) = (Manufacturer::new("Turtle"), Arc::new(Memory::default()));
+        let attestor = Self::attestor(&manufacturer, &memory, |_| {});
+        Self { manufacturer, memory, attestor }
+    }
+
+    /// Started anew, with another configuration of its pool.
+    fn set_pool(&mut self, change: impl FnOnce(&mut PoolConfig)) {
+        self.attestor = Self::attestor(&self.manufacturer, &self.memory, change);
+    }
+
+    fn attestor(
+        manufacturer: &Manufacturer,
+        memory: &Arc<Memory>,
+        change: impl FnOnce(&mut PoolConfig),
+    ) -> TpmNodeAttestor {
         let anchors = TrustAnchors::new(vec![manufacturer.root()], vec![manufacturer.intermediate()]).unwrap();
         let mut config = PoolConfig::new("metal", EkTrust::Chain(anchors));
         config.ek_template = TEMPLATE;
         config.boot.missing_event_log = MissingEventLog::Accept;
-        let memory = Arc::new(Memory::default());
+        change(&mut config);
         let known: Arc<dyn EnrolledTpms> = memory.clone();
-        let attestor =
-            TpmNodeAttestor::new(vec![Pool::new(config).unwrap()], DenyList::default(), known, memory.clone());
-        Self { manufacturer, memory, attestor }
+        TpmNodeAttestor::new(vec![Pool::new(config).unwrap()], DenyList::default(), known, memory.clone())
     }
 
     fn machine(&self) -> Machine {
@@ -268,11 +282,11 @@ fn start(tpm: &Arc<Mutex<FakeTpm>>, directory: &tempfile::TempDir) -> TpmAgentAt
     let store = AkStore::in_data_dir(directory.path());
     let device = Shared(Arc::clone(tpm));
     let open = move || Ok(Box::new(device.clone()) as Box<dyn TpmSvidKeys>);
-    TpmAgentAttestor::start(Box::new(open), TEMPLATE, store, event_log_of(directory)).unwrap()
+    TpmAgentAttestor::start(Box::new(open), TEMPLATE, store, log_files_of(directory)).unwrap()
 }
 
-fn event_log_of(directory: &tempfile::TempDir) -> EventLogFile {
-    EventLogFile::at(directory.path().join("event_log"))
+fn log_files_of(directory: &tempfile::TempDir) -> LogFiles {
+    LogFiles::at(directory.path().join("event_log"), directory.path().join("ima_list"))
 }
 
 #[tokio::test]
@@ -383,7 +397,7 @@ async fn a_driver_that_panics_is_opened_again() {
         Ok(if opened == 1 { Box::new(Hostile) } else { Box::new(device.clone()) })
     };
     let store = AkStore::in_data_dir(machine.directory.path());
-    machine.agent = TpmAgentAttestor::start(Box::new(open), TEMPLATE, store, event_log_of(&machine.directory)).unwrap();
+    machine.agent = TpmAgentAttestor::start(Box::new(open), TEMPLATE, store, log_files_of(&machine.directory)).unwrap();
     let error = server.attest(&machine).await.map(drop).unwrap_err();
     assert!(error.to_string().contains("TPM"), "{error}");
     server.attest(&machine).await.unwrap().unwrap();
@@ -420,27 +434,67 @@ async fn the_event_log_is_read_sent_once_and_judged_each_time() {
     assert_eq!((refusal.check, refusal.code), (Check::EventLogReplay, RefusalCode::Denied));
 }
 
+/// The list is read from its file when the server asks, long ones in parts; one that can't be read is no list that is missing.
+#[tokio::test]
+async fn an_ima_list_is_read_where_the_pool_wants_it() {
+    let mut server = Server::new();
+    let ima_of = |node: &AttestedNode| {
+        let records = node.records().iter().filter(|record| record.check == Check::ImaList);
+        records.map(|record| (record.outcome, record.detail.clone())).next().unwrap()
+    };
+    let machine = server.machine();
+    let path = machine.directory.path().join("ima_list");
+    // A directory can't be read, and nobody tries.
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(ima_of(&server.attest(&machine).await.unwrap().unwrap()).0, CheckOutcome::NotChecked);
+    server.set_pool(|config| config.boot.ima = ImaPolicy::Require);
+    let failed = server.attest(&machine).await.unwrap_err();
+    assert!(failed.reason.contains("can't read the IMA list"), "{failed}");
+    std::fs::remove_dir(&path).unwrap();
+    let refusal = server.attest(&machine).await.unwrap().unwrap_err();
+    assert_eq!((refusal.check, refusal.code), (Check::ImaListMissing, RefusalCode::NotYet));
+
+    let mut list = ImaListBuilder::booted(Kernel::Linux6_12, &machine.tpm.lock().unwrap());
+    list.file("/init", b"init").entry("filler-ng", &[7; 400_000]);
+    list.extend(&mut machine.tpm.lock().unwrap(), 2);
+    std::fs::write(&path, list.bytes()).unwrap();
+    let (outcome, detail) = ima_of(&server.attest(&machine).await.unwrap().unwrap());
+    assert_eq!(outcome, CheckOutcome::Passed);
+    assert!(detail.starts_with("2 of 3 entries, "), "{detail}");
+    machine.tpm.lock().unwrap().measure(10, b"not in the list");
+    let refusal = server.attest(&machine).await.unwrap().unwrap_err();
+    assert_eq!((refusal.check, refusal.code), (Check::ImaList, RefusalCode::Denied));
+}
+
 /// A log that is there and can't be read is no machine without a log.
 #[test]
-fn an_event_log_is_absent_or_read_or_an_error_that_says_what_to_do() {
+fn a_log_is_absent_or_read_or_an_error_that_says_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("binary_bios_measurements");
-    assert!(EventLogFile::at(&path).read().unwrap().is_none());
-    assert!(EventLogFile::at("/dev/null/log").read().unwrap().is_none());
-    std::fs::write(&path, b"").unwrap();
-    assert!(EventLogFile::at(&path).read().unwrap().is_none());
-    std::fs::write(&path, b"log").unwrap();
-    assert_eq!(&*EventLogFile::at(&path).read().unwrap().unwrap(), b"log");
-    std::fs::write(&path, vec![0; 4 * 1024 * 1024 + 1]).unwrap();
-    let error = EventLogFile::at(&path).read().unwrap_err();
-    assert!(error.to_string().ends_with("has more than 4194304 bytes"), "{error}");
-    let error = EventLogFile::at(directory.path()).read().unwrap_err();
-    assert!(error.to_string().starts_with("can't read the event log"), "{error}");
-    let denied = plastron_plugins_node_tpm::EventLogFileError::Denied {
-        path,
-        source: std::io::ErrorKind::PermissionDenied.into(),
+    let path = directory.path().join("binary");
+    let both = |path: &std::path::Path| {
+        let LogFiles { event_log, ima_list } = LogFiles::at(path, path);
+        [(event_log, "event log"), (ima_list, "IMA list")]
     };
-    assert!(denied.to_string().contains("CAP_DAC_READ_SEARCH"), "{denied}");
+    assert!(both(&path).iter().all(|(file, _)| file.read().unwrap().is_none()));
+    assert!(both("/dev/null/log".as_ref()).iter().all(|(file, _)| file.read().unwrap().is_none()));
+    std::fs::write(&path, b"").unwrap();
+    assert!(both(&path).iter().all(|(file, _)| file.read().unwrap().is_none()));
+    std::fs::write(&path, b"log").unwrap();
+    assert!(both(&path).iter().all(|(file, _)| &*file.read().unwrap().unwrap() == b"log"));
+    std::fs::write(&path, vec![0; 4 * 1024 * 1024 + 1]).unwrap();
+    for (file, name) in both(&path) {
+        let error = file.read().unwrap_err().to_string();
+        assert!(error.contains(name) && error.ends_with("has more than 4194304 bytes"), "{error}");
+    }
+    for (file, name) in both(directory.path()) {
+        let error = file.read().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("can't read the {name}")), "{error}");
+    }
+    for log in [LogKind::EventLog, LogKind::ImaList] {
+        let source = std::io::ErrorKind::PermissionDenied.into();
+        let denied = plastron_plugins_node_tpm::LogFileError::Denied { log, path: path.clone(), source };
+        assert!(denied.to_string().contains("CAP_DAC_READ_SEARCH"), "{denied}");
+    }
 }
 
 /// The key of the SVID stays in the TPM, and the same, for the AK's life: over renewals and restarts, until the TPM is cleared.

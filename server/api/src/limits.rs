@@ -31,8 +31,8 @@ pub(crate) const SYNC_PAGE: usize = 500;
 pub(crate) const MAX_SYNC_ROUNDS: usize = 10_000;
 /// How long a sync stream waits for its next request; an agent asks at once or closes.
 pub(crate) const SYNC_IDLE: Duration = Duration::from_secs(60);
-/// Rounds of one attestation. The TPM exchange takes two, and 25 more for the longest event log.
-pub(crate) const MAX_ATTESTATION_ROUNDS: usize = 32;
+/// Rounds of one attestation. The TPM exchange takes two, 25 more for the longest event log, and 26 for the longest IMA list.
+pub(crate) const MAX_ATTESTATION_ROUNDS: usize = 56;
 /// How long an attestation waits for the node's next message: a slow TPM needs some seconds for a quote.
 pub(crate) const ATTESTATION_IDLE: Duration = Duration::from_secs(60);
 /// How long a node that calls AttestAgent may take for its first message: it has it ready when it calls.

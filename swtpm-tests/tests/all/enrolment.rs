@@ -341,7 +341,15 @@ fn a_quote_of_other_pcrs_is_refused() {
         change(&mut selection);
         let quote = device.quote(template, &ak, &binding.extra_data(), &PcrSelection(selection)).unwrap();
         let plastron_attestation::QuoteBytes { attest, signature, pcr_values } = quote;
-        let response = Response { secret: None, attest, signature, pcr_values, event_log: None, certification: None };
+        let response = Response {
+            secret: None,
+            attest,
+            signature,
+            pcr_values,
+            event_log: None,
+            certification: None,
+            ima_list_len: None,
+        };
         verifier.step(VerifierEvent::Response(&response.encode()), UnixTime::now())
     };
     assert!(matches!(quoting(&|_| {}), Ok(VerifierAction::Admit(_))));

@@ -2,15 +2,17 @@
 //!
 //! The list is read after the quote and grows meanwhile, so what the quote does not cover yet is left out. What runs is told by the
 //! kernel alone: a kernel that was booted with a weak IMA policy, or none, measures little. Not here: the list's form
-//! (`tcg::ima`), whether its files are good, and how it travels.
+//! (`tcg::ima`), how it travels (`attestation`), and whether its files are good: a policy language will say.
 
 mod boot_aggregate;
 mod extension;
 mod facts;
+mod judge;
 mod replay;
 
 pub use extension::Extension;
 pub use facts::{ImaFacts, ImaFileFact, ImaViolation};
+pub(crate) use judge::judge;
 
 use std::collections::BTreeMap;
 
@@ -43,9 +45,15 @@ impl<'a> ReplayedImaList<'a> {
         let (proven, rest) = list.entries().split_at_checked(replayed.entries).unwrap_or((list.entries(), &[]));
         let banks: Vec<_> =
             replayed.banks.iter().map(|(bank, extension)| format!("{bank} {}", extension.name())).collect();
+        let violations = proven.iter().filter(|entry| entry.is_violation()).count();
         checks.pass(
             Check::ImaList,
-            format!("{} of {} entries, {}", proven.len(), list.entries().len(), banks.join(", ")),
+            format!(
+                "{} of {} entries, {}, {violations} violations",
+                proven.len(),
+                list.entries().len(),
+                banks.join(", ")
+            ),
         );
         let boot_aggregate = boot_aggregate::check(proven, quote.allocated(), quote.pcrs())?;
         checks.pass(Check::ImaBootAggregate, boot_aggregate.to_string());

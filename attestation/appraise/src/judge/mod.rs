@@ -8,6 +8,7 @@ use plastron_attestation_tcg::{HashAlgorithm, Name};
 
 use crate::ak::AkOrigin;
 use crate::event_log::{self, JudgedBoot};
+use crate::ima;
 use crate::{
     AppraiseError, Approval, BoundAk, Check, Checklist, DenyList, EkFingerprint, EnrolledTpm, NeedsApproval, Pool,
     SentLog, TrustedEk, VerifiedQuote,
@@ -59,12 +60,13 @@ pub struct Appraisal {
 impl Appraisal {
     /// Checks, in order: all are about one TPM; the record is of this EK; no retired AK; no step back; firmware not denied; the event log
     /// replays to this quote, or there is none, the pool takes that, and no allocated bank was left alone; the boot is what the pool
-    /// demands; golden PCR values, last, so that the log tells what made one that is not.
+    /// demands; golden PCR values, after the log, so that it tells what made one that is not; the IMA list, where the pool asks for one.
     pub fn judge(
         ek: &TrustedEk,
         ak: &BoundAk,
         quote: &VerifiedQuote,
         event_log: Option<SentLog>,
+        ima_list: Option<&[u8]>,
         expected: Expected<'_>,
         checks: &mut Checklist,
     ) -> Result<Self, AppraiseError> {
@@ -99,6 +101,7 @@ impl Appraisal {
             0 => checks.not_checked(Check::GoldenPcr, "the pool has no golden PCR values"),
             compared => checks.pass(Check::GoldenPcr, format!("{compared} values")),
         }
+        ima::judge(ima_list, quote, pool.boot.ima, checks)?;
         // What stands in a bank that firmware does not extend is whatever user space put there.
         let is_evidence = !pool.boot.unextended_banks.contains(&HashAlgorithm::Sha256);
         let pcr_selectors = pool.selector_pcrs.iter().filter(|_| is_evidence).filter_map(|index| {

@@ -60,7 +60,7 @@ fn proofs_about_two_tpms_do_not_combine() {
     let deny = &world.policy.deny;
     let judge = |ek: &Proofs, ak: &Proofs, quote: &Proofs| {
         let expected = Expected { pool, deny, history: History::New };
-        Appraisal::judge(&ek.ek, &ak.ak, &quote.quote, None, expected, &mut Checklist::new())
+        Appraisal::judge(&ek.ek, &ak.ak, &quote.quote, None, None, expected, &mut Checklist::new())
     };
     let (a, b) = (prove(&world, &mut world.tpm()), prove(&world, &mut world.tpm()));
     for (ek, ak, quote) in [(&a, &b, &b), (&b, &a, &b), (&b, &b, &a)] {
@@ -73,7 +73,7 @@ fn proofs_about_two_tpms_do_not_combine() {
     })
     .unwrap();
     let expected = Expected { pool: &other_pool, deny, history: History::New };
-    let judged = Appraisal::judge(&a.ek, &a.ak, &a.quote, None, expected, &mut Checklist::new());
+    let judged = Appraisal::judge(&a.ek, &a.ak, &a.quote, None, None, expected, &mut Checklist::new());
     assert_eq!(judged.unwrap_err().check(), Check::Subject);
 
     let (mut tpm, mut other) = (world.tpm(), world.tpm());
@@ -111,6 +111,7 @@ fn a_record_is_about_its_own_tpm() {
         &proofs.ek,
         &proofs.ak,
         &proofs.quote,
+        None,
         None,
         Expected {
             pool: &world.policy.pools[0],

@@ -11,7 +11,7 @@ use plastron_plugins::node::{
     AgentContext, AgentConversation, AgentNodeAttestor as _, JudgesEnrolled, Refusal, RefusalCode,
 };
 use plastron_plugins_node_tpm::{
-    AkStore, DeniedEk, DenyList, EkFingerprint, EkTemplate, EkTrust, EventLogFile, GoldenPcr, HashAlgorithm,
+    AkStore, DeniedEk, DenyList, EkFingerprint, EkTemplate, EkTrust, GoldenPcr, HashAlgorithm, LogFiles,
     MissingEventLog, Pool, PoolConfig, TpmAgentAttestor, TpmNodeAttestor, TrustAnchors,
 };
 use plastron_server_core::admission::{AdmissionError, AdmittedAgent, Attestation, AttestationStep, RenewalError};
@@ -125,10 +125,10 @@ impl Machine {
     fn with(tpm: Arc<Mutex<FakeTpm>>) -> Self {
         let directory = TempDir::new().unwrap();
         let store = AkStore::in_data_dir(directory.path());
-        let event_log = EventLogFile::at(directory.path().join("event_log"));
+        let logs = LogFiles::at(directory.path().join("event_log"), directory.path().join("ima_list"));
         let device = Shared(Arc::clone(&tpm));
         let open = move || Ok(Box::new(device.clone()) as Box<dyn TpmSvidKeys>);
-        let agent = TpmAgentAttestor::start(Box::new(open), TEMPLATE, store, event_log).unwrap();
+        let agent = TpmAgentAttestor::start(Box::new(open), TEMPLATE, store, logs).unwrap();
         Self { tpm, agent, _directory: directory }
     }
 

@@ -1,7 +1,7 @@
 //! A sample of every way in which evidence is refused. A variant without one does not compile; those whose words depend on a real log are
 //! in `boots`.
 
-use plastron_attestation::{ExchangeError, WireError};
+use plastron_attestation::{ExchangeError, LogKind, WireError};
 use plastron_attestation_appraise::event_log::LastEvent;
 use plastron_attestation_appraise::{AppraiseError, EkFingerprint, FingerprintError};
 use plastron_attestation_tcg::event_log::{LogError, LogFault};
@@ -57,9 +57,11 @@ samples!(exchange, ExchangeError {
     SecretUnasked => [ExchangeError::SecretUnasked],
     CertificationMissing => [ExchangeError::CertificationMissing],
     CertificationUnasked => [ExchangeError::CertificationUnasked],
-    LogPart => [ExchangeError::LogPart { offset: 3_145_728, got: 0, wanted: 1_048_576 }],
+    LogPart => [ExchangeError::LogPart { log: LogKind::EventLog, offset: 3_145_728, got: 0, wanted: 1_048_576 }],
     LogUnasked => [ExchangeError::LogUnasked],
-    LogTransferTooSlow => [ExchangeError::LogTransferTooSlow { age: 130, limit: 120 }],
+    ImaListUnasked => [ExchangeError::ImaListUnasked],
+    ImaListTooLong => [ExchangeError::ImaListTooLong { len: 5_000_000, limit: 4_194_304 }],
+    LogTransferTooSlow => [ExchangeError::LogTransferTooSlow { log: LogKind::ImaList, age: 130, limit: 120 }],
 });
 
 fn fingerprint() -> EkFingerprint {
@@ -201,6 +203,7 @@ samples!(evidence, AppraiseError {
         replayed: sha256(2),
         last_event: LastEvent(None),
     }],
+    ImaListMissing => [AppraiseError::ImaListMissing],
     ImaList => [AppraiseError::ImaList(ImaListError {
         offset: 99,
         entry: Some(3),

@@ -2,7 +2,9 @@
 
 use plastron_daemon::config::LoadError;
 use plastron_hcl1::Located;
-use plastron_plugins_node_tpm::{BootPolicy, DriversBeforeSeparator, EmptySecureBoot, MissingEventLog, Sha1EventLog};
+use plastron_plugins_node_tpm::{
+    BootPolicy, DriversBeforeSeparator, EmptySecureBoot, ImaPolicy, MissingEventLog, Sha1EventLog,
+};
 use serde::Deserialize;
 
 use super::pool::{RawPool, bank};
@@ -39,6 +41,10 @@ pub(super) fn policy(raw: &RawPool) -> Result<BootPolicy, LoadError> {
             ("refuse", DriversBeforeSeparator::Refuse),
             ("accept", DriversBeforeSeparator::Accept),
         )?,
+        ima: match &raw.ima {
+            None => ImaPolicy::NotAsked,
+            Some(text) => chosen(Some(text), ("require", ImaPolicy::Require), ("accept", ImaPolicy::Accept))?,
+        },
     })
 }
 

@@ -63,6 +63,7 @@ pub(super) struct RawPool {
     pub(super) sha1_event_log: Option<Located<String>>,
     pub(super) empty_secure_boot: Option<Located<String>>,
     pub(super) drivers_before_separator: Option<Located<String>>,
+    pub(super) ima: Option<Located<String>>,
 }
 
 impl Configured {
