@@ -153,7 +153,7 @@ impl Conversation {
 
     async fn kept_log(&mut self, announced: AnnouncedLog) -> Result<Option<Vec<u8>>, Refusal> {
         self.reserve(announced)?;
-        let read = self.logs.event_log(&announced.sha256).await;
+        let read = self.logs.event_log(&announced.sha256, announced.len).await;
         read.map_err(|error| unavailable(Check::EventLogMissing, &error.to_string()))
     }
 

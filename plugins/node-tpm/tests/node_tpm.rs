@@ -45,10 +45,10 @@ impl Memory {
 
 #[async_trait::async_trait]
 impl KeptEventLogs for Memory {
-    async fn event_log(&self, sha256: &[u8; 32]) -> Result<Option<Vec<u8>>, KeptEventLogsError> {
+    async fn event_log(&self, sha256: &[u8; 32], len: u32) -> Result<Option<Vec<u8>>, KeptEventLogsError> {
         match self.2.load(Ordering::SeqCst) {
             true => Err(KeptEventLogsError { reason: "the disk is gone".to_owned() }),
-            false => Ok(self.1.lock().unwrap().get(sha256).cloned()),
+            false => Ok(self.1.lock().unwrap().get(sha256).filter(|log| log.len() == len as usize).cloned()),
         }
     }
 }

@@ -15,8 +15,9 @@ pub trait EnrolledTpms: Send + Sync {
 /// The event logs that the server keeps, each once, whoever sent it.
 #[async_trait::async_trait]
 pub trait KeptEventLogs: Send + Sync {
-    /// The log with this SHA-256; `None` where it is not kept. Called only for a node whose quote is verified.
-    async fn event_log(&self, sha256: &[u8; 32]) -> Result<Option<Vec<u8>>, KeptEventLogsError>;
+    /// The log of `len` bytes with this SHA-256; `None` where it is not kept. No other length is read, so that whoever announces less
+    /// makes the server take no more memory than that. Called only for a node whose quote is verified.
+    async fn event_log(&self, sha256: &[u8; 32], len: u32) -> Result<Option<Vec<u8>>, KeptEventLogsError>;
 }
 
 /// The logs can't be read now.

@@ -109,8 +109,8 @@ impl Ledger {
 
 #[async_trait::async_trait]
 impl KeptEventLogs for Ledger {
-    async fn event_log(&self, sha256: &[u8; 32]) -> Result<Option<Vec<u8>>, KeptEventLogsError> {
-        self.store.event_log(*sha256).await.map_err(|error| KeptEventLogsError { reason: chain(&error) })
+    async fn event_log(&self, sha256: &[u8; 32], len: u32) -> Result<Option<Vec<u8>>, KeptEventLogsError> {
+        self.store.event_log(*sha256, len).await.map_err(|error| KeptEventLogsError { reason: chain(&error) })
     }
 }
 

@@ -7,17 +7,18 @@ use crate::SqliteStore;
 use crate::error::Purpose;
 
 impl SqliteStore {
-    pub(crate) async fn read_event_log(&self, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) async fn read_event_log(&self, sha256: [u8; 32], len: u32) -> Result<Option<Vec<u8>>, StoreError> {
         const PURPOSE: Purpose = Purpose("read an event log");
         self.count_read();
-        sqlx::query_scalar("SELECT log FROM event_logs WHERE sha256 = ?")
+        sqlx::query_scalar("SELECT log FROM event_logs WHERE sha256 = ? AND length(log) = ?")
             .bind(sha256.as_slice())
+            .bind(len)
             .fetch_optional(&self.readers)
             .await
             .map_err(|error| self.failed(PURPOSE, &error))
     }
 
-    /// Keeps a log, unless it is kept already.
+    /// Keeps a log, unless it is kept already. What was damaged on the disk is written anew.
     pub(crate) async fn keep_event_log(
         &self,
         connection: &mut SqliteConnection,
@@ -27,13 +28,14 @@ impl SqliteStore {
         const PURPOSE: Purpose = Purpose("keep an event log");
         let fail = |error: sqlx::Error| self.failed(PURPOSE, &error);
         self.count_read();
-        let kept: Option<i64> = sqlx::query_scalar("SELECT 1 FROM event_logs WHERE sha256 = ?")
+        let kept: Option<i64> = sqlx::query_scalar("SELECT 1 FROM event_logs WHERE sha256 = ? AND log = ?")
             .bind(sha256.as_slice())
+            .bind(log)
             .fetch_optional(&mut *connection)
             .await
             .map_err(fail)?;
         if kept.is_none() {
-            sqlx::query("INSERT INTO event_logs (sha256, log) VALUES (?, ?)")
+            sqlx::query("INSERT OR REPLACE INTO event_logs (sha256, log) VALUES (?, ?)")
                 .bind(sha256.as_slice())
                 .bind(log)
                 .execute(connection)

@@ -91,8 +91,8 @@ impl NodeStore for SqliteStore {
         .await
     }
 
-    async fn event_log(&self, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read_event_log(sha256).await
+    async fn event_log(&self, sha256: [u8; 32], len: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_event_log(sha256, len).await
     }
 
     async fn evict(&self, id: SpiffeId) -> Result<Committed<()>, NodeError> {

@@ -172,8 +172,8 @@ pub trait NodeStore: Send + Sync {
     /// Bans a node. Nothing changes where it already is banned.
     async fn ban(&self, id: SpiffeId) -> Result<Committed<Arc<Node>>, NodeError>;
 
-    /// The event log with this SHA-256, where a node's record names it.
-    async fn event_log(&self, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// The event log of `len` bytes with this SHA-256, where a node's record names it.
+    async fn event_log(&self, sha256: [u8; 32], len: u32) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Forgets a node, so that it may attest again.
     async fn evict(&self, id: SpiffeId) -> Result<Committed<()>, NodeError>;

@@ -231,8 +231,8 @@ impl NodeStore for FaultyStore {
         self.inner.ban(id).await
     }
 
-    async fn event_log(&self, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.event_log(sha256).await
+    async fn event_log(&self, sha256: [u8; 32], len: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.event_log(sha256, len).await
     }
 
     async fn evict(&self, id: SpiffeId) -> Result<Committed<()>, NodeError> {

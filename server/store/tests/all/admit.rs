@@ -172,11 +172,20 @@ async fn an_event_log_is_kept_while_a_record_names_it() {
     let (a, b) = (booted(&tpm(1, 1, 1), &old), booted(&tpm(2, 2, 1), &old));
     store.admit(with_log(NODE, 1, &a, None, &old)).await.unwrap();
     store.admit(with_log("/spire/agent/tpm/b", 2, &b, None, &old)).await.unwrap();
-    let kept = async |log: &SentLog| store.event_log(*log.sha256()).await.unwrap();
+    let kept = async |log: &SentLog| {
+        let len = u32::try_from(log.bytes().len()).unwrap();
+        assert_eq!(store.event_log(*log.sha256(), len - 1).await.unwrap(), None, "of another length");
+        store.event_log(*log.sha256(), len).await.unwrap()
+    };
     assert_eq!(kept(&old).await.unwrap(), b"first boot");
     assert_eq!(kept(&new).await, None);
     // Also when read by another process.
-    assert_eq!(place.open().await.event_log(*old.sha256()).await.unwrap().unwrap(), b"first boot");
+    assert_eq!(place.open().await.event_log(*old.sha256(), 10).await.unwrap().unwrap(), b"first boot");
+    // What the disk damaged is written anew by whoever sends it again.
+    place.tamper("UPDATE event_logs SET log = x'00'").await;
+    let again = booted(&tpm(2, 2, 2), &old);
+    store.admit(with_log("/spire/agent/tpm/b", 4, &again, Some(&b), &old)).await.unwrap();
+    assert_eq!(kept(&old).await.unwrap(), b"first boot");
     let renewed = booted(&tpm(1, 1, 2), &new);
     store.admit(with_log(NODE, 3, &renewed, Some(&a), &new)).await.unwrap();
     assert_eq!((kept(&old).await.is_some(), kept(&new).await.is_some()), (true, true));
