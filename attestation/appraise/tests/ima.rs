@@ -10,7 +10,7 @@ use plastron_attestation_appraise::{
 use plastron_attestation_fake_tpm::event_log::LinuxBoot;
 use plastron_attestation_fake_tpm::ima_list::{ImaListBuilder, Kernel, ng};
 use plastron_attestation_tcg::HashAlgorithm::{self, Sha1, Sha256, Sha384, Sha512};
-use plastron_attestation_tcg::ima::{ImaList, ImaListFault};
+use plastron_attestation_tcg::ima::ImaList;
 
 const PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
@@ -318,6 +318,6 @@ fn a_list_that_does_not_parse_says_where_and_none_is_not_malformed() {
     let AppraiseError::ImaList(error) = refused(&mut machine, cut) else { panic!() };
     assert_eq!(error.entry, Some(4));
     assert!(error.to_string().starts_with("IMA list, entry 4 at offset "), "{error}");
-    let AppraiseError::ImaList(error) = refused(&mut machine, &[]) else { panic!() };
-    assert_eq!(error.reason, ImaListFault::Empty);
+    let none = refused(&mut machine, &[]);
+    assert_eq!((none.check(), &none), (Check::ImaListMissing, &AppraiseError::ImaListMissing));
 }
