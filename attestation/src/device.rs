@@ -173,6 +173,17 @@ pub enum TpmDeviceError {
         /// What is loaded.
         holders: String,
     },
+    /// PCRs that were extended during every attempt to quote them: no values were read that a quote is about.
+    #[error(
+        "PCRs changed during each of {attempts} attempts to quote them ({pcrs}): something extends them all the time; stop it, or leave \
+         those PCRs out of the pool's 'pcrs'"
+    )]
+    PcrChanging {
+        /// How often it was tried.
+        attempts: u32,
+        /// Which PCRs moved, by bank; in words.
+        pcrs: String,
+    },
     /// Any other response code.
     #[error("TPM2_{command} failed: {reason}")]
     Command {

@@ -8,6 +8,7 @@ mod device;
 mod log_transfer;
 mod message;
 mod refused;
+mod verdict;
 mod verifier;
 mod wire;
 

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use plastron_attestation_appraise::{AppraiseError, Check, CheckRecord, Checklist, EkFingerprint};
+use plastron_attestation_appraise::{AppraiseError, Check, CheckRecord, Checklist, EkFingerprint, Verdict};
 
 use crate::log_transfer::LogKind;
 use crate::wire::WireError;
@@ -157,6 +157,11 @@ impl Refused {
     /// The check that failed.
     pub fn check(&self) -> Check {
         self.error.check()
+    }
+
+    /// What is known of the node; never `Verdict::Trusted`.
+    pub fn verdict(&self) -> Verdict {
+        self.error.verdict()
     }
 
     /// Every check made until then, in order, the failed one last.

@@ -47,7 +47,7 @@ impl Verdict {
 
     /// Whether it says that the node was admitted.
     pub(crate) fn admitted(&self) -> bool {
-        self.field("verdict") == "admitted"
+        self.field("verdict") == "trusted"
     }
 
     /// The node's SPIFFE ID.

@@ -28,6 +28,7 @@ mod resident;
 mod roca;
 mod sent_log;
 mod utc;
+mod verdict;
 
 pub use ak::credential::{CREDENTIAL_LEN, CredentialEntropy, MadeCredential, PendingActivation};
 pub use ak::{AcceptableAk, BoundAk};
@@ -56,3 +57,4 @@ pub use pool::{DEFAULT_PCRS, ExpiredEk, GoldenPcr, Pool, PoolConfig, PoolError};
 pub use quote::VerifiedQuote;
 pub use resident::{Certification, ClaimedResidentKey, ResidentKey, spki_of_public_area};
 pub use sent_log::{AnnouncedLog, MAX_EVENT_LOG_LEN, SentLog};
+pub use verdict::Verdict;

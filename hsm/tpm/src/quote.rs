@@ -1,6 +1,7 @@
 //! TPM2_Quote, and the PCR values that it is about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use plastron_attestation::{PcrSelection, QuoteBytes, TpmDeviceError};
 use plastron_attestation_tcg::HashAlgorithm;
@@ -16,8 +17,8 @@ use crate::session::malformed;
 /// PCRs 0 to 23 (TCG PC Client Platform TPM Profile): three bytes of bitmap.
 const PCRS: u32 = 24;
 const SELECT_LEN: u8 = 3;
-/// How often values are read and quoted again because a PCR was extended meanwhile.
-const ATTEMPTS: u32 = 8;
+/// How often values are read and quoted because a PCR was extended meanwhile: one that moves more often does not stop by itself.
+const ATTEMPTS: u32 = 3;
 /// A read returns at most eight values and at least one, so more reads than values are a TPM that does not end.
 const MAX_READS: usize = 128;
 
@@ -32,8 +33,14 @@ pub(crate) fn run(
     let extra_data = Data::try_from(extra_data.to_vec())
         .map_err(|error| TpmDeviceError::Command { command: "Quote", reason: format!("extraData: {error}") })?;
     let asked = encode(selection)?;
+    let mut moved = Moved::default();
     for _ in 0..ATTEMPTS {
-        let Some(pcr_values) = read_values(link, selection)? else { continue };
+        let Reading { values, steady } = read_values(link, selection)?;
+        let pcr_values = in_order(&values, selection);
+        moved.see(values);
+        if !steady {
+            continue;
+        }
         // The AK's value is empty; a session that authenticated the answer would add nothing to its signature, and 4 ms.
         let (attest, signature) = link.command("Quote", |context| {
             context.execute_with_session(Some(AuthSession::Password), |context| {
@@ -50,8 +57,53 @@ pub(crate) fn run(
         let signature = signature.marshall().map_err(|error| malformed("Quote", error.to_string()))?;
         return Ok(QuoteBytes { attest, signature, pcr_values });
     }
-    let reason = format!("the PCR values differed from the quoted ones {ATTEMPTS} times");
-    Err(TpmDeviceError::Command { command: "Quote", reason })
+    // The last attempt's values have nothing after them to be compared with yet.
+    moved.see(read_values(link, selection)?.values);
+    Err(TpmDeviceError::PcrChanging { attempts: ATTEMPTS, pcrs: moved.to_string() })
+}
+
+/// PCR values, by bank and index.
+type Values = BTreeMap<(u16, u32), Vec<u8>>;
+
+/// What TPM2_PCR_Read told.
+struct Reading {
+    values: Values,
+    /// No PCR was extended between two of the reads.
+    steady: bool,
+}
+
+/// Which PCRs differed between two readings.
+#[derive(Default)]
+struct Moved {
+    last: Values,
+    pcrs: BTreeSet<(u16, u32)>,
+}
+
+impl Moved {
+    fn see(&mut self, values: Values) {
+        for (pcr, value) in &values {
+            if self.last.get(pcr).is_some_and(|before| before != value) {
+                self.pcrs.insert(*pcr);
+            }
+        }
+        self.last.extend(values);
+    }
+}
+
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pcrs.is_empty() {
+            return f.write_str("none of those that are quoted: another one");
+        }
+        for (count, (bank, pcr)) in self.pcrs.iter().enumerate() {
+            let separator = if count == 0 { "" } else { ", " };
+            match HashAlgorithm::from_id(*bank) {
+                Some(bank) => write!(f, "{separator}{bank}:{pcr}")?,
+                None => write!(f, "{separator}{bank:#06x}:{pcr}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The selection, its banks in the order asked for. (tss-esapi's own builder keeps no order.)
@@ -81,9 +133,8 @@ pub(crate) fn bitmap(bank: &TPMS_PCR_SELECTION) -> u32 {
     u32::from_le_bytes(bytes)
 }
 
-/// The values of a selection, bank by bank, rising index; a bank that is not allocated has none. `None` if a PCR was extended
-/// between two of the reads.
-fn read_values(link: &mut Link, selection: &PcrSelection) -> Result<Option<Vec<Vec<u8>>>, TpmDeviceError> {
+/// The values of a selection; a bank that is not allocated has none. Ends early if a PCR was extended between two of the reads.
+fn read_values(link: &mut Link, selection: &PcrSelection) -> Result<Reading, TpmDeviceError> {
     let mut values = BTreeMap::new();
     let mut left = selection.clone();
     let mut first_counter = None;
@@ -97,7 +148,7 @@ fn read_values(link: &mut Link, selection: &PcrSelection) -> Result<Option<Vec<V
             context.execute_without_session(|context| context.pcr_read(asked.clone()))
         })?;
         if *first_counter.get_or_insert(counter) != counter {
-            return Ok(None);
+            return Ok(Reading { values, steady: false });
         }
         let got = TPML_PCR_SELECTION::from(got);
         let count = usize::try_from(got.count).unwrap_or(usize::MAX);
@@ -126,11 +177,16 @@ fn read_values(link: &mut Link, selection: &PcrSelection) -> Result<Option<Vec<V
             break;
         }
     }
+    Ok(Reading { values, steady: true })
+}
+
+/// Bank by bank, rising index.
+fn in_order(values: &Values, selection: &PcrSelection) -> Vec<Vec<u8>> {
     let mut ordered = Vec::new();
     for (bank, pcrs) in &selection.0 {
         for pcr in (0..PCRS).filter(|pcr| pcrs & (1 << pcr) != 0) {
             ordered.extend(values.get(&(*bank, pcr)).cloned());
         }
     }
-    Ok(Some(ordered))
+    ordered
 }

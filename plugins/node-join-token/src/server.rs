@@ -1,6 +1,6 @@
 //! The server's half: a token of the right form is presented to the store.
 
-use plastron_attestation_appraise::{Check, Checklist};
+use plastron_attestation_appraise::{Check, Checklist, Verdict};
 use plastron_plugins::node::{
     Admission, AdmissionContext, NodeAttestor, NodeConversation, NodeStep, PresentedToken, Refusal, RefusalCode,
 };
@@ -47,6 +47,7 @@ fn refusal(error: &TokenFormError) -> Refusal {
     Refusal {
         check: Check::Malformed,
         detail,
+        verdict: Verdict::Untrusted,
         code: RefusalCode::Malformed,
         records: checks.into_records(),
         node: None,

@@ -6,7 +6,7 @@ use plastron_attestation::{
     AnnouncedLog, Entropy, ExchangeError, Verifier, VerifierAction, VerifierEvent, VerifierPolicy,
 };
 use plastron_attestation_appraise::{
-    Check, CheckOutcome, CheckRecord, Checklist, CredentialEntropy, DenyList, EnrolledTpm, NONCE_LEN, Pool,
+    Check, CheckOutcome, CheckRecord, Checklist, CredentialEntropy, DenyList, EnrolledTpm, NONCE_LEN, Pool, Verdict,
 };
 use plastron_plugins::node::{
     Admission, AdmissionContext, EnrolledTpms, JudgesEnrolled, KeptEventLogs, NodeAttestor, NodeConversation, NodeStep,
@@ -191,5 +191,6 @@ fn draw_entropy() -> Result<Entropy, Refusal> {
 /// A refusal for which the node can do nothing.
 fn unavailable(check: Check, detail: &str) -> Refusal {
     let records = vec![CheckRecord { check, outcome: CheckOutcome::Failed, detail: detail.to_owned() }];
-    Refusal { check, detail: detail.to_owned(), code: RefusalCode::Unavailable, records, node: None }
+    let (verdict, code) = (Verdict::Error, RefusalCode::Unavailable);
+    Refusal { check, detail: detail.to_owned(), verdict, code, records, node: None }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use plastron_attestation_appraise::{Check, CheckRecord, EnrolledTpm};
+use plastron_attestation_appraise::{Check, CheckRecord, EnrolledTpm, Verdict};
 use plastron_spiffe::{SpiffeId, TrustDomain};
 use rustls_pki_types::UnixTime;
 use zeroize::Zeroizing;
@@ -87,7 +87,9 @@ pub struct Refusal {
     pub check: Check,
     /// What failed, on which input, with both sides; escaped where it comes from the node.
     pub detail: String,
-    /// What the peer is told.
+    /// What is known of the node; never `Verdict::Trusted`.
+    pub verdict: Verdict,
+    /// What the peer is told. `Verdict::Indeterminate` and `Verdict::Error` are never `Denied` or `Banned`.
     pub code: RefusalCode,
     /// Every check made until then, in order, the failed one last.
     pub records: Vec<CheckRecord>,

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plastron_attestation_appraise::{Check, CheckOutcome, CheckRecord};
+use plastron_attestation_appraise::{Check, CheckOutcome, CheckRecord, Verdict};
 use plastron_plugins::node::{
     Admission, AdmissionContext, NodeAttestor, NodeConversation, NodeStep, Refusal, RefusalCode,
 };
@@ -93,7 +93,7 @@ impl NodeAdmission {
     ) -> Result<Attestation, AdmissionError> {
         self.start(attestation_type, csr, peer).inspect_err(|error| {
             let reason = audit::chain(error);
-            let outcome = AttestationOutcome::Refused { reason: &reason };
+            let outcome = error.outcome(&reason);
             audit::attestation(AttestationVerdict { attestation_type, node: None, peer, checks: &[], outcome });
         })
     }
@@ -232,9 +232,10 @@ impl NodeAdmission {
 }
 
 impl Attestation {
-    /// Ends it where the node did not: it went away, was silent for too long, or said what it may not say now. One audit line says so.
-    pub fn abandon(self, reason: &str) {
-        self.attempt.report(None, &[], Err(reason));
+    /// Ends it where the node did not: it went away or was silent for too long (`Verdict::Indeterminate`), or said what it may not say
+    /// now. One audit line says so.
+    pub fn abandon(self, verdict: Verdict, reason: &str) {
+        self.attempt.report(None, &[], AttestationOutcome::Refused { verdict, reason });
     }
 
     /// Takes the payload, then each challenge response. Whatever the end is, one audit line names every check.
@@ -247,7 +248,9 @@ impl Attestation {
             Ok(NodeStep::Admit(admission)) => attempt.conclude(admission).await.map(AttestationStep::Admitted),
             Err(refusal) => {
                 let node = attempt.admission.proven_node(&refusal);
-                attempt.report(node.as_ref(), &refusal.records, Err(&refusal.to_string()));
+                let reason = refusal.to_string();
+                let outcome = AttestationOutcome::Refused { verdict: refusal.verdict, reason: &reason };
+                attempt.report(node.as_ref(), &refusal.records, outcome);
                 match refusal.code {
                     RefusalCode::Denied => attempt.admission.cut_off(&refusal).await,
                     // Told in the words that every banned node is told in, whichever step finds it out.
@@ -264,7 +267,7 @@ impl Attempt {
     async fn conclude(&self, admission: Admission) -> Result<AdmittedAgent, AdmissionError> {
         let trust_domain = self.admission.ca.trust_domain();
         let mut candidate = Candidate::new(&self.attestation_type, admission, trust_domain).inspect_err(|error| {
-            self.report(None, &[], Err(&audit::chain(error)));
+            self.report(None, &[], error.outcome(&audit::chain(error)));
         })?;
         let result = self.admission.admit(&mut candidate, &self.csr, self.peer).await;
         let mut checks = candidate.checks.clone();
@@ -275,24 +278,21 @@ impl Attempt {
                     checks.push(CheckRecord { check, outcome, detail: "spent".to_owned() });
                 }
                 // Its token is spent, so its ID is no secret any more.
-                self.report(Some(&candidate.id), &checks, Ok(&admitted.svid));
+                let IssuedSvid { serial, not_after, .. } = &admitted.svid;
+                let (serial, not_after) = (serial.to_decimal(), *not_after);
+                self.report(Some(&candidate.id), &checks, AttestationOutcome::Admitted { serial: &serial, not_after });
             }
             Err(error) => {
                 if let Some(check) = error.check() {
                     checks.push(CheckRecord { check, outcome: CheckOutcome::Failed, detail: error.to_string() });
                 }
-                self.report(candidate.shown_id(), &checks, Err(&audit::chain(error)));
+                self.report(candidate.shown_id(), &checks, error.outcome(&audit::chain(error)));
             }
         }
         result
     }
 
-    fn report(&self, node: Option<&SpiffeId>, checks: &[CheckRecord], result: Result<&IssuedSvid, &str>) {
-        let serial = result.as_ref().map_or_else(|_reason| String::new(), |svid| svid.serial.to_decimal());
-        let outcome = match result {
-            Ok(svid) => AttestationOutcome::Admitted { serial: &serial, not_after: svid.not_after },
-            Err(reason) => AttestationOutcome::Refused { reason },
-        };
+    fn report(&self, node: Option<&SpiffeId>, checks: &[CheckRecord], outcome: AttestationOutcome<'_>) {
         let (attestation_type, peer) = (self.attestation_type.as_str(), self.peer);
         audit::attestation(AttestationVerdict { attestation_type, node, peer, checks, outcome });
     }

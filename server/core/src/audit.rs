@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use plastron_attestation_appraise::CheckRecord;
+pub use plastron_attestation_appraise::Verdict;
 use plastron_spiffe::SpiffeId;
 
 /// Target of all audit lines.
@@ -42,8 +43,15 @@ pub enum AttestationOutcome<'a> {
         /// Unix seconds.
         not_after: u64,
     },
+    /// The node waits for a person; nothing is wrong with its evidence.
+    Pending {
+        /// What it waits for, in words.
+        reason: &'a str,
+    },
     /// The node was refused.
     Refused {
+        /// What is known of it.
+        verdict: Verdict,
         /// Why, in words.
         reason: &'a str,
     },
@@ -59,14 +67,27 @@ pub fn attestation(verdict: AttestationVerdict<'_>) {
     match outcome {
         AttestationOutcome::Admitted { serial, not_after } => tracing::info!(
             target: TARGET,
-            r#type = "audit", event = "node attestation", verdict = "admitted", %attestation_type, node, peer, checks, serial, not_after,
+            r#type = "audit", event = "node attestation", verdict = %Verdict::Trusted, %attestation_type, node, peer, checks, serial, not_after,
             "Node admitted"
         ),
-        AttestationOutcome::Refused { reason } => {
+        AttestationOutcome::Pending { reason } => {
             let reason = shown(reason, MAX_TEXT_LEN);
+            tracing::info!(
+                target: TARGET,
+                r#type = "audit", event = "node attestation", verdict = "pending", %attestation_type, node, peer, checks, reason,
+                "Node waits"
+            );
+        }
+        AttestationOutcome::Refused { verdict, reason } => {
+            let refused = match verdict {
+                Verdict::Untrusted => "refused: ",
+                // Nobody decided against the node.
+                Verdict::Indeterminate | Verdict::Error | Verdict::Trusted => "",
+            };
+            let reason = format!("{refused}{}", shown(reason, MAX_TEXT_LEN));
             tracing::warn!(
                 target: TARGET,
-                r#type = "audit", event = "node attestation", verdict = "refused", %attestation_type, node, peer, checks, reason,
+                r#type = "audit", event = "node attestation", %verdict, %attestation_type, node, peer, checks, reason,
                 "Node refused"
             );
         }

@@ -216,8 +216,9 @@ fn values_are_those_of_the_quote_while_pcrs_change() {
         let values = quote.pcr_values.iter().map(Vec::as_slice);
         assert!(quote.attest.ends_with(&HashAlgorithm::Sha256.digest(values)), "{extended_after}");
     }
-    // One that never rests is an error in the end.
+    // One that never rests is an error in the end, which names it. Both reads of an attempt are spoiled, three times.
     let bystander = Arc::clone(&tpm);
+    tap.forget_commands();
     tap.set_damage(Some(Box::new(move |command, reply| {
         if command[6..10] == PCR_READ {
             bystander.extend_pcr(0, "sha256", &[7; 32]).unwrap();
@@ -225,7 +226,10 @@ fn values_are_those_of_the_quote_while_pcrs_change() {
         reply
     })));
     let error = device.quote(EkTemplate::L1Rsa2048, &ak, &[], &selection).unwrap_err();
-    assert!(matches!(&error, TpmDeviceError::Command { command: "Quote", .. }), "{error}");
+    let TpmDeviceError::PcrChanging { attempts: 3, pcrs } = &error else { panic!("{error}") };
+    assert_eq!(pcrs, "sha256:0");
+    assert!(error.to_string().contains("leave those PCRs out"), "{error}");
+    assert!(tap.count(0x17e) <= 8, "{} reads", tap.count(0x17e));
     tap.set_damage(None);
     assert_nothing_left(&tpm);
 }

@@ -12,12 +12,12 @@ use plastron_proto::spire::api::server::agent::v1::{
 };
 use plastron_proto::types::AttestationData;
 use plastron_server_core::admission::{AdmittedAgent, AttestationStep};
-use plastron_server_core::audit::{self, AttestationOutcome, AttestationVerdict};
+use plastron_server_core::audit::{self, AttestationOutcome, AttestationVerdict, Verdict};
 use plastron_server_core::authorization::{Permit, rpc};
 use plastron_transport::Place;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::svid_to_proto;
 use crate::context::Context;
@@ -51,7 +51,8 @@ async fn converse(
 ) -> Result<AdmittedAgent, Status> {
     let opened = open(context, peer, &mut messages).await;
     let (_place, data, csr) = opened.inspect_err(|status| {
-        let (attestation_type, outcome) = ("", AttestationOutcome::Refused { reason: status.message() });
+        let (attestation_type, outcome) =
+            ("", AttestationOutcome::Refused { verdict: verdict(status), reason: status.message() });
         audit::attestation(AttestationVerdict { attestation_type, node: None, peer, checks: &[], outcome });
     })?;
     let admission = &context.services.admission;
@@ -63,15 +64,24 @@ async fn converse(
             AttestationStep::Challenge(challenge, waiting) => match ask(challenge, &mut messages, answers).await {
                 Ok(response) => (message, attestation) = (response, waiting),
                 Err(status) => {
-                    waiting.abandon(status.message());
+                    waiting.abandon(verdict(&status), status.message());
                     return Err(status);
                 }
             },
         }
     }
     let failure = Failure::Protocol("the attestation takes too many rounds");
-    attestation.abandon(&failure.to_string());
+    attestation.abandon(Verdict::Untrusted, &failure.to_string());
     Err(failure.into())
+}
+
+/// What is known of a node whose attestation ends without a word of its attestor. One that is silent, gone or one too many was not judged.
+fn verdict(status: &Status) -> Verdict {
+    match status.code() {
+        Code::InvalidArgument => Verdict::Untrusted,
+        Code::Internal => Verdict::Error,
+        _not_judged => Verdict::Indeterminate,
+    }
 }
 
 /// The first message, and a place for what it begins.

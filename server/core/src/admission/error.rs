@@ -1,10 +1,11 @@
 //! Why a node gets no SVID. What the peer is told is decided at the gRPC edge, by variant.
 
-use plastron_attestation_appraise::Check;
+use plastron_attestation_appraise::{Check, Verdict};
 use plastron_plugins::node::Refusal;
 use plastron_spiffe::SpiffeId;
 use plastron_spiffe::x509::CsrError;
 
+use crate::audit::AttestationOutcome;
 use crate::authorization::AgentDenial;
 use crate::ca::SignError;
 use crate::store::{AdmitError, NodeError};
@@ -48,6 +49,33 @@ pub enum AdmissionError {
 }
 
 impl AdmissionError {
+    /// How the audit log calls it; `reason`: the error in words. Every variant is named, so that a new one gets its word.
+    pub(crate) fn outcome<'a>(&self, reason: &'a str) -> AttestationOutcome<'a> {
+        let verdict = match self {
+            Self::Admit(AdmitError::Pending { .. }) => return AttestationOutcome::Pending { reason },
+            Self::Refused(refusal) => refusal.verdict,
+            Self::UnknownAttestor { .. }
+            | Self::Csr(_)
+            | Self::NodeId
+            | Self::OtherKey
+            | Self::Admit(
+                AdmitError::TokenUnknown
+                | AdmitError::Banned
+                | AdmitError::Quarantined { .. }
+                | AdmitError::Rejected { .. }
+                | AdmitError::OtherEk { .. }
+                | AdmitError::AkOfOtherNode { .. }
+                | AdmitError::OtherAttestor { .. },
+            ) => Verdict::Untrusted,
+            // Nobody can look at it now, or what it was judged by has changed meanwhile.
+            Self::Admit(AdmitError::TooManyPending { .. } | AdmitError::JudgedAgainstOther { .. }) => {
+                Verdict::Indeterminate
+            }
+            Self::OtherAttestation { .. } | Self::Admit(AdmitError::Store(_)) | Self::Sign(_) => Verdict::Error,
+        };
+        AttestationOutcome::Refused { verdict, reason }
+    }
+
     /// The check that failed, where it is one that an attestor does not make itself.
     pub fn check(&self) -> Option<Check> {
         match self {

@@ -24,7 +24,7 @@ impl NodeAdmission {
                 node: Some(&node.id),
                 peer: None,
                 checks: &refusal.records,
-                outcome: AttestationOutcome::Refused { reason: &reason },
+                outcome: AttestationOutcome::Refused { verdict: refusal.verdict, reason: &reason },
             });
             if is_denied {
                 self.cut_off_node(node.id.clone(), CutOff::UntilAdmitted, reason).await;

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use plastron_attestation_appraise::Verdict;
 use plastron_hsm_soft::SoftStore;
 use plastron_plugins::node::{AdmissionContext, NodeAttestor, NodeConversation, NodeStep, Refusal};
 use plastron_server_core::admission::{AttestationStep, NodeAdmission};
@@ -84,7 +85,7 @@ async fn attestations_and_changes_have_one_line_each_and_tokens_none() {
 
     let refused = audit(&before, "node attestation");
     let [refused] = refused.as_slice() else { unreachable!("one attestation, one line: {refused:?}") };
-    assert_eq!(refused["verdict"], "refused");
+    assert_eq!(refused["verdict"], "untrusted");
     assert_eq!(refused["type"], "audit");
     let checks = refused["checks"].as_str().unwrap();
     assert!(checks.starts_with("join_token=failed("), "{checks}");
@@ -150,9 +151,9 @@ async fn an_attestation_that_is_abandoned_has_its_line() {
         unreachable!("it always asks")
     };
     assert!(audit(&ThreadLog::take(), "node attestation").is_empty(), "it has not ended");
-    waiting.abandon("the node closed the stream");
+    waiting.abandon(Verdict::Indeterminate, "the node closed the stream");
     let lines = audit(&ThreadLog::take(), "node attestation");
     let [line] = lines.as_slice() else { unreachable!("one attestation, one line: {lines:?}") };
-    assert_eq!((&line["verdict"], &line["attestation_type"]), (&"refused".into(), &"asking".into()));
+    assert_eq!((&line["verdict"], &line["attestation_type"]), (&"indeterminate".into(), &"asking".into()));
     assert_eq!((&line["reason"], &line["peer"]), (&"the node closed the stream".into(), &"127.0.0.1".into()));
 }

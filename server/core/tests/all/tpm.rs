@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use plastron_attestation::{
     AkBlob, CertifyBytes, EkMaterial, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError, TpmSvidKeys,
 };
-use plastron_attestation_appraise::{Check, EnrolledTpm};
+use plastron_attestation_appraise::{Check, EnrolledTpm, Verdict};
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_plugins::node::{
     AgentContext, AgentConversation, AgentNodeAttestor as _, JudgesEnrolled, Refusal, RefusalCode,
@@ -302,7 +302,7 @@ async fn a_refusal_names_the_node_that_its_quote_proves() {
     stranger.attest(&server).await.unwrap_err();
     let lines = audit(&ThreadLog::take(), "node attestation");
     let nodes: Vec<_> = lines.iter().map(|line| (&line["verdict"], line["node"].as_str().unwrap())).collect();
-    assert_eq!(nodes, [(&"refused".into(), svid.id.as_str()), (&"refused".into(), "")]);
+    assert_eq!(nodes, [(&"untrusted".into(), svid.id.as_str()), (&"untrusted".into(), "")]);
 }
 
 /// A judge with an old revocation list, which says nothing of any node.
@@ -311,7 +311,14 @@ struct Undecided;
 impl JudgesEnrolled for Undecided {
     fn judge_enrolled(&self, _enrolled: &EnrolledTpm, _now: UnixTime) -> Result<(), Refusal> {
         let (check, detail) = (Check::EkRevocation, "the list is stale".to_owned());
-        Err(Refusal { check, detail, code: RefusalCode::Unavailable, records: Vec::new(), node: None })
+        Err(Refusal {
+            check,
+            detail,
+            verdict: Verdict::Indeterminate,
+            code: RefusalCode::Unavailable,
+            records: Vec::new(),
+            node: None,
+        })
     }
 }
 

@@ -52,7 +52,7 @@ fn refusal(error: &ExchangeError) -> Refusal {
     let (check, detail) = (error.check(), error.describe());
     let records = vec![CheckRecord { check, outcome: CheckOutcome::Failed, detail: detail.clone() }];
     // What the peer is told is not what is written down.
-    Refusal { check, detail, code: RefusalCode::Malformed, records, node: None }
+    Refusal { check, detail, verdict: error.verdict(), code: RefusalCode::Malformed, records, node: None }
 }
 
 async fn refuse(server: &Server, error: &ExchangeError) {
