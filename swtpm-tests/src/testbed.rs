@@ -1,5 +1,7 @@
 //! The real programs, configured and running: a server, and agents that attest to it.
 
+mod copy;
+
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -190,7 +192,10 @@ impl TestAgent {
 
     /// Starts an agent whose attestation may fail.
     pub fn start_without_waiting(server: &TestServer, attestor: &Attestor<'_>) -> Result<Self, HarnessError> {
-        let directory = own_directory("agent-")?;
+        Self::spawn(own_directory("agent-")?, server, attestor)
+    }
+
+    fn spawn(directory: TempDir, server: &TestServer, attestor: &Attestor<'_>) -> Result<Self, HarnessError> {
         let config = agent_config(directory.path(), server, attestor);
         write(&directory.path().join("agent.conf"), &config)?;
         let join_token = match attestor {

@@ -40,3 +40,45 @@ fn a_new_node_waits_until_an_operator_lets_it_in() {
     let shown = server.cli(&["agent", "show", "-spiffeID", &id]).unwrap().stdout;
     assert!(String::from_utf8(shown).unwrap().contains(&id));
 }
+
+/// A copy of the TPM's state and of its AK answers for the node after the original went on. The node is quarantined, whichever of the two
+/// asks next, until an operator evicts it; then the original enrols anew.
+///
+/// Threat 14
+#[test]
+fn a_copied_tpm_is_quarantined_until_an_operator_evicts_the_node() {
+    let mut server = server("");
+    let tpm = Swtpm::start().unwrap();
+    let mut original = TestAgent::start(&server, &Attestor::Tpm(&tpm, EkKind::P384)).unwrap();
+    let id = the_only_agent(&server);
+    let copied = tpm.clone_state().unwrap();
+    original.terminate().unwrap();
+    tpm.reboot().unwrap();
+    tpm.reboot().unwrap();
+    // Evicted, it attests from its AK alone, in the boot that it is in now.
+    server.cli(&["agent", "evict", "-spiffeID", &id]).unwrap();
+    original.start_again().unwrap();
+    assert_eq!(the_only_agent(&server), id);
+
+    let attestor = Attestor::Tpm(&copied, EkKind::P384);
+    let mut copy = original.start_copy(&server, &attestor).unwrap();
+    let patience = Duration::from_secs(60);
+    server.process().wait_for_line("refused: tpm_state_regressed: the TPM went back", patience).unwrap();
+    copy.terminate().unwrap();
+    // The original is cut off with the copy: the server can't tell which is which.
+    server.process().wait_for_line("standing: the node is in quarantine", patience).unwrap();
+    assert!(original.process().is_running(), "{}", original.process().log());
+
+    server.cli(&["agent", "evict", "-spiffeID", &id]).unwrap();
+    original.terminate().unwrap();
+    original.start_again().unwrap();
+    assert_eq!(the_only_agent(&server), id);
+}
+
+fn the_only_agent(server: &TestServer) -> String {
+    let output = server.cli(&["agent", "list", "-output", "json"]).unwrap().stdout;
+    let listed: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    let [agent] = listed["agents"].as_array().unwrap().as_slice() else { unreachable!("{listed}") };
+    let id = &agent["id"];
+    format!("spiffe://{}{}", id["trust_domain"].as_str().unwrap(), id["path"].as_str().unwrap())
+}
