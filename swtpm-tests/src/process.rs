@@ -143,10 +143,16 @@ impl Drop for Process {
     }
 }
 
+/// Closes what the program inherits beside its standard streams. libtss2 opens its sockets without FD_CLOEXEC: a program that is started
+/// while another test talks to its TPM would hold that connection open, and swtpm, which serves one at a time, would serve no other.
+const INHERIT_NOTHING: &str =
+    "for entry in /proc/self/fd/*; do fd=${entry##*/}; ((fd > 2)) && eval \"exec $fd>&-\"; done; exec \"$0\" \"$@\"";
+
 /// `setpriv --pdeathsig` in front, so that a test that is itself killed leaves nothing behind. It execs: the PID is the program's.
 fn dying_with_us(command: &Command) -> Result<Command, HarnessError> {
     let mut wrapped = Command::new(tool("setpriv")?);
-    wrapped.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+    wrapped.args(["--pdeathsig", "KILL", "--", "bash", "-c", INHERIT_NOTHING]);
+    wrapped.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
             Some(value) => wrapped.env(name, value),
