@@ -25,7 +25,7 @@ pub struct AttestedNode {
 }
 
 impl AttestedNode {
-    /// Takes one proof of each stage; they must be about one EK, one AK and one pool.
+    /// Takes one proof of each stage; they must be about one EK, one AK, one quote and one pool.
     pub fn admit(
         ek: TrustedEk,
         ak: BoundAk,
@@ -142,6 +142,8 @@ fn check_subjects(
         "the quote is by another AK"
     } else if appraisal.ek() != ek.fingerprint() || appraisal.ak_name() != ak.name() {
         "the appraisal is of another TPM"
+    } else if appraisal.quote_sha256() != quote.sha256() {
+        "the appraisal is of another quote"
     } else if appraisal.pool() != ek.pool() {
         "the appraisal is by another pool"
     } else {

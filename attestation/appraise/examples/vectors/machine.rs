@@ -77,6 +77,6 @@ impl Machine {
         let values = &quote.pcr_values;
         let quote = VerifiedQuote::verify(&self.ak, &quote.attest, &quote.signature, values, asked, &binding, checks)?;
         let log = event_log::judge(Some(log), &quote, self.pool.boot(), checks)?;
-        JudgedBoot::judge(log.as_ref(), &self.pool, checks).map(drop)
+        JudgedBoot::judge(log.as_ref(), &quote, &self.pool, checks).map(drop)
     }
 }

@@ -4,7 +4,7 @@
 //! list that is full is the exception.
 
 use super::{Facts, Finding, FindingKind, ReplayedLog};
-use crate::{AppraiseError, Check, Checklist, DriversBeforeSeparator, EmptySecureBoot, Pool};
+use crate::{AppraiseError, Check, Checklist, DriversBeforeSeparator, EmptySecureBoot, Pool, VerifiedQuote};
 
 /// Checks that no finding may fail, in the order in which a verdict shows them.
 const CHECKS: [Check; 6] = [
@@ -37,14 +37,20 @@ enum Outcome {
 }
 
 impl JudgedBoot {
-    /// Checks, in order: the findings, each by its own check; the state of Secure Boot, where the pool demands one. A node without a log
-    /// gets here only where the pool takes that, and then nothing of this is checked.
-    pub fn judge(log: Option<&ReplayedLog<'_>>, pool: &Pool, checks: &mut Checklist) -> Result<Self, AppraiseError> {
+    /// Checks, in order: the log is that of this quote; the findings, each by its own check; the state of Secure Boot, where the pool
+    /// demands one. A node without a log gets here only where the pool takes that, and then nothing of this is checked.
+    pub fn judge(
+        log: Option<&ReplayedLog<'_>>,
+        quote: &VerifiedQuote,
+        pool: &Pool,
+        checks: &mut Checklist,
+    ) -> Result<Self, AppraiseError> {
         let Some(log) = log else {
             CHECKS.iter().for_each(|check| checks.not_checked(*check, "no event log"));
             checks.not_checked(Check::SecureBoot, "no event log");
             return Ok(Self { secure_boot: None });
         };
+        log.check_subject(quote)?;
         let facts = log.facts();
         let mut notes: Vec<(Check, bool, String)> = Vec::new();
         for finding in &facts.findings {

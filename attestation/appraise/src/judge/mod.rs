@@ -49,6 +49,7 @@ pub struct Expected<'a> {
 pub struct Appraisal {
     ek: EkFingerprint,
     ak_name: Name,
+    quote_sha256: [u8; 32],
     pool: String,
     pcr_selectors: Vec<String>,
     secure_boot: Option<bool>,
@@ -96,7 +97,7 @@ impl Appraisal {
                 }
             }
         }
-        let boot = JudgedBoot::judge(log.as_ref(), pool, checks)?;
+        let boot = JudgedBoot::judge(log.as_ref(), quote, pool, checks)?;
         match golden::check(pool, quote.allocated(), quote.pcrs(), log.as_ref())? {
             0 => checks.not_checked(Check::GoldenPcr, "the pool has no golden PCR values"),
             compared => checks.pass(Check::GoldenPcr, format!("{compared} values")),
@@ -111,6 +112,7 @@ impl Appraisal {
         Ok(Self {
             ek: ek.fingerprint(),
             ak_name: ak.name().clone(),
+            quote_sha256: quote.sha256(),
             pool: pool.name.clone(),
             pcr_selectors: pcr_selectors.collect(),
             secure_boot: boot.secure_boot(),
@@ -126,6 +128,11 @@ impl Appraisal {
 
     pub(crate) fn ak_name(&self) -> &Name {
         &self.ak_name
+    }
+
+    /// SHA-256 of the quote's signed bytes: what was judged is what that very quote shows.
+    pub(crate) fn quote_sha256(&self) -> [u8; 32] {
+        self.quote_sha256
     }
 
     pub(crate) fn pool(&self) -> &str {

@@ -34,7 +34,7 @@ fn judge_log(log: &LogBuilder, pcrs: &[u8], pool: &Pool) -> Result<(JudgedBoot, 
     let quote = machine.quote(1);
     let mut checks = Checklist::new();
     let replayed = ReplayedLog::verify(RawLog::parse(log.bytes()).unwrap(), &quote, pool.boot(), &mut checks)?;
-    JudgedBoot::judge(Some(&replayed), pool, &mut checks).map(|judged| (judged, checks))
+    JudgedBoot::judge(Some(&replayed), &quote, pool, &mut checks).map(|judged| (judged, checks))
 }
 
 fn judge(boot: &Boot, pool: &Pool) -> Result<(JudgedBoot, Checklist), AppraiseError> {
@@ -204,7 +204,7 @@ fn facts_of_a_pcr_that_was_not_quoted_are_untrusted() {
     let mut odd = Boot::linux();
     odd.events.push(secure_boot_variable(&[0]));
     judge_log(&odd.log(), &[0, 1, 2, 3, 4, 5, 6], &pool(|_| {})).unwrap();
-    let error = JudgedBoot::judge(Some(&replayed), &demanding(true), &mut Checklist::new()).unwrap_err();
+    let error = JudgedBoot::judge(Some(&replayed), &quote, &demanding(true), &mut Checklist::new()).unwrap_err();
     assert_eq!(error.check(), Check::SecureBoot);
     assert!(error.to_string().contains("untrusted fact"), "{error}");
     // A pool that demands a state quotes the PCR that has it, whatever PCRs it names.
@@ -245,10 +245,24 @@ fn what_is_odd_and_refuses_nothing_is_noted_in_the_verdict() {
     assert!(noted("noted: event") && noted("kernel_cmdline: /vmlinuz quiet"), "{checks:#?}");
 }
 
+/// Threat 6: a boot is judged by the log of its own quote, though another of the same boot replays as well.
+#[test]
+fn a_boot_is_not_judged_by_the_log_of_another_quote() {
+    let log = Boot::linux().log();
+    let mut machine = Machine::with_pcrs(&PCRS);
+    log.boot(&mut machine.tpm);
+    let (quote, later) = (machine.quote(1), machine.quote(2));
+    let raw = RawLog::parse(log.bytes()).unwrap();
+    let replayed = ReplayedLog::verify(raw, &quote, &BootPolicy::default(), &mut Checklist::new()).unwrap();
+    JudgedBoot::judge(Some(&replayed), &quote, &demanding(true), &mut Checklist::new()).unwrap();
+    let error = JudgedBoot::judge(Some(&replayed), &later, &demanding(true), &mut Checklist::new()).unwrap_err();
+    assert_eq!(error.check(), Check::Subject);
+}
+
 #[test]
 fn without_a_log_nothing_is_checked_and_the_verdict_says_so() {
     let mut checks = Checklist::new();
-    let judged = JudgedBoot::judge(None, &pool(|_| {}), &mut checks).unwrap();
+    let judged = JudgedBoot::judge(None, &Machine::with_pcrs(&PCRS).quote(1), &pool(|_| {}), &mut checks).unwrap();
     assert_eq!(judged.secure_boot(), None);
     assert!(checks.records().iter().all(|record| record.outcome == CheckOutcome::NotChecked));
     assert_eq!(checks.records().len(), 7);

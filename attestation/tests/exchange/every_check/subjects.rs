@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plastron_attestation::{EkTemplate, PcrSelection, TpmDevice};
+use plastron_attestation::{AkBlob, EkTemplate, PcrSelection, TpmDevice};
 use plastron_attestation_appraise::{
     AcceptableAk, Appraisal, AttestedNode, Binding, BoundAk, Check, Checklist, Claims, CredentialEntropy, EkEvidence,
     Expected, History, PendingActivation, Pool, Purpose, TrustedEk, VerifiedQuote,
@@ -20,8 +20,14 @@ struct Proofs {
     quote: VerifiedQuote,
 }
 
+const TEMPLATE: EkTemplate = EkTemplate::H3P384;
+
 fn prove(world: &World, tpm: &mut FakeTpm) -> Proofs {
-    let template = EkTemplate::H3P384;
+    prove_with_blob(world, tpm).0
+}
+
+fn prove_with_blob(world: &World, tpm: &mut FakeTpm) -> (Proofs, AkBlob) {
+    let template = TEMPLATE;
     let checks = &mut Checklist::new();
     let material = tpm.endorsement_key(template).unwrap();
     let evidence = EkEvidence {
@@ -36,20 +42,24 @@ fn prove(world: &World, tpm: &mut FakeTpm) -> Proofs {
     let (pending, made) = PendingActivation::make(&ek, ak, entropy).unwrap();
     let secret = tpm.activate_credential(template, &blob, &made.id_object, &made.encrypted_secret).unwrap();
     let ak = pending.activated(&secret, checks).unwrap();
+    let quote = quote(world, tpm, &ak, &blob, [1; 32]);
+    (Proofs { ek, ak, quote }, blob)
+}
+
+fn quote(world: &World, tpm: &mut FakeTpm, ak: &BoundAk, blob: &AkBlob, nonce: [u8; 32]) -> VerifiedQuote {
     let binding = Binding {
         purpose: Purpose::Enrol,
         trust_domain: TrustDomain::parse("example.org").unwrap(),
-        nonce: [1; 32],
+        nonce,
         payload_sha256: vec![2; 32],
         challenge_sha256: vec![3; 32],
         svid_public_key: vec![4],
     };
     let asked = world.policy.pools[0].selection();
     let selection = PcrSelection(asked.iter().map(|bank| (bank.hash, bank.bitmap)).collect());
-    let quote = tpm.quote(template, &blob, &binding.extra_data(), &selection).unwrap();
-    let quote = VerifiedQuote::verify(&ak, &quote.attest, &quote.signature, &quote.pcr_values, asked, &binding, checks)
-        .unwrap();
-    Proofs { ek, ak, quote }
+    let quote = tpm.quote(TEMPLATE, blob, &binding.extra_data(), &selection).unwrap();
+    let (values, checks) = (&quote.pcr_values, &mut Checklist::new());
+    VerifiedQuote::verify(ak, &quote.attest, &quote.signature, values, asked, &binding, checks).unwrap()
 }
 
 /// Threat 7, threat 10: proofs carry their subject, whoever combines them.
@@ -94,6 +104,19 @@ fn proofs_about_two_tpms_do_not_combine() {
     let appraisal = judge(&a, &a, &a).unwrap();
     let Proofs { ek, ak, quote } = a;
     assert!(AttestedNode::admit(ek, ak, quote, appraisal, Claims::default(), time(NOW), Checklist::new()).is_ok());
+}
+
+/// Threat 13: what one quote of a node shows is not taken for another's, of the same AK in the same boot.
+#[test]
+fn proofs_of_two_conversations_do_not_combine() {
+    let world = World::new();
+    let mut tpm = world.tpm();
+    let (Proofs { ek, ak, quote: judged }, blob) = prove_with_blob(&world, &mut tpm);
+    let later = quote(&world, &mut tpm, &ak, &blob, [2; 32]);
+    let expected = Expected { pool: &world.policy.pools[0], deny: &world.policy.deny, history: History::New };
+    let appraisal = Appraisal::judge(&ek, &ak, &judged, None, None, expected, &mut Checklist::new()).unwrap();
+    let admitted = AttestedNode::admit(ek, ak, later, appraisal, Claims::default(), time(NOW), Checklist::new());
+    assert_eq!(admitted.unwrap_err().0.check(), Check::Subject);
 }
 
 /// A record of one node can't bind the AK of another, nor stand in for the history of one that is new.
