@@ -11,14 +11,15 @@ use plastron_attestation::{
     AkBlob, CertifyBytes, EkMaterial, LogKind, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError,
     TpmSvidKeys,
 };
-use plastron_attestation_appraise::{AttestedNode, Check, CheckOutcome};
+use plastron_attestation_appraise::{AttestedNode, Check, CheckOutcome, MAX_EVENT_LOG_LEN};
 use plastron_attestation_fake_tpm::event_log::LinuxBoot;
 use plastron_attestation_fake_tpm::ima_list::{ImaListBuilder, Kernel};
 use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
 use plastron_attestation_tcg::Name;
 use plastron_plugins::node::{
     Admission, AdmissionContext, AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor, EnrolledTpms,
-    HoldsSvidKey, KeptEventLogs, KeptEventLogsError, KnownTpm, NodeAttestor, NodeStep, Refusal, RefusalCode, Standing,
+    HoldsSvidKey, KeptEventLogs, KeptEventLogsError, KnownTpm, NodeAttestor, NodeConversation, NodeStep, Refusal,
+    RefusalCode, Standing,
 };
 use plastron_plugins_node_tpm::{
     AkStore, DenyList, EkFingerprint, EkTemplate, EkTrust, ImaPolicy, LogFiles, MissingEventLog, Pool, PoolConfig,
@@ -251,6 +252,21 @@ impl Server {
         }
     }
 
+    /// Until the server has the quote and asks for more than came with it.
+    async fn until_its_log_is_asked_for(&self, machine: &Machine) -> Result<Box<dyn NodeConversation>, Refusal> {
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_767_225_600));
+        let mut agent = machine.agent.begin(AgentContext {
+            trust_domain: TrustDomain::parse("example.org").unwrap(),
+            svid_public_key: Arc::from(b"spki".as_slice()),
+        });
+        let mut server = self.attestor.begin(Self::context(b"spki"));
+        let payload = agent.payload().await.unwrap();
+        let NodeStep::Challenge(challenge) = server.step(&payload, now).await? else { panic!("no challenge") };
+        let response = agent.respond(&challenge).await.unwrap();
+        let NodeStep::Challenge(_) = server.step(&response, now).await? else { panic!("nothing was asked for") };
+        Ok(server)
+    }
+
     /// Until the server has admitted the node, which does not know it yet.
     async fn judge(
         &self,
@@ -464,6 +480,37 @@ async fn an_ima_list_is_read_where_the_pool_wants_it() {
     machine.tpm.lock().unwrap().measure(10, b"not in the list");
     let refusal = server.attest(&machine).await.unwrap().unwrap_err();
     assert_eq!((refusal.check, refusal.code), (Check::ImaList, RefusalCode::Denied));
+}
+
+/// Threat 18: all conversations together keep 64 MiB of logs, whether a log is sent, kept here, or the kernel's list. Who finds no room
+/// comes again, and a conversation that ends gives its room back.
+#[tokio::test]
+async fn logs_under_way_share_the_memory_that_there_is() {
+    let mut server = Server::new();
+    server.set_pool(|config| config.boot.ima = ImaPolicy::Accept);
+    let booted = server.machine();
+    let boot = LinuxBoot::default().log();
+    boot.boot(&mut booted.tpm.lock().unwrap());
+    std::fs::write(booted.directory.path().join("event_log"), boot.bytes()).unwrap();
+    server.attest(&booted).await.unwrap().unwrap();
+    let with_list = server.machine();
+    std::fs::write(with_list.directory.path().join("ima_list"), [1]).unwrap();
+    let long = server.machine();
+    std::fs::write(long.directory.path().join("event_log"), vec![1; MAX_EVENT_LOG_LEN]).unwrap();
+
+    let mut under_way = Vec::new();
+    for _ in 0..16 {
+        under_way.push(server.until_its_log_is_asked_for(&long).await.unwrap());
+    }
+    for (machine, check) in
+        [(&long, Check::EventLogMissing), (&booted, Check::EventLogMissing), (&with_list, Check::ImaListMissing)]
+    {
+        let refusal = server.until_its_log_is_asked_for(machine).await.err().unwrap();
+        assert_eq!((refusal.check, refusal.code, refusal.node), (check, RefusalCode::Unavailable, None));
+    }
+    under_way.pop();
+    server.until_its_log_is_asked_for(&long).await.unwrap();
+    server.attest(&booted).await.unwrap().unwrap();
 }
 
 /// A log that is there and can't be read is no machine without a log.
