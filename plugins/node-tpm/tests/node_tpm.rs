@@ -14,7 +14,7 @@ use plastron_attestation::{
 use plastron_attestation_appraise::{AttestedNode, Check, CheckOutcome, MAX_EVENT_LOG_LEN};
 use plastron_attestation_fake_tpm::event_log::LinuxBoot;
 use plastron_attestation_fake_tpm::ima_list::{ImaListBuilder, Kernel};
-use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
+use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer, SharedFakeTpm};
 use plastron_attestation_tcg::Name;
 use plastron_plugins::node::{
     Admission, AdmissionContext, AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor, EnrolledTpms,
@@ -62,65 +62,6 @@ impl EnrolledTpms for Memory {
     fn by_ek(&self, fingerprint: &EkFingerprint) -> Option<KnownTpm> {
         let is = |known: &&KnownTpm| EkFingerprint::of_bytes(&known.enrolled.ek_public).as_ref() == Ok(fingerprint);
         self.0.lock().unwrap().iter().find(is).cloned()
-    }
-}
-
-/// A TPM that a test can reach while the attestor owns it.
-#[derive(Clone)]
-struct Shared(Arc<Mutex<FakeTpm>>);
-
-impl TpmDevice for Shared {
-    fn endorsement_key(&mut self, template: EkTemplate) -> Result<EkMaterial, TpmDeviceError> {
-        self.0.lock().unwrap().endorsement_key(template)
-    }
-
-    fn create_attestation_key(&mut self, template: EkTemplate) -> Result<AkBlob, TpmDeviceError> {
-        self.0.lock().unwrap().create_attestation_key(template)
-    }
-
-    fn activate_credential(
-        &mut self,
-        template: EkTemplate,
-        ak: &AkBlob,
-        credential: &[u8],
-        secret: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, TpmDeviceError> {
-        self.0.lock().unwrap().activate_credential(template, ak, credential, secret)
-    }
-
-    fn quote(
-        &mut self,
-        template: EkTemplate,
-        ak: &AkBlob,
-        extra_data: &[u8],
-        selection: &PcrSelection,
-    ) -> Result<QuoteBytes, TpmDeviceError> {
-        self.0.lock().unwrap().quote(template, ak, extra_data, selection)
-    }
-}
-
-impl TpmSvidKeys for Shared {
-    fn create_svid_key(&mut self, template: EkTemplate) -> Result<SvidKeyBlob, TpmDeviceError> {
-        self.0.lock().unwrap().create_svid_key(template)
-    }
-
-    fn certify_svid_key(
-        &mut self,
-        template: EkTemplate,
-        ak: &AkBlob,
-        key: &SvidKeyBlob,
-        extra_data: &[u8],
-    ) -> Result<CertifyBytes, TpmDeviceError> {
-        self.0.lock().unwrap().certify_svid_key(template, ak, key, extra_data)
-    }
-
-    fn sign_with_svid_key(
-        &mut self,
-        template: EkTemplate,
-        key: &SvidKeyBlob,
-        digest: &[u8; 32],
-    ) -> Result<Vec<u8>, TpmDeviceError> {
-        self.0.lock().unwrap().sign_with_svid_key(template, key, digest)
     }
 }
 
@@ -296,7 +237,7 @@ impl Server {
 
 fn start(tpm: &Arc<Mutex<FakeTpm>>, directory: &tempfile::TempDir) -> TpmAgentAttestor {
     let store = AkStore::in_data_dir(directory.path());
-    let device = Shared(Arc::clone(tpm));
+    let device = SharedFakeTpm(Arc::clone(tpm));
     let open = move || Ok(Box::new(device.clone()) as Box<dyn TpmSvidKeys>);
     TpmAgentAttestor::start(Box::new(open), TEMPLATE, store, log_files_of(directory)).unwrap()
 }
@@ -406,7 +347,7 @@ async fn what_is_told_depends_on_what_is_wrong() {
 async fn a_driver_that_panics_is_opened_again() {
     let server = Server::new();
     let mut machine = server.machine();
-    let device = Shared(Arc::clone(&machine.tpm));
+    let device = SharedFakeTpm(Arc::clone(&machine.tpm));
     let mut opened = 0;
     let open = move || -> Result<Box<dyn TpmSvidKeys>, TpmDeviceError> {
         opened += 1;

@@ -2,11 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use plastron_attestation::{
-    AkBlob, CertifyBytes, EkMaterial, PcrSelection, QuoteBytes, SvidKeyBlob, TpmDevice, TpmDeviceError, TpmSvidKeys,
-};
+use plastron_attestation::TpmSvidKeys;
 use plastron_attestation_appraise::{Check, EnrolledTpm, Verdict};
-use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer};
+use plastron_attestation_fake_tpm::{FakeTpm, Manufacturer, SharedFakeTpm};
 use plastron_plugins::node::{
     AgentContext, AgentConversation, AgentNodeAttestor as _, JudgesEnrolled, Refusal, RefusalCode,
 };
@@ -22,71 +20,11 @@ use plastron_spiffe::Selector;
 use plastron_spiffe::x509::verify_csr;
 use rustls_pki_types::UnixTime;
 use tempfile::TempDir;
-use zeroize::Zeroizing;
 
 use crate::audit::{ThreadLog, audit};
 use crate::fixture::{Disk, Server, anonymous, csr, entry, id, local, trust_domain};
 
 pub(crate) const TEMPLATE: EkTemplate = EkTemplate::H3P384;
-
-/// A TPM that a test can reach while the agent owns it.
-#[derive(Clone)]
-struct Shared(Arc<Mutex<FakeTpm>>);
-
-impl TpmDevice for Shared {
-    fn endorsement_key(&mut self, template: EkTemplate) -> Result<EkMaterial, TpmDeviceError> {
-        self.0.lock().unwrap().endorsement_key(template)
-    }
-
-    fn create_attestation_key(&mut self, template: EkTemplate) -> Result<AkBlob, TpmDeviceError> {
-        self.0.lock().unwrap().create_attestation_key(template)
-    }
-
-    fn activate_credential(
-        &mut self,
-        template: EkTemplate,
-        ak: &AkBlob,
-        credential: &[u8],
-        secret: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, TpmDeviceError> {
-        self.0.lock().unwrap().activate_credential(template, ak, credential, secret)
-    }
-
-    fn quote(
-        &mut self,
-        template: EkTemplate,
-        ak: &AkBlob,
-        extra_data: &[u8],
-        selection: &PcrSelection,
-    ) -> Result<QuoteBytes, TpmDeviceError> {
-        self.0.lock().unwrap().quote(template, ak, extra_data, selection)
-    }
-}
-
-impl TpmSvidKeys for Shared {
-    fn create_svid_key(&mut self, template: EkTemplate) -> Result<SvidKeyBlob, TpmDeviceError> {
-        self.0.lock().unwrap().create_svid_key(template)
-    }
-
-    fn certify_svid_key(
-        &mut self,
-        template: EkTemplate,
-        ak: &AkBlob,
-        key: &SvidKeyBlob,
-        extra_data: &[u8],
-    ) -> Result<CertifyBytes, TpmDeviceError> {
-        self.0.lock().unwrap().certify_svid_key(template, ak, key, extra_data)
-    }
-
-    fn sign_with_svid_key(
-        &mut self,
-        template: EkTemplate,
-        key: &SvidKeyBlob,
-        digest: &[u8; 32],
-    ) -> Result<Vec<u8>, TpmDeviceError> {
-        self.0.lock().unwrap().sign_with_svid_key(template, key, digest)
-    }
-}
 
 pub(crate) struct Machine {
     pub(crate) tpm: Arc<Mutex<FakeTpm>>,
@@ -126,7 +64,7 @@ impl Machine {
         let directory = TempDir::new().unwrap();
         let store = AkStore::in_data_dir(directory.path());
         let logs = LogFiles::at(directory.path().join("event_log"), directory.path().join("ima_list"));
-        let device = Shared(Arc::clone(&tpm));
+        let device = SharedFakeTpm(Arc::clone(&tpm));
         let open = move || Ok(Box::new(device.clone()) as Box<dyn TpmSvidKeys>);
         let agent = TpmAgentAttestor::start(Box::new(open), TEMPLATE, store, logs).unwrap();
         Self { tpm, agent, _directory: directory }
