@@ -1,10 +1,9 @@
 //! Which fault has which verdict. Every variant is named: a new one does not build until it has its word.
 //!
-//! Not here: what the peer is told (the `tpm` plugin), and a node that waits for a person.
+//! Not here: what the peer is told (the `tpm` plugin), a node that waits for a person, and what an agent says of its own TPM (`device`).
 
 use plastron_attestation_appraise::{AppraiseError, Verdict};
 
-use crate::device::TpmDeviceError;
 use crate::refused::ExchangeError;
 
 impl ExchangeError {
@@ -124,22 +123,5 @@ fn of_evidence(error: &AppraiseError) -> Verdict {
         | E::StateRegressed { .. }
         | E::RetiredAk
         | E::Subject { .. } => Verdict::Untrusted,
-    }
-}
-
-impl TpmDeviceError {
-    /// What the agent knows of its own machine when the TPM does not do what was asked; never `Verdict::Trusted`.
-    pub fn verdict(&self) -> Verdict {
-        match self {
-            // The TPM answers later: it is locked for a while, full of other programs' objects, or being extended just now.
-            Self::Lockout | Self::Full { .. } | Self::PcrChanging { .. } => Verdict::Indeterminate,
-            // Not this TPM's key, or a reply that no TPM gives.
-            Self::AkNotLoadable { .. }
-            | Self::SvidKeyNotLoadable { .. }
-            | Self::KeyNotLoadable { .. }
-            | Self::CredentialRefused { .. }
-            | Self::MalformedReply { .. } => Verdict::Untrusted,
-            Self::Open { .. } | Self::WrongAuth { .. } | Self::Command { .. } => Verdict::Error,
-        }
     }
 }
