@@ -138,9 +138,14 @@ impl ImaListBuilder {
 
     /// Extends PCR 10 of one bank, if it is allocated.
     pub fn extend_bank(&self, tpm: &mut FakeTpm, bank: HashAlgorithm, count: usize) {
-        for (data, violation) in self.measured.iter().take(count) {
-            tpm.extend(bank, 10, &self.kernel.digest(bank, data, *violation));
+        for digest in self.extensions(bank).take(count) {
+            tpm.extend(bank, 10, &digest);
         }
+    }
+
+    /// What PCR 10 of a bank is extended with, entry by entry: for a TPM that is none of ours.
+    pub fn extensions(&self, bank: HashAlgorithm) -> impl Iterator<Item = Vec<u8>> {
+        self.measured.iter().map(move |(data, violation)| self.kernel.digest(bank, data, *violation))
     }
 }
 

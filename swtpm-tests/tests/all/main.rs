@@ -7,6 +7,7 @@ mod enrolment;
 mod examples;
 mod exchange;
 mod harness;
+mod ima_list;
 mod operator;
 mod owned_agent;
 mod resident_key;
