@@ -1,5 +1,5 @@
-//! How much memory event logs and IMA lists may take that are fetched after a quote is verified, over all conversations. What comes with a response is
-//! bounded by the length of a message; nothing else is kept of a node before its quote.
+//! How much memory event logs and IMA lists may take that are fetched after a quote is verified, over all conversations. What comes with
+//! a response is bounded by the length of a message; nothing else is kept of a node before its quote.
 
 use std::sync::Arc;
 

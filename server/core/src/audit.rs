@@ -161,9 +161,9 @@ mod tests {
         let record = CheckRecord {
             check: Check::Malformed,
             outcome: CheckOutcome::Failed,
-            detail: "\u{1b}[2Jevil\nverdict=admitted".to_owned(),
+            detail: "\u{1b}[2Jevil\nverdict=trusted".to_owned(),
         };
-        assert_eq!(describe(&[record]), "malformed=failed(\\u{1b}[2Jevil\\nverdict=admitted)");
+        assert_eq!(describe(&[record]), "malformed=failed(\\u{1b}[2Jevil\\nverdict=trusted)");
     }
 
     /// What appraisal quotes is quoted once, and the log's format escapes that once.

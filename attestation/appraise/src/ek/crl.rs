@@ -3,7 +3,8 @@
 //! A list is complete and its issuer's own, or it is refused when the pool is made: delta lists, indirect ones and those of a part of the
 //! certificates say so in critical extensions, and no critical extension is understood here. Its signature is checked then, once, by the
 //! certificate of its issuer among the pool's roots and intermediates; at a judgement it speaks for a certificate of that name *and* that
-//! key only. A list that is too old refuses (fail closed): who has none does without, and every verdict says so. Not here: fetching.
+//! key only. A list that is too old decides nothing, and nothing is issued (fail closed); who has none does without, and every
+//! verdict says so. Not here: fetching.
 
 use std::collections::BTreeSet;
 

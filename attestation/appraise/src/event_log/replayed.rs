@@ -29,9 +29,10 @@ pub struct ReplayedLog<'a> {
 }
 
 impl<'a> ReplayedLog<'a> {
-    /// Checks, in order: the log has a bank other than SHA-1; a bank is left to compare it with; it has a digest for every allocated bank in every event; firmware
-    /// extended each of these banks; each replays to the quoted value in every quoted PCR of firmware and boot loader (0 to 9 and 14).
-    /// PCR 5 may end in an ExitBootServices that the log lacks. User space goes on extending 10 to 13 and 15: they need not be equal, and only where they are do their events count.
+    /// Checks, in order: the log has a bank other than SHA-1; a bank is left to compare it with; it has a digest for every allocated bank
+    /// in every event; firmware extended each of these banks; each replays to the quoted value in every quoted PCR of firmware and boot
+    /// loader (0 to 9 and 14). PCR 5 may end in an ExitBootServices that the log lacks. User space goes on extending 10 to 13 and 15:
+    /// they need not be equal, and only where they are do their events count.
     ///
     /// Banks that `policy` names as unextended are left out, and under its SHA-1 exception the banks that such a log does not have;
     /// both show in `checks`. Of the latter PCR 7 is compared all the same, as `witness` says.
