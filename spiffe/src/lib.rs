@@ -4,6 +4,7 @@ pub mod bundle;
 mod dns_name;
 mod entry;
 mod id;
+pub mod jwt;
 mod key;
 mod selector;
 mod tlv;
