@@ -19,6 +19,14 @@ pub enum HarnessError {
         /// Where it was looked for.
         path: String,
     },
+    /// The fault proxy was not built.
+    #[error("{path} does not exist; run `{command}` first (./dev test does it)")]
+    MissingProxy {
+        /// Where it was looked for.
+        path: String,
+        /// What builds it.
+        command: &'static str,
+    },
     /// The operating system refused.
     #[error("can't {what}")]
     Io {

@@ -7,6 +7,7 @@
 //! structure, and it asserts nothing; it only starts, stops and disturbs.
 
 mod error;
+mod fault_proxy;
 mod manufacturer;
 mod process;
 mod program;
@@ -17,6 +18,7 @@ mod testbed;
 mod tool;
 
 pub use error::HarnessError;
+pub use fault_proxy::{Calls, FaultProxy};
 pub use manufacturer::Manufacturer;
 pub use process::Process;
 pub use program::{program, scratch_dir};

@@ -49,6 +49,7 @@ impl SoftHsm {
             fs::write(&path, text).map_err(HarnessError::io(format!("write {}", path.display())))
         };
         fs::create_dir(directory.join("tokens")).map_err(HarnessError::io("create the token directory"))?;
+        fs::create_dir(directory.join("fault")).map_err(HarnessError::io("create the fault proxy's directory"))?;
         write(
             "softhsm2.conf",
             &format!(
@@ -149,8 +150,10 @@ pub fn in_own_process<F: FnOnce(SoftHsm)>(body: F) -> Result<(), HarnessError> {
     }
     let token = SoftHsm::start()?;
     let directory = token.directory().as_os_str().to_owned();
-    let conf = token.conf().into_os_string();
-    run_again(std::any::type_name::<F>(), &[(OWN_TOKEN, &directory), ("SOFTHSM2_CONF", &conf)])
+    let environment = token.environment()?;
+    let mut variables = vec![(OWN_TOKEN, directory.as_os_str())];
+    variables.extend(environment.iter().map(|(name, value)| (*name, value.as_os_str())));
+    run_again(std::any::type_name::<F>(), &variables)
 }
 
 /// Runs the test whose body's closure has this type name again, in a process of its own with these variables, and fails unless exactly

@@ -31,6 +31,8 @@ const PORT_ATTEMPTS: u32 = 5;
 pub struct ServerOptions {
     /// The CA key's token; `None` keeps keys in the server's directory, where they outlive a kill.
     pub token: Option<SoftHsm>,
+    /// Whether the server reaches its token through the [`FaultProxy`].
+    pub faults: bool,
     /// The manufacturer whose TPMs are trusted, and which of their EKs; `None` configures no `tpm` attestor.
     pub tpms: Option<(Manufacturer, EkKind)>,
     /// Further lines of the `server` block.
@@ -43,6 +45,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             token: None,
+            faults: false,
             tpms: None,
             server_lines: "default_x509_svid_ttl = \"1h\"".to_owned(),
             pool_lines: "missing_event_log = \"accept\"".to_owned(),
@@ -270,7 +273,7 @@ fn spawn_server(directory: &Path, token: Option<&SoftHsm>) -> Result<Process, Ha
     let mut command = Command::new(program("plastron-server")?);
     command.args(["run", "-config"]).arg(directory.join("server.conf"));
     if let Some(token) = token {
-        command.env("SOFTHSM2_CONF", token.conf());
+        command.envs(token.environment()?);
     }
     let mut process = Process::spawn("plastron-server", &command)?;
     wait_until_healthy("plastron-server", &directory.join("server.sock"), &mut process)?;

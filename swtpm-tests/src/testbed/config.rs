@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Attestor, ServerOptions, TRUST_DOMAIN, TestServer};
-use crate::{EkKind, HarnessError, SoftHsm};
+use crate::{EkKind, FaultProxy, HarnessError, SoftHsm};
 
 fn template(kind: EkKind) -> &'static str {
     match kind {
@@ -18,7 +18,7 @@ pub(super) fn server_config(directory: &Path, port: u16, options: &ServerOptions
         None => format!("KeyManager \"disk\" {{ plugin_data {{ directory = \"{directory}/keys\" }} }}"),
         Some(token) => format!(
             "KeyManager \"pkcs11\" {{\n plugin_data {{\n module = \"{}\"\n token_label = \"{}\"\n pin_file = \"{}\"\n }}\n }}",
-            SoftHsm::module()?.display(),
+            if options.faults { FaultProxy::module()? } else { SoftHsm::module()? }.display(),
             token.label(),
             token.pin_file().display()
         ),

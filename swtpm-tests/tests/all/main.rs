@@ -6,6 +6,7 @@ mod conformance;
 mod enrolment;
 mod examples;
 mod exchange;
+mod fault_proxy;
 mod harness;
 mod ima_list;
 mod operator;

@@ -26,6 +26,9 @@ const EMPTY_NAMES: &[&str] = &["base", "common", "helper", "helpers", "misc", "p
 /// Folders that are not ours to judge.
 const SKIPPED: &[&str] = &[".git", "target", "corpus", "artifacts", "node_modules"];
 
+/// Folders with a workspace of their own, whose versions and lints are their own business.
+const OWN_WORKSPACES: &[&str] = &["fault-proxy/", "fuzz/"];
+
 /// Endings of the text files that are judged; the others are scripts without an ending.
 const TEXT_ENDINGS: &[&str] = &["rs", "md", "toml", "hcl", "conf", "sh", "sql", "proto"];
 const SCRIPTS: &[&str] = &["dev", ".ci/run"];
@@ -153,7 +156,7 @@ fn word_faults(file: &File) -> Vec<Fault> {
 
 /// Versions stand in the root's manifest, and the workspace's lints hold everywhere.
 fn manifest_faults(file: &File) -> Vec<Fault> {
-    if file.path == "Cargo.toml" || file.path.starts_with("fuzz/") {
+    if file.path == "Cargo.toml" || OWN_WORKSPACES.iter().any(|folder| file.path.starts_with(folder)) {
         return Vec::new();
     }
     let mut faults = Vec::new();
