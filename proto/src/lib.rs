@@ -25,6 +25,14 @@ pub mod plastron {
                 include!("gen/plastron.server.tpm.v1.rs");
             }
         }
+        /// `plastron.server.watch`: what changed, told to agents.
+        pub mod watch {
+            /// Version 1.
+            #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+            pub mod v1 {
+                include!("gen/plastron.server.watch.v1.rs");
+            }
+        }
     }
 }
 

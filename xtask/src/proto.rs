@@ -57,6 +57,8 @@ pub(crate) fn generate(root: &Path, mode: Mode) -> Result<(), ProtoError> {
     collect(&sources, "proto", &mut protos)?;
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names().type_name_domain(["."], "type.googleapis.com");
+    // One bundle goes to thousands of streams: they share its bytes.
+    config.bytes([".plastron.server.watch.v1"]);
     tonic_prost_build::configure()
         .out_dir(&fresh)
         .btree_map(".")

@@ -29,5 +29,6 @@ mod services;
 pub mod state;
 pub mod store;
 pub mod tokens;
+pub mod watch;
 
 pub use services::{Inventory, Services, ServicesConfig, StartError};

@@ -30,3 +30,5 @@ pub const CONCURRENT_SIGNATURES: usize = 32;
 pub const BACKDATE: Duration = Duration::from_secs(10);
 /// Shortest lifetime worth signing; below that a peer would have nothing left after its own checks.
 pub const MIN_SVID_TTL: Duration = Duration::from_secs(1);
+/// Push streams of one agent at a time: a new one opens while the server has not yet seen the end of the one before. The oldest gives way.
+pub const MAX_WATCHES_OF_AGENT: usize = 2;

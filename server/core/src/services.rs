@@ -23,6 +23,7 @@ use crate::pruning::prune;
 use crate::registration::Registration;
 use crate::server_svid::{ServerSvidError, ServerSvidSource};
 use crate::tokens::JoinTokens;
+use crate::watch::Watchers;
 
 /// How often the CA and the server's own SVID are looked at (SPIRE's rotator: 10 s), unless their lives are short.
 const ROTATION_TICK: Duration = Duration::from_secs(10);
@@ -68,6 +69,8 @@ pub struct Services {
     pub server_svid: ServerSvidSource,
     /// The CA.
     pub ca: Arc<CertificateAuthority>,
+    /// The push to agents.
+    pub watchers: Arc<Watchers>,
     /// Readiness.
     pub health: Health,
     clock: Arc<dyn Clock>,
@@ -99,6 +102,7 @@ impl Services {
             pending: PendingTpms::new(ledger_of(), clock_of()),
             registration: Registration::new(ledger_of(), clock_of(), trust_domain.clone()),
             issuance: Issuance::new(Arc::clone(&ca), ledger_of(), clock_of(), default_x509_svid_ttl),
+            watchers: Watchers::new(ledger_of(), clock_of(), &trust_domain),
             bundles: Bundles::new(ledger_of(), trust_domain),
             health: Health::new(Arc::clone(&ca), ledger_of(), clock_of()),
             server_svid,
@@ -115,8 +119,13 @@ impl Services {
         Inventory { nodes: state.count_nodes(|_node| true), entries: state.count_entries(|_entry| true) }
     }
 
-    /// Replaces CA and server SVID when they are due and removes what has expired, until cancelled.
+    /// Replaces CA and server SVID when they are due, removes what has expired, and tells agents what changed, until cancelled.
     pub async fn maintain(self: Arc<Self>, cancelled: CancellationToken) {
+        let watchers = self.watchers.follow(cancelled.clone());
+        tokio::join!(watchers, self.keep(cancelled));
+    }
+
+    async fn keep(&self, cancelled: CancellationToken) {
         let mut rotation = interval(self.rotation_tick);
         rotation.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pruning = tokio::time::interval_at(Instant::now() + PRUNING_PERIOD, PRUNING_PERIOD);

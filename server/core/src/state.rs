@@ -3,6 +3,7 @@
 //! Everything that is answered often is answered from here. Locks are held for lookups in maps and never across an await.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use plastron_attestation_appraise::EkFingerprint;
@@ -20,6 +21,8 @@ pub struct State {
 
 struct Current {
     revision: u64,
+    /// Counts what changed entries; not a position in the log.
+    entry_changes: u64,
     entries: EntryIndex,
     nodes: NodeIndex,
     bundle: Option<Arc<Bundle>>,
@@ -31,6 +34,7 @@ impl Current {
         let Snapshot { revision, entries, nodes, bundle, journal } = snapshot;
         Self {
             revision,
+            entry_changes: 0,
             entries: EntryIndex::build(entries),
             nodes: NodeIndex::build(nodes),
             bundle: bundle.map(Arc::new),
@@ -39,6 +43,9 @@ impl Current {
     }
 
     fn set(&mut self, event: &Event) {
+        if matches!(event, Event::Entry(_) | Event::EntryDeleted { .. }) {
+            self.entry_changes += 1;
+        }
         match event {
             Event::Entry(entry) => self.entries.set(Arc::clone(entry)),
             Event::EntryDeleted { id } => self.entries.remove(id),
@@ -61,8 +68,10 @@ impl State {
 
     /// Puts a later snapshot in the place of everything.
     pub(crate) fn replace(&self, snapshot: Snapshot) {
-        let current = Current::new(snapshot);
-        *self.write() = current;
+        let next = Current::new(snapshot);
+        let mut current = self.write();
+        let entry_changes = current.entry_changes + 1;
+        *current = Current { entry_changes, ..next };
     }
 
     /// Applies committed changes, in order. Changes that the state already has are passed over.
@@ -89,6 +98,11 @@ impl State {
     /// Sequence number of the last change in it.
     pub fn revision(&self) -> u64 {
         self.read().revision
+    }
+
+    /// Rises whenever an entry may have changed.
+    pub(crate) fn entry_changes(&self) -> u64 {
+        self.read().entry_changes
     }
 
     /// The bundle of the server's own trust domain; `None` before the first authority.
@@ -157,6 +171,18 @@ impl State {
         let current = self.read();
         let selectors = current.nodes.selectors(agent);
         current.entries.authorized(agent, selectors, now)
+    }
+
+    /// A name for the set of entries that this agent may serve, as far as identifier, revision and creation tell states of an entry apart.
+    /// The same set has the same name in every process of one build, in whichever order it came about.
+    pub(crate) fn name_authorized_entries(&self, agent: &SpiffeId, now: i64) -> u64 {
+        let current = self.read();
+        let entries = current.entries.authorized_refs(agent, current.nodes.selectors(agent), now);
+        entries.fold(0, |sum, entry| {
+            let mut hasher = DefaultHasher::new();
+            (&entry.id, entry.revision_number, entry.created_at).hash(&mut hasher);
+            sum.wrapping_add(hasher.finish())
+        })
     }
 
     /// Of the entries with these identifiers, those that this agent may serve.

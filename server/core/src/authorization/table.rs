@@ -145,6 +145,8 @@ table! {
     ApprovePendingTpm "/plastron.server.tpm.v1.Tpm/ApprovePending" Manager;
     RejectPendingTpm "/plastron.server.tpm.v1.Tpm/RejectPending" Manager;
 
+    WatchSubscribe "/plastron.server.watch.v1.Watch/Subscribe" Agent;
+
     GetLogger "/spire.api.server.logger.v1.Logger/GetLogger" Local;
     SetLogLevel "/spire.api.server.logger.v1.Logger/SetLogLevel" Local;
     ResetLogLevel "/spire.api.server.logger.v1.Logger/ResetLogLevel" Local;

@@ -13,3 +13,4 @@ mod registration;
 mod retirement;
 mod tpm;
 mod verdicts;
+mod watch;

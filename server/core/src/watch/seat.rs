@@ -1,0 +1,132 @@
+//! One agent's place among the watchers: what is known of it, and its streams.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use plastron_spiffe::SpiffeId;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::limits::MAX_WATCHES_OF_AGENT;
+use crate::store::Node;
+
+/// What a stream is to look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Signal {
+    /// Rises when the node's record changed: ask the authorisation table again.
+    pub(super) look: u64,
+    /// Name of the set of its entries.
+    pub(super) entries: u64,
+    /// When it may be told of `entries`.
+    pub(super) due: Instant,
+    /// A later stream of the same agent took its place.
+    pub(super) replaced: bool,
+}
+
+pub(super) struct Seat {
+    id: SpiffeId,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    node: Option<Arc<Node>>,
+    signal: Signal,
+    acknowledged: u64,
+    streams: VecDeque<(u64, watch::Sender<Signal>)>,
+    opened: u64,
+    /// When the last stream ended; `None` while there is one.
+    empty_since: Option<Instant>,
+}
+
+impl Seat {
+    pub(super) fn new(id: SpiffeId) -> Self {
+        let now = Instant::now();
+        let signal = Signal { look: 0, entries: 0, due: now, replaced: false };
+        let streams = VecDeque::with_capacity(MAX_WATCHES_OF_AGENT);
+        let inner = Inner { node: None, signal, acknowledged: 0, streams, opened: 0, empty_since: Some(now) };
+        Self { id, inner: Mutex::new(inner) }
+    }
+
+    pub(super) fn id(&self) -> &SpiffeId {
+        &self.id
+    }
+
+    /// One more stream, by its number. The oldest ones give way.
+    pub(super) fn open(&self) -> (u64, watch::Receiver<Signal>) {
+        let mut inner = self.lock();
+        while inner.streams.len() >= MAX_WATCHES_OF_AGENT {
+            if let Some((_, oldest)) = inner.streams.pop_front() {
+                oldest.send_modify(|signal| signal.replaced = true);
+            }
+        }
+        inner.opened += 1;
+        inner.empty_since = None;
+        let (number, (sender, receiver)) = (inner.opened, watch::channel(inner.signal));
+        inner.streams.push_back((number, sender));
+        (number, receiver)
+    }
+
+    pub(super) fn close(&self, number: u64) {
+        let mut inner = self.lock();
+        inner.streams.retain(|(other, _)| *other != number);
+        if inner.streams.is_empty() && inner.empty_since.is_none() {
+            inner.empty_since = Some(Instant::now());
+        }
+    }
+
+    /// Whether its last stream ended more than `linger` ago.
+    pub(super) fn is_gone(&self, now: Instant, linger: Duration) -> bool {
+        self.lock().empty_since.is_some_and(|since| now.duration_since(since) > linger)
+    }
+
+    /// Whether this is the record of the node that its streams were decided by.
+    pub(super) fn has_node(&self, node: Option<&Arc<Node>>) -> bool {
+        match (&self.lock().node, node) {
+            (None, None) => true,
+            (Some(held), Some(node)) => Arc::ptr_eq(held, node),
+            _ => false,
+        }
+    }
+
+    /// Takes note of what is so now, and tells the streams what is new; whether its entries are.
+    pub(super) fn note(&self, node: Option<Arc<Node>>, entries: u64, due: Instant) -> bool {
+        let mut inner = self.lock();
+        let same_node = match (&inner.node, &node) {
+            (None, None) => true,
+            (Some(held), Some(node)) => Arc::ptr_eq(held, node),
+            _ => false,
+        };
+        let other_entries = inner.signal.entries != entries;
+        if same_node && !other_entries {
+            return false;
+        }
+        inner.node = node;
+        if !same_node {
+            inner.signal.look += 1;
+        }
+        if other_entries {
+            inner.signal.entries = entries;
+            inner.signal.due = due;
+        }
+        let signal = inner.signal;
+        for (_, stream) in &inner.streams {
+            stream.send_replace(signal);
+        }
+        other_entries
+    }
+
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.lock().acknowledged
+    }
+
+    /// The present bundle of its workloads. A lower number than before is believed: the agent may have lost its disk.
+    pub(super) fn acknowledge(&self, sequence: u64) {
+        self.lock().acknowledged = sequence;
+    }
+
+    // A panic under the lock leaves whole values behind.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

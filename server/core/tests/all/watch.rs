@@ -1,0 +1,262 @@
+//! What connected agents are told, and what they acknowledge.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use plastron_server_core::Services;
+use plastron_server_core::authorization::{AgentDenial, Caller, Denied, rpc};
+use plastron_server_core::watch::{Acknowledged, Ended, Subscription, Update};
+use plastron_spiffe::JwtAuthority;
+use tokio_util::sync::CancellationToken;
+
+use crate::fixture::{Disk, Server, entry, id, local};
+
+/// Longer than any round takes to come.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Long enough for several rounds.
+const SILENCE: Duration = Duration::from_millis(300);
+
+struct Following {
+    server: Server,
+    cancelled: CancellationToken,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.cancelled.cancel();
+    }
+}
+
+async fn follow(disk: &Disk) -> Following {
+    let (server, cancelled) = (disk.start().await.unwrap(), CancellationToken::new());
+    let (services, stop) = (Arc::clone(&server.services), cancelled.clone());
+    tokio::spawn(async move { services.watchers.follow(stop).await });
+    Following { server, cancelled }
+}
+
+impl Following {
+    fn services(&self) -> &Services {
+        &self.server.services
+    }
+
+    async fn subscribe(&self, agent: &Caller, has: u64) -> Subscription {
+        let permit = self.server.permit::<rpc::WatchSubscribe>(agent).await;
+        self.services().watchers.subscribe(&permit, has)
+    }
+
+    /// One more authority; the sequence number of the bundle that has it.
+    async fn publish(&self, key_id: &str) -> u64 {
+        let permit = self.server.permit::<rpc::AppendBundle>(&local()).await;
+        let public_key = rcgen::PublicKeyData::subject_public_key_info(&rcgen::KeyPair::generate().unwrap());
+        let authority = JwtAuthority { key_id: key_id.to_owned(), public_key, expires_at: 0, tainted: false };
+        self.services().bundles.append(permit, Vec::new(), vec![authority]).await.unwrap().sequence_number
+    }
+
+    async fn may_watch(&self, agent: &Caller) -> Result<(), Denied> {
+        self.services().authorizer.authorize::<rpc::WatchSubscribe>(agent).await.map(drop)
+    }
+}
+
+async fn next(stream: &mut Subscription) -> Update {
+    tokio::time::timeout(PATIENCE, stream.next()).await.unwrap().unwrap()
+}
+
+async fn silent(stream: &mut Subscription) {
+    let told = tokio::time::timeout(SILENCE, stream.next()).await;
+    assert!(told.is_err(), "{told:?}");
+}
+
+#[tokio::test]
+async fn an_agent_hears_at_once_what_is_so_and_then_what_changes_for_it() {
+    let following = follow(&Disk::new()).await;
+    let (one, one_caller) = following.server.agent().await;
+    let (_two, two_caller) = following.server.agent().await;
+    let (mut first, mut second) =
+        (following.subscribe(&one_caller, 0).await, following.subscribe(&two_caller, 0).await);
+    let present = following.services().bundles.current();
+    let names = [next(&mut first).await, next(&mut second).await].map(|update| {
+        assert!(Arc::ptr_eq(update.bundle.as_ref().unwrap(), &present), "the bundle is shared, not copied");
+        update.entries.unwrap()
+    });
+    // The agents' own admission is news of their standing, and of nothing else.
+    while let Ok(told) = tokio::time::timeout(SILENCE, first.next()).await {
+        let Update { bundle, entries } = told.unwrap();
+        assert!(bundle.is_none() && entries.is_none());
+    }
+    silent(&mut second).await;
+
+    let created = following.server.create(vec![entry("/db", &one, &["unix:uid:1"])]).await;
+    let update = next(&mut first).await;
+    assert!(update.bundle.is_none());
+    let with_entry = update.entries.unwrap();
+    assert_ne!(with_entry, names[0]);
+    silent(&mut second).await;
+
+    // The same set has the same name again, on another stream too.
+    drop(first);
+    let mut first = following.subscribe(&one_caller, 0).await;
+    assert_eq!(next(&mut first).await.entries, Some(with_entry));
+    let permit = following.server.permit::<rpc::BatchDeleteEntry>(&local()).await;
+    following.services().registration.delete(permit, vec![created[0].id.clone()]).await.unwrap();
+    assert_eq!(next(&mut first).await.entries, Some(names[0]));
+
+    let sequence = following.publish("key").await;
+    for stream in [&mut first, &mut second] {
+        let Update { bundle, entries } = next(stream).await;
+        assert_eq!((bundle.unwrap().sequence_number, entries), (sequence, None));
+    }
+}
+
+#[tokio::test]
+async fn an_entry_that_many_share_is_told_to_them_one_after_another() {
+    let following = follow(&Disk::new()).await;
+    let mut agents = Vec::new();
+    for _ in 0..20 {
+        agents.push(following.server.agent().await);
+    }
+    // Every agent has an entry of its own for the same ID, so that they share what is below it.
+    let shared = id("/shared");
+    let parents = agents.iter().map(|(agent, _)| entry("/shared", agent, &["unix:uid:7"]));
+    following.server.create(parents.collect()).await;
+    let mut streams = Vec::new();
+    for (_, caller) in &agents {
+        let mut stream = following.subscribe(caller, 0).await;
+        next(&mut stream).await;
+        streams.push(stream);
+    }
+    tokio::time::sleep(SILENCE).await;
+    for stream in &mut streams {
+        while tokio::time::timeout(Duration::from_millis(1), stream.next()).await.is_ok() {}
+    }
+    let began = Instant::now();
+    following.server.create(vec![entry("/below", &shared, &["unix:uid:8"])]).await;
+    let mut last = Duration::ZERO;
+    for stream in &mut streams {
+        assert!(next(stream).await.entries.is_some());
+        last = last.max(began.elapsed());
+    }
+    assert!(last >= Duration::from_millis(19), "twenty agents, a millisecond apart, in {last:?}");
+}
+
+/// Threat 27
+#[tokio::test]
+async fn a_banned_agent_is_woken_and_the_table_refuses_it() {
+    let following = follow(&Disk::new()).await;
+    let (agent, caller) = following.server.agent().await;
+    let mut stream = following.subscribe(&caller, 0).await;
+    next(&mut stream).await;
+    let permit = following.server.permit::<rpc::BanAgent>(&local()).await;
+    following.services().nodes.ban(permit, agent.clone()).await.unwrap();
+    loop {
+        let Update { bundle, entries } = next(&mut stream).await;
+        assert!(bundle.is_none() && entries.is_none());
+        match following.may_watch(&caller).await {
+            Err(Denied::Agent { reason: AgentDenial::Banned, .. }) => break,
+            // The round of the admission came late.
+            Ok(()) => {}
+            Err(other) => unreachable!("{other}"),
+        }
+    }
+}
+
+/// Threat 48
+#[tokio::test]
+async fn a_late_agent_finds_the_latest_state_and_none_in_between() {
+    let following = follow(&Disk::new()).await;
+    let (agent, caller) = following.server.agent().await;
+    let mut stream = following.subscribe(&caller, 0).await;
+    next(&mut stream).await;
+    let mut last = 0;
+    for n in 0..50 {
+        last = following.publish(&format!("key-{n}")).await;
+        following.server.create(vec![entry(&format!("/{n}"), &agent, &["unix:uid:1"])]).await;
+    }
+    tokio::time::sleep(SILENCE).await;
+    let Update { bundle, entries } = next(&mut stream).await;
+    assert_eq!((bundle.unwrap().sequence_number, entries.is_some()), (last, true));
+    silent(&mut stream).await;
+}
+
+#[tokio::test]
+async fn the_ca_learns_whose_workloads_have_a_bundle() {
+    let following = follow(&Disk::new()).await;
+    let watchers = &following.services().watchers;
+    assert_eq!(watchers.wait_acknowledged(u64::MAX, PATIENCE).await, Acknowledged::default(), "no one is waited for");
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let (agent, caller) = following.server.agent().await;
+        streams.push((agent, following.subscribe(&caller, 0).await));
+    }
+    let sequence = following.publish("key").await;
+    for (_, stream) in &streams[..2] {
+        stream.acknowledge(sequence);
+    }
+    let began = Instant::now();
+    let limit = Duration::from_millis(200);
+    let acknowledged = watchers.wait_acknowledged(sequence, limit).await;
+    assert!(began.elapsed() >= limit, "it waited for the third");
+    assert_eq!(acknowledged, Acknowledged { of: 3, missing: vec![streams[2].0.clone()] });
+    let line = format!("acknowledged by 2 of 3 connected agents, not by {}", streams[2].0);
+    assert_eq!(acknowledged.to_string(), line);
+
+    let (third, late) = (streams.pop().unwrap().1, Instant::now());
+    let acknowledging = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // A number that no bundle has yet is none that anyone can have.
+        third.acknowledge(u64::MAX);
+    };
+    let (acknowledged, ()) = tokio::join!(watchers.wait_acknowledged(sequence, PATIENCE), acknowledging);
+    assert_eq!((acknowledged.of, acknowledged.missing.len()), (3, 0));
+    assert!(late.elapsed() < PATIENCE, "it ended as soon as all had it");
+    let later = following.publish("another").await;
+    assert_eq!(watchers.acknowledged(later).count(), 0, "the third does not have what came after");
+}
+
+#[tokio::test]
+async fn an_agent_between_two_streams_is_still_waited_for_and_one_that_left_is_not() {
+    let following = follow(&Disk::new()).await;
+    let (agent, caller) = following.server.agent().await;
+    let stream = following.subscribe(&caller, 0).await;
+    drop(stream);
+    let watchers = &following.services().watchers;
+    assert_eq!(watchers.acknowledged(1), Acknowledged { of: 1, missing: vec![agent] });
+    let resumed = following.subscribe(&caller, 1).await;
+    assert_eq!(watchers.acknowledged(1), Acknowledged { of: 1, missing: Vec::new() }, "it says what it has");
+    drop(resumed);
+    tokio::time::sleep(Duration::from_millis(5100)).await;
+    assert_eq!(watchers.acknowledged(1), Acknowledged::default());
+}
+
+#[tokio::test]
+async fn the_oldest_stream_of_an_agent_gives_way_and_all_end_with_the_server() {
+    let following = follow(&Disk::new()).await;
+    let (_agent, caller) = following.server.agent().await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(following.subscribe(&caller, 0).await);
+    }
+    assert_eq!(streams[0].next().await.unwrap_err(), Ended::Replaced);
+    for stream in &mut streams[1..] {
+        assert!(next(stream).await.bundle.is_some());
+    }
+    following.cancelled.cancel();
+    for stream in &mut streams[1..] {
+        let ended = tokio::time::timeout(PATIENCE, async { while stream.next().await.is_ok() {} }).await;
+        ended.unwrap();
+        assert_eq!(stream.next().await.unwrap_err(), Ended::Stopping);
+    }
+}
+
+#[tokio::test]
+async fn the_push_reads_no_database() {
+    let following = follow(&Disk::new()).await;
+    let (_agent, caller) = following.server.agent().await;
+    let mut stream = following.subscribe(&caller, 0).await;
+    next(&mut stream).await;
+    let before = following.services().ledger.statistics();
+    drop(stream);
+    let mut stream = following.subscribe(&caller, 0).await;
+    next(&mut stream).await;
+    following.services().watchers.wait_acknowledged(1, SILENCE).await;
+    assert_eq!(following.services().ledger.statistics(), before);
+}
