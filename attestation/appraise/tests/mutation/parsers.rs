@@ -4,6 +4,7 @@
 mod machine;
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use machine::Machine;
 use plastron_attestation::{EkTemplate, TpmDevice};
@@ -24,10 +25,13 @@ use plastron_attestation_tcg::uefi::{
     TaggedEvent, Variable, utf16_le,
 };
 use plastron_attestation_tcg::{TpmsAttest, TpmtPublic, TpmtSignature, parse_pcr_selection};
+use plastron_spiffe::jwt::{UnverifiedJwt, validate};
+use plastron_spiffe::{Bundle, TrustDomain};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod, KeyPair,
     KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber, date_time_ymd,
 };
+use rustls_pki_types::UnixTime;
 
 /// All that is done with an input; whether it was accepted.
 type Run = Box<dyn Fn(&[u8]) -> bool>;
@@ -89,11 +93,33 @@ pub(crate) fn all(recorded: &[Vec<u8>]) -> Vec<Parser> {
         parser("pcr_selection", vec![hex("0000000200040300ffff000b03ffff00")], |bytes| {
             black_box(parse_pcr_selection(bytes)).is_ok()
         }),
+        jwt(),
     ];
     for file in recorded {
         add_recorded(&mut parsers, file);
     }
     parsers
+}
+
+/// A workload hands its agent any token to validate, and a server one to its agent. Accepted is what has the form of a JWT-SVID.
+fn jwt() -> Parser {
+    let domain = TrustDomain::parse("td").unwrap();
+    let bundle = include_bytes!("../../../../fuzz/seeds/jwt/bundle");
+    let bundle = Bundle::from_spiffe_json(domain, bundle).unwrap();
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(1_798_761_600));
+    let seeds = [
+        include_str!("../../../../fuzz/seeds/jwt/es256"),
+        include_str!("../../../../fuzz/seeds/jwt/rs256"),
+        include_str!("../../../../fuzz/seeds/jwt/ps512"),
+    ];
+    for seed in seeds {
+        validate(seed, "a", &bundle, now).unwrap();
+    }
+    parser("jwt", seeds.map(|seed| seed.as_bytes().to_vec()).into(), move |bytes| {
+        let Ok(token) = std::str::from_utf8(bytes) else { return false };
+        _ = black_box(validate(token, "a", &bundle, now));
+        black_box(UnverifiedJwt::parse(token)).is_ok()
+    })
 }
 
 /// A log, replayed in every bank, with all facts and the text of each event.
