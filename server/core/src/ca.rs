@@ -8,6 +8,7 @@
 //! yet.
 
 mod error;
+mod identity;
 mod keys;
 mod maker;
 mod retirement;
@@ -26,7 +27,7 @@ use crate::authority::SigningAuthority;
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::limits::{BACKDATE, MIN_SVID_TTL};
-use crate::store::SlotStatus;
+use crate::store::{ServerId, SlotStatus};
 
 pub use error::{CaError, SignError};
 pub use keys::CaKeys;
@@ -102,6 +103,7 @@ impl IssuedSvid {
 
 /// The CA with its active authority.
 pub struct CertificateAuthority {
+    server: ServerId,
     config: CaConfig,
     keys: CaKeys,
     ledger: Arc<Ledger>,
@@ -138,8 +140,10 @@ impl CertificateAuthority {
             let stored = bundle.trust_domain.clone();
             return Err(CaError::OtherTrustDomain { stored, configured: config.trust_domain });
         }
+        let server = identity::find_or_make(&ledger, keys.store()).await?;
         let now = clock.now();
-        let maker = AuthorityMaker { config: &config, keys: keys.store(), ledger: &ledger, clock: clock.as_ref() };
+        let maker =
+            AuthorityMaker { server, config: &config, keys: keys.store(), ledger: &ledger, clock: clock.as_ref() };
         let mut rotation = Rotation::default();
         let usable = |authority: &SigningAuthority| !authority.is_near_end(now);
         let active = maker.resume(SlotStatus::Active).await?.filter(usable);
@@ -157,7 +161,7 @@ impl CertificateAuthority {
         };
         active.probe(keys.store()).await?;
         let active = ArcSwap::from_pointee(active);
-        let ca = Self { config, keys, ledger, clock, active, rotation: Mutex::new(rotation) };
+        let ca = Self { server, config, keys, ledger, clock, active, rotation: Mutex::new(rotation) };
         ca.retire().await;
         Ok(ca)
     }
@@ -165,6 +169,11 @@ impl CertificateAuthority {
     /// The authority that signs now.
     pub fn authority(&self) -> Arc<SigningAuthority> {
         self.active.load_full()
+    }
+
+    /// Whose slots are this server's.
+    pub fn server_id(&self) -> ServerId {
+        self.server
     }
 
     /// The trust domain.
@@ -213,7 +222,7 @@ impl CertificateAuthority {
         let mut rotation = self.rotation.lock().await;
         let (active, now) = (self.active.load_full(), self.clock.now());
         let (config, keys, ledger, clock) = (&self.config, self.keys.store(), &self.ledger, self.clock.as_ref());
-        let maker = AuthorityMaker { config, keys, ledger, clock };
+        let maker = AuthorityMaker { server: self.server, config, keys, ledger, clock };
         if active.is_past_half(now) && rotation.prepared.is_none() {
             // It may have been published although an error was reported.
             let resumed = maker.resume(SlotStatus::Prepared).await?.filter(|next| !next.is_near_end(now));
@@ -243,10 +252,14 @@ impl CertificateAuthority {
     }
 }
 
-fn random_serial() -> Result<SerialNumber, String> {
+fn random() -> Result<[u8; 16], String> {
     let mut octets = [0; 16];
     getrandom::fill(&mut octets).map_err(|error| error.to_string())?;
-    Ok(SerialNumber::from_random(octets))
+    Ok(octets)
+}
+
+fn random_serial() -> Result<SerialNumber, String> {
+    random().map(SerialNumber::from_random)
 }
 
 fn seconds(since_epoch: u64) -> UnixTime {

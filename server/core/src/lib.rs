@@ -19,6 +19,7 @@ mod index;
 pub mod issuance;
 pub mod ledger;
 pub mod limits;
+pub mod local_authority;
 pub mod nodes;
 pub mod page;
 pub mod pending;

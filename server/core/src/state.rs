@@ -12,7 +12,7 @@ use plastron_plugins::node::{EnrolledTpms, KnownTpm, Standing as TpmStanding};
 use plastron_spiffe::{Bundle, RegistrationEntry, SpiffeId};
 
 use crate::index::{EntryIndex, NodeIndex};
-use crate::store::{Change, Event, JournalEntry, Node, SlotName, Snapshot, Standing};
+use crate::store::{Change, Event, JournalEntry, Node, ServerId, SlotName, Snapshot, Standing};
 
 /// The state as of one revision.
 pub struct State {
@@ -26,7 +26,7 @@ struct Current {
     entries: EntryIndex,
     nodes: NodeIndex,
     bundle: Option<Arc<Bundle>>,
-    journal: BTreeMap<SlotName, Arc<JournalEntry>>,
+    journal: BTreeMap<(ServerId, SlotName), Arc<JournalEntry>>,
 }
 
 impl Current {
@@ -38,7 +38,7 @@ impl Current {
             entries: EntryIndex::build(entries),
             nodes: NodeIndex::build(nodes),
             bundle: bundle.map(Arc::new),
-            journal: journal.into_iter().map(|entry| (entry.slot, Arc::new(entry))).collect(),
+            journal: journal.into_iter().map(|entry| ((entry.server, entry.slot), Arc::new(entry))).collect(),
         }
     }
 
@@ -54,7 +54,10 @@ impl Current {
             Event::JoinTokenCreated | Event::JoinTokenDeleted | Event::PendingTpm { .. } => {}
             Event::Bundle(bundle) => self.bundle = Some(Arc::clone(bundle)),
             Event::Journal(entry) => {
-                self.journal.insert(entry.slot, Arc::clone(entry));
+                self.journal.insert((entry.server, entry.slot), Arc::clone(entry));
+            }
+            Event::JournalDeleted { server, slot } => {
+                self.journal.remove(&(*server, *slot));
             }
         }
     }
@@ -110,9 +113,14 @@ impl State {
         self.read().bundle.clone()
     }
 
-    /// What the journal says about a slot.
-    pub fn journal(&self, slot: SlotName) -> Option<Arc<JournalEntry>> {
-        self.read().journal.get(&slot).cloned()
+    /// What the journal says about a server's slot.
+    pub fn journal(&self, server: ServerId, slot: SlotName) -> Option<Arc<JournalEntry>> {
+        self.read().journal.get(&(server, slot)).cloned()
+    }
+
+    /// The slots of all servers on this store, those of one server together.
+    pub fn journals(&self) -> Vec<Arc<JournalEntry>> {
+        self.read().journal.values().cloned().collect()
     }
 
     /// The node with this SPIFFE ID.

@@ -6,20 +6,23 @@
 //! What it deliberately does not do: it caches nothing and decides nothing that the `Store` seam does not ask of a transaction.
 
 mod authorities;
+mod bundle;
 mod entries;
 mod error;
 mod event_logs;
+mod journal;
 mod migrations;
 mod nodes;
 mod open;
 mod pending;
 mod row;
+mod servers;
 mod tokens;
 mod write;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use plastron_server_core::store::{Change, Event, Snapshot, Store, StoreError, StoreStatistics};
+use plastron_server_core::store::{Change, Event, ServerId, SlotName, Snapshot, Store, StoreError, StoreStatistics};
 use plastron_spiffe::SpiffeId;
 use sqlx::{SqliteConnection, SqlitePool};
 
@@ -81,8 +84,16 @@ impl SqliteStore {
             }
             Kind::Bundle => self.own_bundle(connection).await?.map(|bundle| Event::Bundle(bundle.into())),
             Kind::CaSlot => {
-                let slots = self.ca_slots(connection).await?;
-                slots.into_iter().find(|entry| entry.slot.as_str() == subject).map(|entry| Event::Journal(entry.into()))
+                let named = match subject.split_once('/') {
+                    Some((server, slot)) => ServerId::parse(server).zip(SlotName::parse(slot)),
+                    // Written when a database had one server.
+                    None => SlotName::parse(&subject).map(|slot| (ServerId::FIRST, slot)),
+                };
+                let (server, slot) =
+                    named.ok_or_else(|| self.corrupt("change_log", &subject, "no slot of a server"))?;
+                let mut journal = self.journal(connection).await?.into_iter();
+                let found = journal.find(|entry| entry.server == server && entry.slot == slot);
+                Some(found.map_or(Event::JournalDeleted { server, slot }, |entry| Event::Journal(entry.into())))
             }
         })
     }
@@ -98,7 +109,7 @@ impl Store for SqliteStore {
             entries: self.all_entries(&mut transaction).await?,
             nodes: self.all_nodes(&mut transaction).await?,
             bundle: self.own_bundle(&mut transaction).await?,
-            journal: self.ca_slots(&mut transaction).await?,
+            journal: self.journal(&mut transaction).await?,
         };
         transaction.rollback().await.map_err(|error| self.failed(PURPOSE, &error))?;
         Ok(snapshot)

@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_event_logs.sql"),
     include_str!("../migrations/0003_pending_tpms.sql"),
+    include_str!("../migrations/0004_ca_journals.sql"),
 ];
 
 const PURPOSE: Purpose = Purpose("bring the schema up to date");

@@ -1,5 +1,7 @@
 //! A writing transaction and the change log in it.
 
+use std::borrow::Cow;
+
 use plastron_server_core::store::{Change, Event, StoreError};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, Transaction};
 
@@ -52,8 +54,8 @@ impl Kind {
     }
 }
 
-fn describe(event: &Event) -> (Kind, &str) {
-    match event {
+fn describe(event: &Event) -> (Kind, Cow<'_, str>) {
+    let (kind, subject): (Kind, &str) = match event {
         Event::Entry(entry) => (Kind::Entry, &entry.id),
         Event::EntryDeleted { id } => (Kind::EntryDeleted, id),
         Event::Node(node) => (Kind::Node, node.id.as_str()),
@@ -62,8 +64,10 @@ fn describe(event: &Event) -> (Kind, &str) {
         Event::JoinTokenDeleted => (Kind::JoinTokenDeleted, ""),
         Event::PendingTpm { id } => (Kind::PendingTpm, id.as_str()),
         Event::Bundle(bundle) => (Kind::Bundle, bundle.trust_domain.as_str()),
-        Event::Journal(entry) => (Kind::CaSlot, entry.slot.as_str()),
-    }
+        Event::Journal(entry) => return (Kind::CaSlot, format!("{}/{}", entry.server, entry.slot).into()),
+        Event::JournalDeleted { server, slot } => return (Kind::CaSlot, format!("{server}/{slot}").into()),
+    };
+    (kind, subject.into())
 }
 
 /// A transaction that changes state. Dropped before `commit`, it leaves nothing behind.
@@ -91,6 +95,16 @@ impl<'s> Write<'s> {
     pub(crate) fn note(&mut self, event: Event) {
         self.last = self.last.saturating_add(1);
         self.changes.push(Change { sequence: self.last, event });
+    }
+
+    /// Commits what changed no state beside what did.
+    pub(crate) async fn commit_beside(self, purpose: Purpose) -> Result<Vec<Change>, StoreError> {
+        if !self.changes.is_empty() {
+            return self.commit(purpose).await;
+        }
+        self.transaction.commit().await.map_err(|error| self.store.failed(purpose, &error))?;
+        self.store.count_commit();
+        Ok(self.changes)
     }
 
     /// Writes the rows of the change log and commits. Without a change there is nothing to commit.

@@ -9,21 +9,32 @@ use plastron_spiffe::x509::IssueError;
 use sha2::{Digest, Sha256};
 use x509_cert::Certificate;
 
-use crate::store::{JournalEntry, SlotName};
+use crate::store::{JournalAuthority, JournalEntry, Publication, SlotName, subject_key_id};
 
-/// Proof that the bundle, as committed, has the certificate of this journal entry.
+/// Proof that the bundle, as committed, has what makes this journal entry trusted.
 #[derive(Clone, Debug)]
 pub struct PublishedAuthority {
     entry: Arc<JournalEntry>,
 }
 
 impl PublishedAuthority {
-    /// Looks for the certificate in the bundle. A tainted authority counts as not published: nothing new is signed with it.
+    /// Looks for the certificate, the upstream root or the JWT key in the bundle. A tainted authority counts as not published: nothing new is signed with it.
     pub fn find(entry: &Arc<JournalEntry>, bundle: &Bundle) -> Result<Self, AuthorityError> {
-        let published = bundle
-            .x509_authorities
-            .iter()
-            .any(|authority| authority.certificate == entry.certificate && !authority.tainted);
+        let published = match entry.own_publication() {
+            Publication::X509(own) => bundle
+                .x509_authorities
+                .iter()
+                .any(|authority| authority.certificate == own.certificate && !authority.tainted),
+            Publication::Jwt(own) => bundle.jwt_authorities.iter().any(|authority| {
+                authority.key_id == own.key_id && authority.public_key == own.public_key && !authority.tainted
+            }),
+            Publication::Upstream => bundle.x509_authorities.iter().any(|authority| {
+                let upstream = entry.ca().and_then(|ca| ca.upstream_authority_id.as_deref());
+                !authority.tainted
+                    && upstream.is_some()
+                    && subject_key_id(&authority.certificate).as_deref() == upstream
+            }),
+        };
         if published {
             Ok(Self { entry: Arc::clone(entry) })
         } else {
@@ -37,7 +48,7 @@ impl PublishedAuthority {
     }
 }
 
-/// Proof that the key store has the key of this journal entry, and that it is the certificate's.
+/// Proof that the key store has the key of this journal entry, and that it is the one that relying parties know.
 #[derive(Clone, Debug)]
 pub struct MatchedKey {
     slot: SlotName,
@@ -45,7 +56,7 @@ pub struct MatchedKey {
 }
 
 impl MatchedKey {
-    /// Checks, in order: the key store has the key; its public key has the journalled hash; it is the certificate's.
+    /// Checks, in order: the key store has the key; its public key has the journalled hash; it is the one that relying parties know.
     pub async fn find(entry: &JournalEntry, keys: &dyn KeyStore) -> Result<Self, AuthorityError> {
         let slot = entry.slot;
         let found = keys.find(&entry.key_id).await.map_err(|source| AuthorityError::KeyStore { slot, source })?;
@@ -60,9 +71,14 @@ impl MatchedKey {
             });
         }
         let malformed = |reason: der::Error| AuthorityError::Certificate { slot, reason: reason.to_string() };
-        let certificate = Certificate::from_der(&entry.certificate).map_err(malformed)?;
-        let certified = certificate.tbs_certificate().subject_public_key_info().to_der().map_err(malformed)?;
-        if certified != record.public_key {
+        let known = match &entry.authority {
+            JournalAuthority::X509(ca) => {
+                let certificate = Certificate::from_der(&ca.certificate).map_err(malformed)?;
+                certificate.tbs_certificate().subject_public_key_info().to_der().map_err(malformed)?
+            }
+            JournalAuthority::Jwt(key) => key.public_key.clone(),
+        };
+        if known != record.public_key {
             return Err(AuthorityError::Certificate {
                 slot,
                 reason: "it certifies another key than the slot's".to_owned(),

@@ -1,16 +1,13 @@
 //! The authority that signs.
 
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
-use der::Decode;
 use plastron_hsm::{KeyId, KeyStore, KeyType, SignatureScheme};
 use plastron_spiffe::x509::{Issuer, SignatureAlgorithm};
 use rustls_pki_types::UnixTime;
 use sha2::{Digest, Sha256, Sha384};
-use x509_cert::Certificate;
-use x509_cert::ext::pkix::SubjectKeyIdentifier;
 
 use super::proof::{AuthorityError, MatchedKey, PublishedAuthority};
-use crate::store::SlotName;
+use crate::store::{SlotName, subject_key_id};
 
 /// Seconds.
 const DAY: u64 = 24 * 3600;
@@ -32,9 +29,11 @@ impl SigningAuthority {
         if slot != key.slot() {
             return Err(AuthorityError::OtherSlot { published: slot, key: key.slot() });
         }
-        let issuer = Issuer::from_certificate(&entry.certificate, certificate_algorithm(key.record().key_type))
+        let not_a_ca = || AuthorityError::Certificate { slot, reason: "it is no CA's".to_owned() };
+        let ca = entry.ca().ok_or_else(not_a_ca)?;
+        let issuer = Issuer::from_certificate(&ca.certificate, certificate_algorithm(key.record().key_type))
             .map_err(|source| AuthorityError::Issuer { slot, source })?;
-        let authority_id = subject_key_id(&entry.certificate)
+        let authority_id = subject_key_id(&ca.certificate)
             .ok_or_else(|| AuthorityError::Certificate { slot, reason: "no subject key identifier".to_owned() })?;
         Ok(Self { published, key, issuer, authority_id })
     }
@@ -117,11 +116,4 @@ pub(crate) fn certificate_algorithm(key_type: KeyType) -> SignatureAlgorithm {
         KeyType::EcP384 => SignatureAlgorithm::EcdsaSha384,
         KeyType::Rsa2048 | KeyType::Rsa4096 => SignatureAlgorithm::RsaPkcs1Sha256,
     }
-}
-
-/// The subject key identifier of a certificate, lower-case hex.
-fn subject_key_id(certificate: &[u8]) -> Option<String> {
-    let certificate = Certificate::from_der(certificate).ok()?;
-    let (_critical, identifier) = certificate.tbs_certificate().get_extension::<SubjectKeyIdentifier>().ok()??;
-    Some(hex::encode(identifier.0.as_bytes()))
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use plastron_hsm::{KeyRecord, KeyStore, StoreIdentity};
 use plastron_spiffe::x509::CaTemplate;
 
+use super::identity::lose;
 use super::{CaConfig, CaError, CaSubject, Rotation, random_serial, seconds};
 use crate::audit;
 use crate::authority::{AuthorityError, MatchedKey, PublishedAuthority, SigningAuthority};
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::limits::BACKDATE;
-use crate::store::{JournalEntry, SlotName, SlotStatus, StoreError};
+use crate::store::{JournalAuthority, JournalCa, JournalEntry, ServerId, SlotKind, SlotName, SlotStatus, StoreError};
 
 /// A key for a slot, with its certificate once it has one, before the store has it.
 pub(super) struct Unpublished {
@@ -22,6 +23,7 @@ pub(super) struct Unpublished {
 
 /// Takes an authority through its first steps.
 pub(super) struct AuthorityMaker<'a> {
+    pub(super) server: ServerId,
     pub(super) config: &'a CaConfig,
     pub(super) keys: &'a dyn KeyStore,
     pub(super) ledger: &'a Arc<Ledger>,
@@ -32,18 +34,16 @@ impl AuthorityMaker<'_> {
     /// What the journal has in this status, if its key is still there and its certificate published. A slot that lost either is
     /// passed over; one whose key is another than the journal's is not.
     pub(super) async fn resume(&self, status: SlotStatus) -> Result<Option<SigningAuthority>, CaError> {
-        for slot in SlotName::ALL {
-            let Some(entry) = self.ledger.state().journal(slot).filter(|entry| entry.status == status) else {
+        for slot in SlotKind::X509.slots() {
+            let Some(entry) = self.ledger.state().journal(self.server, slot).filter(|entry| entry.status == status)
+            else {
                 continue;
             };
             match self.qualify(&entry).await {
                 Ok(authority) => return Ok(Some(authority)),
                 Err(reason @ (AuthorityError::KeyMissing { .. } | AuthorityError::Unpublished { .. })) => {
                     tracing::warn!(%slot, %reason, "X509 CA can't go on with this slot");
-                    let StoreIdentity { kind, name, .. } = self.keys.identity();
-                    let key = hex::encode(entry.spki_sha256);
-                    let subject = format!("slot {slot} key {} (SHA-256 {key}) in {kind} {name}", entry.key_id);
-                    audit::change("server", "x509 authority lose", &subject, &reason.to_string());
+                    lose(&entry, self.keys, &reason.to_string());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -67,18 +67,18 @@ impl AuthorityMaker<'_> {
             Some(entry) => entry,
             None => unpublished.entry.insert(self.certify(slot, &unpublished.key).await?).clone(),
         };
-        let before = self.ledger.state().journal(slot).map(|replaced| replaced.key_id.clone());
+        let before = self.ledger.state().journal(self.server, slot).map(|replaced| replaced.key_id.clone());
         let key_id = entry.key_id.clone();
         let trust_domain = self.config.trust_domain.clone();
         self.ledger
             .write("publish a CA certificate", move |store| async move {
-                store.prepare_authority(trust_domain, entry).await
+                store.prepare_authority(trust_domain, entry, Vec::new()).await
             })
             .await
             .map_err(|source: StoreError| CaError::Store { step: "publish the CA certificate", source })?;
         rotation.unpublished = None;
         rotation.replaced.extend(before.filter(|before| *before != key_id));
-        let published = self.ledger.state().journal(slot).filter(|entry| entry.key_id == key_id);
+        let published = self.ledger.state().journal(self.server, slot).filter(|entry| entry.key_id == key_id);
         let entry = published.ok_or(AuthorityError::Unpublished { slot })?;
         let authority = self.qualify(&entry).await?;
         authority.probe(self.keys).await?;
@@ -89,9 +89,9 @@ impl AuthorityMaker<'_> {
     /// The slot that no active authority stands in.
     fn next_slot(&self) -> SlotName {
         let is_active = |slot: &SlotName| {
-            self.ledger.state().journal(*slot).is_some_and(|entry| entry.status == SlotStatus::Active)
+            self.ledger.state().journal(self.server, *slot).is_some_and(|entry| entry.status == SlotStatus::Active)
         };
-        SlotName::ALL.into_iter().find(is_active).map_or(SlotName::X509CaA, SlotName::other)
+        SlotKind::X509.slots().into_iter().find(is_active).map_or(SlotName::X509CaA, SlotName::other)
     }
 
     /// Whether most of its life is still before it.
@@ -122,10 +122,15 @@ impl AuthorityMaker<'_> {
         let scheme = record.key_type.default_scheme();
         let signature = self.keys.sign(&record.id, scheme, &tbs.digest()).await.map_err(in_slot)?;
         Ok(JournalEntry {
+            server: self.server,
             slot,
             spki_sha256: crate::authority::spki_sha256(&record.public_key),
             key_id: record.id.clone(),
-            certificate: tbs.assemble(&signature).map_err(CaError::Template)?,
+            authority: JournalAuthority::X509(JournalCa {
+                certificate: tbs.assemble(&signature).map_err(CaError::Template)?,
+                intermediates: Vec::new(),
+                upstream_authority_id: None,
+            }),
             not_before,
             not_after,
             status: SlotStatus::Prepared,
@@ -141,9 +146,9 @@ impl AuthorityMaker<'_> {
 
     /// Makes a prepared authority the one that signs.
     pub(super) async fn activate(&self, authority: &SigningAuthority) -> Result<(), CaError> {
-        let slot = authority.slot();
+        let (server, slot) = (self.server, authority.slot());
         self.ledger
-            .write("activate a CA slot", move |store| async move { store.activate_authority(slot).await })
+            .write("activate a CA slot", move |store| async move { store.activate_authority(server, slot).await })
             .await
             .map_err(|source: StoreError| CaError::Store { step: "activate the CA slot", source })?;
         tracing::info!(%slot, local_authority_id = authority.authority_id(), "X509 CA activated");

@@ -12,7 +12,7 @@ use x509_cert::Certificate;
 
 use super::CertificateAuthority;
 use crate::audit;
-use crate::store::StoreError;
+use crate::store::{AuthoritySet, StoreError};
 
 /// How long an authority stays in the bundle after it has expired (SPIRE: 24 h): for those whose clocks are late.
 const EXPIRED_AUTHORITY_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -49,16 +49,18 @@ impl CertificateAuthority {
         let expired: Vec<_> =
             bundle.x509_authorities.iter().filter(has_expired).map(|expired| expired.certificate.clone()).collect();
         // What a slot has stays, so there may be something expired and nothing to do.
+        let journals = self.ledger.state().journals();
         let in_slot = |certificate: &Vec<u8>| {
-            let slots = crate::store::SlotName::ALL.into_iter().filter_map(|slot| self.ledger.state().journal(slot));
-            slots.into_iter().any(|entry| entry.certificate == *certificate)
+            journals.iter().any(|entry| entry.ca().is_some_and(|ca| ca.certificate == *certificate))
         };
         if expired.iter().all(in_slot) {
             return Ok(());
         }
         let dropped: usize = self
             .ledger
-            .write("drop expired CA certificates", move |store| async move { store.drop_authorities(expired).await })
+            .write("drop expired CA certificates", move |store| async move {
+                store.drop_authorities(AuthoritySet { x509: expired, jwt: Vec::new() }).await
+            })
             .await?;
         if dropped > 0 {
             audit::change(ACTOR, "x509 authority expire", &format!("{dropped} authorities"), "ok");

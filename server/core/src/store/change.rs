@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use plastron_spiffe::{Bundle, RegistrationEntry, SpiffeId};
 
-use super::{JournalEntry, Node};
+use super::{JournalEntry, Node, ServerId, SlotName};
 
 /// One row of the change log with the value that it brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,13 @@ pub enum Event {
     Bundle(Arc<Bundle>),
     /// A CA slot changed.
     Journal(Arc<JournalEntry>),
+    /// The slot of a server that is gone for good was removed.
+    JournalDeleted {
+        /// Whose it was.
+        server: ServerId,
+        /// The slot.
+        slot: SlotName,
+    },
 }
 
 /// A committed operation: its result and its rows in the change log.
@@ -67,6 +74,6 @@ pub struct Snapshot {
     pub nodes: Vec<Node>,
     /// The trust domain's own bundle; `None` before the first authority.
     pub bundle: Option<Bundle>,
-    /// The CA slots.
+    /// The CA slots of all servers.
     pub journal: Vec<JournalEntry>,
 }

@@ -3,6 +3,7 @@
 //! Every change of state is one row in one totally ordered change log, written in the transaction that makes the change; each
 //! operation hands back what it committed, with its sequence numbers. Implemented by `server/store`.
 
+mod authorities;
 mod change;
 mod entries;
 mod error;
@@ -11,17 +12,21 @@ mod nodes;
 mod pending;
 mod tokens;
 
+pub use authorities::{AuthorityChangeError, AuthoritySet, AuthorityStore, ServerRecord, ServerStore};
 pub use change::{Change, Committed, Event, Snapshot};
 pub use entries::{EntryConflict, EntryStore};
 pub use error::StoreError;
-pub use journal::{AuthorityStore, JournalEntry, SlotName, SlotStatus};
+pub use journal::{
+    JournalAuthority, JournalCa, JournalEntry, JournalJwtKey, Publication, ServerId, SlotKind, SlotName, SlotStatus,
+    subject_key_id,
+};
 pub use nodes::{AdmissionRecord, AdmitError, CutOff, Node, NodeError, NodeStore, NodeSvid, Standing, TpmAdmission};
 pub use pending::{Decision, DecisionVerdict, NeedsApproval, PendingError, PendingStore, PendingTpm, WaitRecord};
 pub use tokens::{JoinTokenRecord, TokenError, TokenHash, TokenStore};
 
 /// Where the server's state outlives it.
 #[async_trait::async_trait]
-pub trait Store: EntryStore + NodeStore + PendingStore + TokenStore + AuthorityStore {
+pub trait Store: EntryStore + NodeStore + PendingStore + TokenStore + AuthorityStore + ServerStore {
     /// Everything that the services keep in memory, as of one moment.
     async fn load(&self) -> Result<Snapshot, StoreError>;
 

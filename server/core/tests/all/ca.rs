@@ -88,12 +88,13 @@ async fn a_prepared_authority_is_activated_at_the_next_start() {
     let store = FaultyStore::over(disk.store().await, Step::Activate, 1);
     let Err(StartError::Ca(error)) = disk.start_on(store).await else { unreachable!("it must not start") };
     assert!(matches!(error, CaError::Store { step: "activate the CA slot", .. }), "{error}");
-    let prepared = Ledger::open(disk.store().await).await.unwrap().state().journal(SlotName::X509CaA).unwrap();
+    let journals = Ledger::open(disk.store().await).await.unwrap().state().journals();
+    let prepared = journals.into_iter().find(|entry| entry.slot == SlotName::X509CaA).unwrap();
     assert_eq!(prepared.status, SlotStatus::Prepared);
     let server = disk.start().await.unwrap();
     assert_eq!(server.services.ca.authority().key_id(), &prepared.key_id);
     assert_eq!(server.services.bundles.current().x509_authorities.len(), 1);
-    let active = server.services.ledger.state().journal(SlotName::X509CaA).unwrap();
+    let active = server.slot(SlotName::X509CaA).unwrap();
     assert_eq!(active.status, SlotStatus::Active);
 }
 
@@ -122,9 +123,8 @@ async fn an_authority_near_its_end_is_replaced_in_the_other_slot() {
     server.clock.advance(CA_TTL - CA_TTL / 6 + 1);
     server.services.rotate().await;
     assert_eq!(server.services.ca.authority().slot(), SlotName::X509CaB);
-    let state = server.services.ledger.state();
-    assert_eq!(state.journal(SlotName::X509CaA).unwrap().status, SlotStatus::Old);
-    assert_eq!(state.journal(SlotName::X509CaB).unwrap().status, SlotStatus::Active);
+    assert_eq!(server.slot(SlotName::X509CaA).unwrap().status, SlotStatus::Old);
+    assert_eq!(server.slot(SlotName::X509CaB).unwrap().status, SlotStatus::Active);
     let bundle = server.services.bundles.current();
     assert_eq!((bundle.x509_authorities.len(), bundle.sequence_number), (2, 2));
     assert!(svid.not_after < server.clock_now(), "agents renewed long before");
@@ -142,7 +142,7 @@ async fn the_next_authority_is_prepared_at_half_life_and_waits() {
     let server = disk.start().await.unwrap();
     assert_eq!(server.services.bundles.current().x509_authorities.len(), 2);
     assert_eq!(server.services.ca.authority().authority_id(), old);
-    let prepared = server.services.ledger.state().journal(SlotName::X509CaB).unwrap();
+    let prepared = server.slot(SlotName::X509CaB).unwrap();
     assert_eq!(prepared.status, SlotStatus::Prepared);
     server.clock.advance(CA_TTL / 3);
     assert!(server.services.ca.rotate_if_due().await.unwrap());

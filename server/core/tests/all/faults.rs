@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use plastron_hsm::{KeyId, KeyRecord, KeyStore, KeyStoreError, KeyType, SignatureScheme, StoreIdentity};
 use plastron_server_core::store::{
-    AdmissionRecord, AdmitError, AuthorityStore, Change, Committed, CutOff, Decision, EntryConflict, EntryStore,
-    JoinTokenRecord, JournalEntry, Node, NodeError, NodeStore, NodeSvid, PendingError, PendingStore, PendingTpm,
-    SlotName, Snapshot, Store, StoreError, StoreStatistics, TokenError, TokenHash, TokenStore, WaitRecord,
+    AdmissionRecord, AdmitError, AuthorityChangeError, AuthoritySet, AuthorityStore, Change, Committed, CutOff,
+    Decision, EntryConflict, EntryStore, JoinTokenRecord, JournalEntry, Node, NodeError, NodeStore, NodeSvid,
+    PendingError, PendingStore, PendingTpm, ServerId, ServerRecord, ServerStore, SlotName, Snapshot, Store, StoreError,
+    StoreStatistics, TokenError, TokenHash, TokenStore, WaitRecord,
 };
 use plastron_spiffe::x509::SerialNumber;
 use plastron_spiffe::{Bundle, JwtAuthority, RegistrationEntry, SpiffeId, TrustDomain, X509Authority};
@@ -156,14 +157,15 @@ impl AuthorityStore for FaultyStore {
         &self,
         trust_domain: TrustDomain,
         entry: JournalEntry,
+        upstream_roots: Vec<X509Authority>,
     ) -> Result<Committed<Arc<Bundle>>, StoreError> {
         self.strike(Step::Prepare)?;
-        self.inner.prepare_authority(trust_domain, entry).await
+        self.inner.prepare_authority(trust_domain, entry, upstream_roots).await
     }
 
-    async fn activate_authority(&self, slot: SlotName) -> Result<Committed<()>, StoreError> {
+    async fn activate_authority(&self, server: ServerId, slot: SlotName) -> Result<Committed<()>, StoreError> {
         self.strike(Step::Activate)?;
-        self.inner.activate_authority(slot).await
+        self.inner.activate_authority(server, slot).await
     }
 
     async fn append_authorities(
@@ -175,8 +177,35 @@ impl AuthorityStore for FaultyStore {
         self.inner.append_authorities(trust_domain, x509, jwt).await
     }
 
-    async fn drop_authorities(&self, certificates: Vec<Vec<u8>>) -> Result<Committed<usize>, StoreError> {
-        self.inner.drop_authorities(certificates).await
+    async fn drop_authorities(&self, authorities: AuthoritySet) -> Result<Committed<usize>, StoreError> {
+        self.inner.drop_authorities(authorities).await
+    }
+
+    async fn taint_authorities(&self, authorities: AuthoritySet) -> Result<Committed<()>, AuthorityChangeError> {
+        self.inner.taint_authorities(authorities).await
+    }
+
+    async fn revoke_authorities(&self, authorities: AuthoritySet) -> Result<Committed<()>, AuthorityChangeError> {
+        self.inner.revoke_authorities(authorities).await
+    }
+}
+
+#[async_trait::async_trait]
+impl ServerStore for FaultyStore {
+    async fn see_server(&self, record: ServerRecord) -> Result<(), StoreError> {
+        self.inner.see_server(record).await
+    }
+
+    async fn servers(&self) -> Result<Vec<ServerRecord>, StoreError> {
+        self.inner.servers().await
+    }
+
+    async fn remove_server(&self, id: ServerId) -> Result<(), StoreError> {
+        self.inner.remove_server(id).await
+    }
+
+    async fn prune_servers(&self, before: i64) -> Result<Committed<usize>, StoreError> {
+        self.inner.prune_servers(before).await
     }
 }
 

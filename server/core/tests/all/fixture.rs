@@ -14,7 +14,7 @@ use plastron_server_core::authorization::{Caller, LocalPeer, Permit, Rpc, rpc};
 use plastron_server_core::ca::{CaConfig, CaKeys, CaSubject, IssuedSvid};
 use plastron_server_core::clock::Clock;
 use plastron_server_core::ledger::Ledger;
-use plastron_server_core::store::Store;
+use plastron_server_core::store::{JournalEntry, SlotName, Store};
 use plastron_server_core::tokens::JoinTokenRequest;
 use plastron_server_core::{Services, ServicesConfig, StartError};
 use plastron_server_store::SqliteStore;
@@ -153,6 +153,11 @@ impl Server {
     /// The caller who presents this SVID, after the checks that TLS makes.
     pub(crate) fn caller(&self, svid: &IssuedSvid) -> Caller {
         Caller::Svid { svid: Arc::new(self.verified(svid)), address: None }
+    }
+
+    /// What the journal says about a slot of this server.
+    pub(crate) fn slot(&self, slot: SlotName) -> Option<Arc<JournalEntry>> {
+        self.services.ledger.state().journal(self.services.ca.server_id(), slot)
     }
 
     pub(crate) fn clock_now(&self) -> u64 {

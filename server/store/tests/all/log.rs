@@ -6,19 +6,32 @@ use plastron_hsm::KeyId;
 use plastron_server_core::ledger::Ledger;
 use plastron_server_core::state::State;
 use plastron_server_core::store::{
-    AuthorityStore as _, Change, EntryConflict, EntryStore as _, Event, JoinTokenRecord, JournalEntry, NodeStore as _,
-    SlotName, SlotStatus, Store as _, StoreError, TokenError, TokenHash, TokenStore as _,
+    AuthorityStore as _, Change, EntryConflict, EntryStore as _, Event, JoinTokenRecord, JournalAuthority, JournalCa,
+    JournalEntry, JournalJwtKey, NodeStore as _, ServerId, SlotKind, SlotName, SlotStatus, Store as _, StoreError,
+    TokenError, TokenHash, TokenStore as _,
 };
-use plastron_spiffe::{TrustDomain, X509Authority};
+use plastron_spiffe::TrustDomain;
 
 use crate::fixture::{NOW, Place, attested, entry, id, svid, tpm};
 
-fn slot(slot: SlotName) -> JournalEntry {
+pub(crate) const SERVER: ServerId = ServerId::from_random([7; 16]);
+
+pub(crate) fn slot(slot: SlotName) -> JournalEntry {
     JournalEntry {
+        server: SERVER,
         slot,
         key_id: KeyId::new([1, 2, 3]),
         spki_sha256: [9; 32],
-        certificate: slot.as_str().as_bytes().to_vec(),
+        authority: match slot.kind() {
+            SlotKind::X509 => JournalAuthority::X509(JournalCa {
+                certificate: slot.as_str().as_bytes().to_vec(),
+                intermediates: vec![vec![1, 2], vec![3]],
+                upstream_authority_id: None,
+            }),
+            SlotKind::Jwt => {
+                JournalAuthority::Jwt(JournalJwtKey { key_id: slot.as_str().to_owned(), public_key: vec![4, 5, 6] })
+            }
+        },
         not_before: 1,
         not_after: 2,
         status: SlotStatus::Prepared,
@@ -35,8 +48,8 @@ async fn every_change_is_one_row_and_the_log_tells_the_present() {
     let updated = store.update_entries(vec![entry("a")]).await.unwrap();
     told.extend(updated.changes);
     told.extend(store.delete_entries(vec!["b".to_owned(), "absent".to_owned()]).await.unwrap().changes);
-    told.extend(store.prepare_authority(trust_domain.clone(), slot(SlotName::X509CaA)).await.unwrap().changes);
-    told.extend(store.activate_authority(SlotName::X509CaA).await.unwrap().changes);
+    told.extend(store.prepare_authority(trust_domain.clone(), slot(SlotName::X509CaA), vec![]).await.unwrap().changes);
+    told.extend(store.activate_authority(SERVER, SlotName::X509CaA).await.unwrap().changes);
     let token = JoinTokenRecord { hash: TokenHash::of("t"), expires_at: NOW + 60, alias: Some(id("/alias")) };
     told.extend(store.create_join_token(token.clone()).await.unwrap().changes);
     assert_eq!(store.create_join_token(token).await.err(), Some(TokenError::Exists));
@@ -69,6 +82,9 @@ async fn every_change_is_one_row_and_the_log_tells_the_present() {
         Event::NodeDeleted { id } => snapshot.nodes.iter().all(|node| node.id != *id),
         Event::Bundle(bundle) => snapshot.bundle.as_ref() == Some(bundle),
         Event::Journal(entry) => snapshot.journal.contains(entry),
+        Event::JournalDeleted { server, slot } => {
+            snapshot.journal.iter().all(|entry| (entry.server, entry.slot) != (*server, *slot))
+        }
         Event::JoinTokenCreated | Event::JoinTokenDeleted | Event::PendingTpm { .. } => true,
     };
     assert!(followed.iter().all(|change| present(&change.event)));
@@ -161,24 +177,4 @@ async fn only_what_is_expired_in_the_transaction_is_pruned() {
     let events: Vec<_> = pruned.changes.into_iter().map(|change| change.event).collect();
     assert_eq!(events, [Event::EntryDeleted { id: "a".to_owned() }]);
     assert_eq!(store.load().await.unwrap().entries.len(), 2);
-}
-
-#[tokio::test]
-async fn authorities_are_dropped_unless_a_slot_has_them_or_none_would_be_left() {
-    let place = Place::new();
-    let store = place.open().await;
-    let trust_domain = TrustDomain::parse("example.org").unwrap();
-    let old = || X509Authority { certificate: b"old".to_vec(), tainted: false };
-    store.append_authorities(trust_domain.clone(), vec![old()], Vec::new()).await.unwrap();
-    let last = store.drop_authorities(vec![b"old".to_vec()]).await.unwrap();
-    assert_eq!((last.value, last.changes.len()), (0, 0), "the last one stays");
-    let prepared = store.prepare_authority(trust_domain, slot(SlotName::X509CaA)).await.unwrap().value;
-    assert_eq!(prepared.x509_authorities.len(), 2);
-    let in_slot = slot(SlotName::X509CaA).certificate;
-    let dropped = store.drop_authorities(vec![b"old".to_vec(), in_slot.clone(), b"unknown".to_vec()]).await.unwrap();
-    assert_eq!(dropped.value, 1);
-    let [Change { event: Event::Bundle(bundle), .. }] = dropped.changes.as_slice() else { unreachable!("one change") };
-    assert_eq!(bundle.sequence_number, prepared.sequence_number + 1);
-    assert_eq!(bundle.x509_authorities.iter().map(|left| &left.certificate).collect::<Vec<_>>(), [&in_slot]);
-    assert_eq!(store.load().await.unwrap().bundle.as_ref(), Some(bundle.as_ref()));
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod admit;
+mod authorities;
 mod crash;
 mod fixture;
 mod log;
