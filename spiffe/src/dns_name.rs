@@ -57,7 +57,7 @@ pub enum DnsNameError {
 }
 
 /// Checks each name, then all of them for overlaps.
-pub(crate) fn check_all(names: &[String]) -> Result<(), DnsNameError> {
+pub fn check_dns_names(names: &[String]) -> Result<(), DnsNameError> {
     for name in names {
         check(name)?;
     }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn one(name: &str) -> Result<(), DnsNameError> {
-        check_all(&[name.to_owned()])
+        check_dns_names(&[name.to_owned()])
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_wildcard_covers_one_label() {
-        let names = |names: &[&str]| check_all(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let names = |names: &[&str]| check_dns_names(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         assert_eq!(
             names(&["a.example", "*.example"]),
             Err(DnsNameError::Overlap { name: "a.example".to_owned(), wildcard: "*.example".to_owned() })

@@ -99,7 +99,7 @@ impl RegistrationEntry {
                 return Err(EntryError::TooMany { what, got, limit });
             }
         }
-        dns_name::check_all(dns_names)?;
+        dns_name::check_dns_names(dns_names)?;
         if *expires_at < 0 {
             return Err(EntryError::Expiry { expires_at: *expires_at });
         }

@@ -11,7 +11,7 @@ mod tlv;
 pub mod x509;
 
 pub use bundle::{Bundle, BundleError, JwtAuthority, X509Authority};
-pub use dns_name::DnsNameError;
+pub use dns_name::{DnsNameError, check_dns_names};
 pub use entry::{EntryError, MAX_ENTRY_ID_LEN, MAX_FEDERATES_WITH, MAX_HINT_LEN, MAX_SELECTORS, RegistrationEntry};
 pub use id::{MAX_ID_LEN, MAX_TRUST_DOMAIN_LEN, SpiffeId, SpiffeIdError, TrustDomain};
 pub use key::KeyError;

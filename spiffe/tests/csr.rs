@@ -8,7 +8,7 @@
 use std::process::Command;
 
 use plastron_spiffe::KeyError;
-use plastron_spiffe::x509::{CsrError, verify_csr};
+use plastron_spiffe::x509::{CsrError, OtherName, verify_csr};
 use rcgen::{CertificateParams, KeyPair, PublicKeyData, SanType};
 
 fn request(key: &KeyPair, sans: Vec<SanType>) -> Vec<u8> {
@@ -40,6 +40,23 @@ fn each_kind_of_key_is_accepted() {
     }
     let bare = verify_csr(&request(&KeyPair::generate().unwrap(), Vec::new())).unwrap();
     assert!(bare.uris.is_empty() && bare.dns_names.is_empty());
+}
+
+/// Noted, because who mints refuses them; who issues by a registration entry looks at none.
+#[test]
+fn other_sans_and_the_subject_are_noted() {
+    let other = SanType::OtherName((vec![1, 3, 6, 1, 4, 1, 311, 20, 2, 3], "a@b".into()));
+    let sans = vec![
+        SanType::Rfc822Name("a@example.org".try_into().unwrap()),
+        SanType::IpAddress("192.0.2.1".parse().unwrap()),
+        uri("spiffe://td/a"),
+        other,
+    ];
+    let csr = verify_csr(&request(&KeyPair::generate().unwrap(), sans)).unwrap();
+    assert_eq!(csr.other_names, [OtherName::Email, OtherName::Ip, OtherName::Other]);
+    assert_eq!(csr.uris, ["spiffe://td/a"]);
+    // rcgen's default subject is a common name.
+    assert!(csr.subject.windows(22).any(|text| text == b"rcgen self signed cert"), "{:?}", csr.subject);
 }
 
 /// Threat 37: every bit of a request is signed, or is the signature.

@@ -101,6 +101,7 @@ fn leaf(ca: &CaKey, issuer: &Issuer, id: &SpiffeId, dns_names: &[String], public
     let tbs = LeafTemplate {
         spiffe_id: id,
         public_key,
+        subject: None,
         dns_names,
         serial: &SerialNumber::from_random([7; 16]),
         not_before: at(NOW - 10),
@@ -180,6 +181,7 @@ fn what_would_not_be_an_svid_is_not_issued() {
     let good = LeafTemplate {
         spiffe_id: &id,
         public_key: &key,
+        subject: None,
         dns_names: &[],
         serial: &serial,
         not_before: at(NOW),

@@ -141,7 +141,7 @@ impl NodeAdmission {
     }
 
     async fn sign(&self, id: &SpiffeId, csr: &VerifiedCsr) -> Result<IssuedSvid, crate::ca::SignError> {
-        let leaf = Leaf { spiffe_id: id, public_key: &csr.public_key, dns_names: &[], ttl: self.ttl, not_after: None };
+        let leaf = Leaf { spiffe_id: id, public_key: &csr.public_key, subject: None, dns_names: &[], ttl: self.ttl, not_after: None };
         self.ca.sign(leaf).await
     }
 

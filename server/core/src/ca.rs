@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use plastron_hsm::{KeyId, KeyType};
-use plastron_spiffe::x509::{LeafTemplate, SerialNumber};
+use plastron_spiffe::x509::{LeafTemplate, SerialNumber, Subject};
 use plastron_spiffe::{SpiffeId, TrustDomain};
 use rustls_pki_types::UnixTime;
 use tokio::sync::Mutex;
@@ -71,6 +71,8 @@ pub struct Leaf<'a> {
     pub spiffe_id: &'a SpiffeId,
     /// SubjectPublicKeyInfo of a key that its owner proved to hold, DER.
     pub public_key: &'a [u8],
+    /// Where an administrator asked for one; else it is SPIRE's.
+    pub subject: Option<&'a Subject>,
     /// DNS SANs.
     pub dns_names: &'a [String],
     /// Wanted lifetime; cut to the CA's.
@@ -200,6 +202,7 @@ impl CertificateAuthority {
         let tbs = LeafTemplate {
             spiffe_id: leaf.spiffe_id,
             public_key: leaf.public_key,
+            subject: leaf.subject,
             dns_names: leaf.dns_names,
             serial: &serial,
             not_before: seconds(not_before),

@@ -143,6 +143,7 @@ impl Batch {
             .sign(Leaf {
                 spiffe_id: &entry.spiffe_id,
                 public_key: &csr.public_key,
+                subject: None,
                 dns_names: &entry.dns_names,
                 ttl,
                 not_after: self.verdict_deadline()?,

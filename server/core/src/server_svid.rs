@@ -90,7 +90,7 @@ async fn issue(ca: &CertificateAuthority, id: &SpiffeId, ttl: Duration) -> Resul
         .map_err(|_rejected| ServerSvidError::Key)?;
     let public_key: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_unspecified| ServerSvidError::Key)?;
     let svid =
-        ca.sign(Leaf { spiffe_id: id, public_key: public_key.as_ref(), dns_names: &[], ttl, not_after: None }).await?;
+        ca.sign(Leaf { spiffe_id: id, public_key: public_key.as_ref(), subject: None, dns_names: &[], ttl, not_after: None }).await?;
     Ok(ServerSvid {
         id: svid.id,
         chain: svid.chain,

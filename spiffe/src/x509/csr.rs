@@ -1,6 +1,7 @@
 //! Certificate signing requests: parsed and proven in one step (RFC 2986).
 //!
-//! Only the public key, URI SANs and DNS SANs are read; the subject and everything else that a request asks for is ignored.
+//! Only the public key, URI SANs and DNS SANs are read; the subject and other SANs are noted for who decides about them (minting),
+//! and everything else that a request asks for is ignored.
 
 use der::asn1::BitStringRef;
 use der::{Decode, Encode, Reader, SliceReader};
@@ -26,6 +27,40 @@ pub struct VerifiedCsr {
     pub uris: Vec<String>,
     /// DNS SANs asked for, in order.
     pub dns_names: Vec<String>,
+    /// SANs of other kinds asked for, in order.
+    pub other_names: Vec<OtherName>,
+    /// The Name asked for as subject, as it stood in the request, DER.
+    pub subject: Vec<u8>,
+}
+
+/// A kind of subject alternative name that no SVID has (RFC 5280, section 4.2.1.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherName {
+    /// rfc822Name.
+    Email,
+    /// iPAddress.
+    Ip,
+    /// directoryName.
+    Directory,
+    /// ediPartyName.
+    EdiParty,
+    /// registeredID.
+    RegisteredId,
+    /// otherName.
+    Other,
+}
+
+impl std::fmt::Display for OtherName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Email => "an email address",
+            Self::Ip => "an IP address",
+            Self::Directory => "a directory name",
+            Self::EdiParty => "an EDI party name",
+            Self::RegisteredId => "a registered ID",
+            Self::Other => "another name",
+        })
+    }
 }
 
 /// Why a request is refused.
@@ -83,8 +118,8 @@ pub fn verify_csr(der: &[u8]) -> Result<VerifiedCsr, CsrError> {
         .ok_or(CsrError::UnsupportedSignature)?
         .verify_signature(key.bits, signed, signature)
         .map_err(|_| CsrError::Signature)?;
-    let (uris, dns_names) = names(&info)?;
-    Ok(VerifiedCsr { public_key, uris, dns_names })
+    let Names { uris, dns_names, other_names } = names(&info)?;
+    Ok(VerifiedCsr { public_key, uris, dns_names, other_names, subject: info.subject.to_der()? })
 }
 
 fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), CsrError> {
@@ -94,7 +129,14 @@ fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), CsrError> {
     Ok(())
 }
 
-fn names(info: &CertReqInfo) -> Result<(Vec<String>, Vec<String>), CsrError> {
+#[derive(Default)]
+struct Names {
+    uris: Vec<String>,
+    dns_names: Vec<String>,
+    other_names: Vec<OtherName>,
+}
+
+fn names(info: &CertReqInfo) -> Result<Names, CsrError> {
     let once = |what: &str| CsrError::Malformed { reason: format!("{what} occurs more than once") };
     let mut request: Option<ExtensionReq> = None;
     for attribute in info.attributes.iter() {
@@ -117,15 +159,20 @@ fn names(info: &CertReqInfo) -> Result<(Vec<String>, Vec<String>), CsrError> {
             return Err(once("subjectAltName"));
         }
     }
-    let (mut uris, mut dns_names) = (Vec::new(), Vec::new());
+    let mut names = Names::default();
     for name in san.map(|san| san.0).unwrap_or_default() {
         match name {
-            GeneralName::UniformResourceIdentifier(uri) => uris.push(uri.to_string()),
-            GeneralName::DnsName(name) => dns_names.push(name.to_string()),
-            _ => {}
+            GeneralName::UniformResourceIdentifier(uri) => names.uris.push(uri.to_string()),
+            GeneralName::DnsName(name) => names.dns_names.push(name.to_string()),
+            GeneralName::Rfc822Name(_) => names.other_names.push(OtherName::Email),
+            GeneralName::IpAddress(_) => names.other_names.push(OtherName::Ip),
+            GeneralName::DirectoryName(_) => names.other_names.push(OtherName::Directory),
+            GeneralName::EdiPartyName(_) => names.other_names.push(OtherName::EdiParty),
+            GeneralName::RegisteredId(_) => names.other_names.push(OtherName::RegisteredId),
+            GeneralName::OtherName(_) => names.other_names.push(OtherName::Other),
         }
     }
-    limit("URI SANs", uris.len(), MAX_CSR_URIS)?;
-    limit("DNS SANs", dns_names.len(), MAX_DNS_NAMES)?;
-    Ok((uris, dns_names))
+    limit("URI SANs", names.uris.len(), MAX_CSR_URIS)?;
+    limit("DNS SANs", names.dns_names.len(), MAX_DNS_NAMES)?;
+    Ok(names)
 }

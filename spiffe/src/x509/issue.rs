@@ -24,6 +24,7 @@ use x509_cert::ext::pkix::{
 };
 use x509_cert::name::Name;
 
+use super::subject::Subject;
 use super::{MAX_CERTIFICATE_LEN, MAX_DNS_NAMES, SerialNumber};
 use crate::SpiffeId;
 use crate::tlv::{
@@ -118,7 +119,7 @@ impl Issuer {
     }
 }
 
-/// A leaf X.509-SVID: subject C=US, O=SPIRE (and CN of the first DNS name), one URI SAN, key usage digitalSignature,
+/// A leaf X.509-SVID: subject C=US, O=SPIRE or another (and CN of the first DNS name), one URI SAN, key usage digitalSignature,
 /// keyEncipherment and keyAgreement, extended key usage serverAuth and clientAuth, CA false, subject and authority key identifiers.
 #[derive(Clone, Debug)]
 pub struct LeafTemplate<'a> {
@@ -126,6 +127,8 @@ pub struct LeafTemplate<'a> {
     pub spiffe_id: &'a SpiffeId,
     /// SubjectPublicKeyInfo, DER.
     pub public_key: &'a [u8],
+    /// Where someone asked for one that he may have; else it is the standard one.
+    pub subject: Option<&'a Subject>,
     /// DNS SANs.
     pub dns_names: &'a [String],
     /// Serial number.
@@ -139,7 +142,7 @@ pub struct LeafTemplate<'a> {
 impl LeafTemplate<'_> {
     /// Encodes the TBSCertificate that the issuer's key has to sign.
     pub fn to_tbs(&self, issuer: &Issuer) -> Result<TbsCertificate, IssueError> {
-        let Self { spiffe_id, public_key, dns_names, serial, not_before, not_after } = self;
+        let Self { spiffe_id, public_key, subject, dns_names, serial, not_before, not_after } = self;
         if spiffe_id.is_trust_domain() {
             return Err(IssueError::RootPath { id: (*spiffe_id).clone() });
         }
@@ -152,10 +155,11 @@ impl LeafTemplate<'_> {
         if dns_names.len() > MAX_DNS_NAMES {
             return Err(IssueError::TooManyDnsNames { got: dns_names.len() });
         }
-        let mut subject = vec![rdn(&COUNTRY_NAME, "US"), rdn(&ORGANIZATION_NAME, "SPIRE")];
-        if let Some(name) = dns_names.first().filter(|name| name.len() <= MAX_COMMON_NAME_LEN) {
-            subject.push(rdn(&COMMON_NAME, name));
-        }
+        let common_name = dns_names.first().filter(|name| name.len() <= MAX_COMMON_NAME_LEN).map(String::as_str);
+        let subject = match subject {
+            Some(subject) => subject.to_der(common_name),
+            None => Subject::standard().to_der(common_name),
+        };
         let extensions = [
             issuer.leaf_extensions.as_slice(),
             &subject_key_identifier(&key_identifier(public_key)?),
@@ -168,7 +172,7 @@ impl LeafTemplate<'_> {
             issuer: &issuer.name,
             not_before: *not_before,
             not_after: *not_after,
-            subject: &tlv(SEQUENCE, &[&subject.concat()]),
+            subject: &tlv(SEQUENCE, &[&subject]),
             public_key,
             extensions: &extensions,
         })
@@ -204,13 +208,13 @@ impl CaTemplate<'_> {
         if !spiffe_id.is_trust_domain() {
             return Err(IssueError::CaPath { id: (*spiffe_id).clone() });
         }
-        let countries = country.iter().map(|name| rdn(&COUNTRY_NAME, name));
+        let countries = country.iter().map(|name| rdn(&COUNTRY_NAME, &[name]));
         let mut subject: Vec<_> =
-            countries.chain(organization.iter().map(|name| rdn(&ORGANIZATION_NAME, name))).collect();
+            countries.chain(organization.iter().map(|name| rdn(&ORGANIZATION_NAME, &[name]))).collect();
         if !common_name.is_empty() {
-            subject.push(rdn(&COMMON_NAME, common_name));
+            subject.push(rdn(&COMMON_NAME, &[common_name]));
         }
-        subject.push(rdn(&SERIAL_NUMBER, &serial.to_decimal()));
+        subject.push(rdn(&SERIAL_NUMBER, &[&serial.to_decimal()]));
         let subject = tlv(SEQUENCE, &[&subject.concat()]);
         let key_id = key_identifier(public_key)?;
         let encode = || -> der::Result<Vec<u8>> {
@@ -318,11 +322,19 @@ fn time(time: UnixTime) -> Result<Vec<u8>, IssueError> {
         .map_err(|error| IssueError::Malformed { what: "validity", reason: error.to_string() })
 }
 
-/// A relative distinguished name with one attribute; PrintableString where the text allows it, as Go encodes it.
-fn rdn(kind: &ObjectIdentifier, text: &str) -> Vec<u8> {
-    let printable = text.bytes().all(|b| b.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&b));
-    let value = tlv(if printable { PRINTABLE_STRING } else { UTF8_STRING }, &[text.as_bytes()]);
-    tlv(SET, &[&tlv(SEQUENCE, &[&tlv(0x06, &[kind.as_bytes()]), &value])])
+/// A relative distinguished name with one attribute, of one value or several; PrintableString where the text allows it, as Go encodes it.
+pub(super) fn rdn(kind: &ObjectIdentifier, values: &[&str]) -> Vec<u8> {
+    let mut attributes: Vec<_> = values
+        .iter()
+        .map(|text| {
+            let printable = text.bytes().all(|b| b.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&b));
+            let value = tlv(if printable { PRINTABLE_STRING } else { UTF8_STRING }, &[text.as_bytes()]);
+            tlv(SEQUENCE, &[&tlv(0x06, &[kind.as_bytes()]), &value])
+        })
+        .collect();
+    // The elements of a SET OF stand in the order of their encodings (X.690, section 11.6).
+    attributes.sort_unstable();
+    tlv(SET, &[&attributes.concat()])
 }
 
 fn extension<T>(value: T) -> der::Result<Vec<u8>>

@@ -3,12 +3,14 @@
 mod csr;
 mod issue;
 mod serial;
+mod subject;
 mod validate;
 mod verify;
 
-pub use csr::{CsrError, MAX_CSR_LEN, MAX_CSR_URIS, VerifiedCsr, verify_csr};
+pub use csr::{CsrError, MAX_CSR_LEN, MAX_CSR_URIS, OtherName, VerifiedCsr, verify_csr};
 pub use issue::{CaTemplate, IssueError, Issuer, LeafTemplate, SignatureAlgorithm, TbsCertificate};
 pub use serial::SerialNumber;
+pub use subject::{MAX_SUBJECT_LEN, Subject, SubjectError};
 pub use validate::{SvidError, X509Svid};
 pub use verify::{BundleSource, Purpose, VerifiedSvid, verify_chain};
 

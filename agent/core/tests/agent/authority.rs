@@ -39,6 +39,7 @@ impl Authority {
         let template = LeafTemplate {
             spiffe_id: id,
             public_key,
+            subject: None,
             dns_names: &[],
             serial: &serial(),
             not_before: at(not_before),
