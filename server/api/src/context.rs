@@ -15,6 +15,7 @@ use crate::limits::{
 };
 use crate::ratelimit::{self, PerAddress};
 use crate::status::Failure;
+use crate::watch::Watches;
 
 /// SPIRE's `ratelimit` block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub(crate) struct Context {
     pub(crate) signing: Option<Arc<PerAddress>>,
     pub(crate) post_status: Arc<PerAddress>,
     pub(crate) attestations: Attestations,
+    pub(crate) watches: Watches,
 }
 
 impl Context {
@@ -50,6 +52,7 @@ impl Context {
             signing: limit(limits.signing, SIGNATURES_PER_SECOND),
             post_status: Arc::new(PerAddress::per_second(POST_STATUS_PER_SECOND)),
             attestations: Attestations::new(limits),
+            watches: Watches::new(),
         }
     }
 

@@ -83,7 +83,7 @@ fn admit(
 
 fn in_time(method: Method, request: Request<Body>) -> Request<Body> {
     match method {
-        Method::AttestAgent | Method::SyncAuthorizedEntries => request,
+        Method::AttestAgent | Method::SyncAuthorizedEntries | Method::WatchSubscribe => request,
         _one_message => {
             let late = Box::pin(tokio::time::sleep_until(Instant::now() + BODY_TIMEOUT));
             request.map(|inner| Body::new(InTime { inner, late }))

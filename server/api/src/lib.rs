@@ -22,12 +22,14 @@ mod ratelimit;
 mod status;
 mod svid;
 mod tpm;
+mod watch;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use plastron_proto::plastron::server::tpm::v1::tpm_server::TpmServer;
+use plastron_proto::plastron::server::watch::v1::watch_server::WatchServer;
 use plastron_proto::spire::api::server::agent::v1::agent_server::AgentServer;
 use plastron_proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
 use plastron_proto::spire::api::server::debug::v1::debug_server::DebugServer;
@@ -45,7 +47,7 @@ use crate::context::Context;
 use crate::gate::GateLayer;
 use crate::limits::{
     MAX_AGENT_REQUEST_LEN, MAX_BUNDLE_REQUEST_LEN, MAX_ENTRY_REQUEST_LEN, MAX_LOCAL_BUNDLE_REQUEST_LEN,
-    MAX_SELF_REQUEST_LEN, MAX_SVID_REQUEST_LEN, MAX_TPM_REQUEST_LEN, REQUEST_TIMEOUT,
+    MAX_SELF_REQUEST_LEN, MAX_SVID_REQUEST_LEN, MAX_TPM_REQUEST_LEN, MAX_WATCH_REQUEST_LEN, REQUEST_TIMEOUT,
 };
 
 pub use crate::context::RateLimits;
@@ -109,12 +111,14 @@ impl Api {
         let entry = EntryServer::new(entry::EntryService(context()));
         let svid = SvidServer::new(svid::SvidService(context()));
         let tpm = TpmServer::new(tpm::TpmService(context()));
+        let watch = WatchServer::new(watch::WatchService(context()));
         routes
             .add_service(agent.max_decoding_message_size(MAX_AGENT_REQUEST_LEN))
             .add_service(bundle.max_decoding_message_size(max_bundle_request_len))
             .add_service(entry.max_decoding_message_size(MAX_ENTRY_REQUEST_LEN))
             .add_service(svid.max_decoding_message_size(MAX_SVID_REQUEST_LEN))
-            .add_service(tpm.max_decoding_message_size(MAX_TPM_REQUEST_LEN));
+            .add_service(tpm.max_decoding_message_size(MAX_TPM_REQUEST_LEN))
+            .add_service(watch.max_decoding_message_size(MAX_WATCH_REQUEST_LEN));
     }
 
     /// What tells about the server itself is for its own machine.

@@ -35,7 +35,7 @@ pub(crate) const SYNC_IDLE: Duration = Duration::from_secs(60);
 pub(crate) const MAX_ATTESTATION_ROUNDS: usize = 56;
 /// How long an attestation waits for the node's next message: a slow TPM needs some seconds for a quote.
 pub(crate) const ATTESTATION_IDLE: Duration = Duration::from_secs(60);
-/// How long a node that calls AttestAgent may take for its first message: it has it ready when it calls.
+/// How long a node that calls AttestAgent, or an agent that opens a push stream, may take for its first message: it has it ready when it calls.
 pub(crate) const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest name of an attestation type; ours have up to 10 letters.
 pub(crate) const MAX_ATTESTATION_TYPE_LEN: usize = 64;
@@ -50,3 +50,14 @@ pub(crate) const ATTESTATIONS_PER_SECOND: u32 = 1;
 pub(crate) const SIGNATURES_PER_SECOND: u32 = 500;
 /// PostStatus calls a second from one address (SPIRE's number).
 pub(crate) const POST_STATUS_PER_SECOND: u32 = 10;
+/// Longest message that an agent sends on a push stream: one number.
+pub(crate) const MAX_WATCH_REQUEST_LEN: usize = 64;
+/// Push streams at a time, and of one source: one for each TLS connection that there may be.
+pub(crate) const MAX_WATCHES: usize = plastron_transport::MAX_TLS_CONNECTIONS;
+/// See [`MAX_WATCHES`].
+pub(crate) const MAX_WATCHES_OF_SOURCE: usize = plastron_transport::MAX_TLS_CONNECTIONS_OF_ADDRESS;
+/// A push stream ends in order after this. It is shorter than what a TLS connection grants its calls at the end of its age, so that a
+/// stream which began at the last moment is not torn off; the agent opens the next one at once, on a new connection where there must be one.
+pub(crate) const WATCH_AGE: Duration = Duration::from_secs(45);
+/// By how much the ages of two agents' streams may differ.
+pub(crate) const WATCH_AGE_SPREAD: Duration = Duration::from_secs(10);

@@ -14,6 +14,7 @@ use plastron_server_core::pending::DecideError;
 use plastron_server_core::registration::{EntryError, RegistrationError};
 use plastron_server_core::store::{AdmitError, NodeError, PendingError, StoreError, TokenError};
 use plastron_server_core::tokens::JoinTokenError;
+use plastron_server_core::watch::Ended;
 use prost::Message as _;
 use tonic::{Code, Status};
 
@@ -66,6 +67,8 @@ pub(crate) enum Failure {
     Unimplemented { what: &'static str },
     #[error("bundle not found")]
     BundleNotFound,
+    #[error("the push stream ends")]
+    Ended(#[from] Ended),
 }
 
 /// How much the peer is told.
@@ -110,6 +113,8 @@ impl Failure {
             Self::Idle { .. } => (Code::DeadlineExceeded, Told::Chain),
             Self::Unimplemented { .. } => (Code::Unimplemented, Told::Chain),
             Self::BundleNotFound => (Code::NotFound, Told::Chain),
+            Self::Ended(Ended::Replaced) => (Code::Aborted, Told::Chain),
+            Self::Ended(Ended::Stopping) => (Code::Unavailable, Told::Chain),
         }
     }
 

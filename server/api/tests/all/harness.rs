@@ -80,6 +80,8 @@ impl Server {
         let bundles = BundleSlot::new([bundle.as_ref().clone()]);
         let api = Api::new(Arc::clone(&services), limits);
         let stop = CancellationToken::new();
+        let (following, until) = (Arc::clone(&services), stop.clone());
+        tokio::spawn(async move { following.watchers.follow(until).await });
 
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

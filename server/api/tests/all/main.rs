@@ -5,3 +5,4 @@ mod harness;
 mod hostile;
 mod strangers;
 mod thread;
+mod watch;
