@@ -1,8 +1,13 @@
 //! What can go wrong with a key store, by what the caller should do about it.
 
+use std::time::Duration;
+
 use crate::{KeyId, KeyType, SignatureScheme};
 
 /// A failed operation of a key store.
+///
+/// Who asks again is right to do so after `Overloaded`, `CircuitOpen`, `DeadlineExceeded` and `Unavailable`; the other variants say the
+/// same until somebody changes something.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyStoreError {
     /// The store has no key with this identifier.
@@ -75,13 +80,33 @@ pub enum KeyStoreError {
         /// The device's answer.
         reason: String,
     },
-    /// Too many operations wait already.
-    #[error("the key store {store} is overloaded: {queued} operations wait")]
+    /// The store or its device has no room for one more operation now.
+    #[error("the key store {store} is overloaded: {reason}")]
     Overloaded {
         /// The store's name.
         store: String,
-        /// The length of the queue.
-        queued: usize,
+        /// What there is no more of: places in the queue, sessions, the device's memory.
+        reason: String,
+        /// When it is worth to ask again.
+        retry_after: Duration,
+    },
+    /// The device failed again and again and is left alone for a while: nothing was asked of it.
+    #[error("the key store {store} is left alone for {} ms: {reason}", .retry_after.as_millis())]
+    CircuitOpen {
+        /// The store's name.
+        store: String,
+        /// The failure that led to it.
+        reason: String,
+        /// When it is worth to ask again.
+        retry_after: Duration,
+    },
+    /// The device does not do what it was asked for, and the same call would be refused again.
+    #[error("the key store {store} refuses: {reason}")]
+    Refused {
+        /// The store's name.
+        store: String,
+        /// The device's answer.
+        reason: String,
     },
     /// No answer within the deadline; the operation may still be under way in the device.
     #[error("the key store {store} gave no answer within {seconds} s")]
@@ -99,4 +124,24 @@ pub enum KeyStoreError {
         /// What does not parse, and where.
         reason: String,
     },
+}
+
+impl KeyStoreError {
+    /// When it is worth to ask again, where the store knows.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after, .. } | Self::CircuitOpen { retry_after, .. } => Some(*retry_after),
+            Self::NoSuchKey { .. }
+            | Self::UnsupportedKeyType { .. }
+            | Self::WrongScheme { .. }
+            | Self::WrongDigestLength { .. }
+            | Self::UnsafeKey { .. }
+            | Self::KeyChanged { .. }
+            | Self::Open { .. }
+            | Self::Unavailable { .. }
+            | Self::Refused { .. }
+            | Self::DeadlineExceeded { .. }
+            | Self::Malformed { .. } => None,
+        }
+    }
 }

@@ -4,9 +4,11 @@
 //! A store never hands out private key material, and a key is known by the identifier that the store gave it.
 //! What this crate deliberately does not do: it does not choose a back end (programs do), and it knows no X.509 and no JWT.
 
+mod device;
 mod error;
 mod key;
 
+pub use device::{Circuit, DeviceCondition, Operation, OperationLatency};
 pub use error::KeyStoreError;
 pub use key::{KeyId, KeyRecord, KeyType, SignatureScheme, StoreIdentity};
 
@@ -34,6 +36,19 @@ pub trait KeyInventory: KeyStore {
     /// Every key that this instance made, in no order.
     async fn list(&self) -> Result<Vec<KeyRecord>, KeyStoreError>;
 
+    /// When the key was made, Unix seconds by this host's clock at that time; `None` where nothing tells. For people, and for the
+    /// patience of `hsm gc`: it proves nothing.
+    async fn made_at(&self, id: &KeyId) -> Result<Option<u64>, KeyStoreError>;
+
     /// Destroys a key for good.
     async fn destroy(&self, id: &KeyId) -> Result<(), KeyStoreError>;
+}
+
+/// The third, optional ability of a store: to say how its device does. Nothing here asks the device, so nothing here can hang.
+pub trait KeyDevice: Send + Sync {
+    /// How it does now.
+    fn condition(&self) -> DeviceCondition;
+
+    /// How long the device took, by operation, since the store was opened.
+    fn latencies(&self) -> Vec<OperationLatency>;
 }

@@ -8,7 +8,8 @@ use cryptoki::error::Error;
 use cryptoki::session::Session;
 use plastron_hsm::{KeyId, KeyStoreError};
 
-use crate::classify::{Recovery, classify};
+use crate::breaker::{Breaker, LeftAlone, Pass};
+use crate::classify::{self, Recovery, Verdict, classify};
 use crate::key::LoadedKey;
 use crate::module::{Entered, Module};
 use crate::token::{Login, LoginError};
@@ -16,8 +17,8 @@ use crate::token::{Login, LoginError};
 /// How many keys a session remembers. Handles are found again when they are forgotten.
 const MAX_LOADED: usize = 64;
 
-/// After a recovery that failed, calls fail at once for this long, so that a dead token is not hammered with logins.
-const BREAK: Duration = Duration::from_secs(2);
+/// When it is worth to ask a token again that had no room.
+pub(crate) const COME_BACK: Duration = Duration::from_secs(1);
 
 /// A key that is really gone must not make every call set the module up again, and disturb all who use it.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -30,7 +31,7 @@ pub(crate) struct Link {
     pub(crate) login: Login,
     /// The public key of every key that was loaded: an identifier means this key and no other, whatever the token says later.
     pub(crate) known: RwLock<HashMap<KeyId, Vec<u8>>>,
-    broken: Mutex<Option<(Instant, String)>>,
+    pub(crate) breaker: Breaker,
     looked_again: Mutex<Option<Instant>>,
 }
 
@@ -84,7 +85,7 @@ impl Link {
             module,
             login,
             known: RwLock::default(),
-            broken: Mutex::new(None),
+            breaker: Breaker::new(),
             looked_again: Mutex::new(None),
         }
     }
@@ -93,12 +94,9 @@ impl Link {
         KeyStoreError::Unavailable { store: self.store.clone(), reason: reason.into() }
     }
 
-    fn refuse_while_broken(&self) -> Result<(), KeyStoreError> {
-        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*broken {
-            Some((until, reason)) if Instant::now() < *until => Err(self.unavailable(reason.clone())),
-            _ => Ok(()),
-        }
+    pub(crate) fn left_alone(&self, left: LeftAlone) -> KeyStoreError {
+        let LeftAlone { reason, retry_after } = left;
+        KeyStoreError::CircuitOpen { store: self.store.clone(), reason, retry_after }
     }
 
     /// True if the module was set up again for a key that vanished less than [`LOOK_AGAIN`] ago; marks it otherwise.
@@ -111,9 +109,18 @@ impl Link {
         false
     }
 
-    fn set_broken(&self, outcome: Option<String>) {
-        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        *broken = outcome.map(|reason| (Instant::now() + BREAK, reason));
+    /// What a fault asks for; `None` where nothing can be done about it.
+    fn recovery(&self, fault: &Fault) -> Option<Recovery> {
+        match fault {
+            Fault::Store(_) => None,
+            Fault::Vanished(_) if self.looked_again_lately() => None,
+            // SoftHSM lists nothing where its token is gone, and reports no error.
+            Fault::Vanished(_) | Fault::NoToken(_) => Some(Recovery::Module),
+            Fault::Pkcs11(error) => match classify(error) {
+                Verdict::Recover(recovery) => Some(recovery),
+                Verdict::Later | Verdict::Operator(_) | Verdict::Refused => None,
+            },
+        }
     }
 }
 
@@ -129,52 +136,40 @@ impl Connection {
         Self { link, state: None }
     }
 
-    /// Runs a call, and once more after what its error says has to be set up again. A key that vanished is looked for after the
-    /// module was set up again; if it is then not there, it is not there.
+    /// Runs a call, and once more after what its error says has to be set up again. Where that leads to an error that asks for more
+    /// (a new session finds that the login ended, a login that the module is dead), it goes one step further, and each step once. A
+    /// key that vanished is looked for after the module was set up again; if it is then not there, it is not there.
     pub(crate) fn run<T>(
         &mut self,
+        pass: Pass,
         mut call: impl FnMut(&mut Open<'_>) -> Result<T, Fault>,
     ) -> Result<T, KeyStoreError> {
         let link = Arc::clone(&self.link);
-        link.refuse_while_broken()?;
-        let (seen, fault) = match self.attempt(&mut call) {
-            Ok(value) => return Ok(value),
-            Err(failed) => failed,
-        };
-        let mut recovery = match &fault {
-            Fault::Store(_) => Recovery::None,
-            Fault::Vanished(_) if link.looked_again_lately() => Recovery::None,
-            Fault::Vanished(_) | Fault::NoToken(_) => Recovery::Module,
-            Fault::Pkcs11(error) => classify(error),
-        };
-        if recovery == Recovery::None {
-            return Err(self.give_up(fault));
-        }
-        tracing::warn!(store = link.store, reason = %describe(&fault), ?recovery, "the token failed; trying once more");
+        link.breaker.still(pass, Instant::now()).map_err(|left| link.left_alone(left))?;
+        let mut done = None;
         loop {
-            if recovery == Recovery::Module {
+            let (seen, fault) = match self.attempt(&mut call) {
+                Ok(value) => return Ok(value),
+                Err(failed) => failed,
+            };
+            let mut wanted = link.recovery(&fault);
+            if pass == Pass::Probe {
+                // What failed again and again was not helped by less.
+                wanted = wanted.map(|_milder| Recovery::Module);
+            }
+            let Some(next) = wanted.filter(|wanted| done.is_none_or(|done| *wanted > done)) else {
+                return Err(self.give_up(pass, fault, done));
+            };
+            let reason = describe(&fault);
+            tracing::warn!(store = link.store, %reason, recovery = ?next, "the token failed; trying once more");
+            if next == Recovery::Module {
                 link.module.set_up_again(seen).map_err(|reason| {
-                    link.set_broken(Some(reason.clone()));
+                    link.breaker.failed(pass, Instant::now(), reason.clone(), true);
                     link.unavailable(reason)
                 })?;
             }
             self.forget();
-            let failed = match self.attempt(&mut call) {
-                Ok(value) => {
-                    link.set_broken(None);
-                    return Ok(value);
-                }
-                Err((_, failed)) => failed,
-            };
-            // A login that did not help: SoftHSM without its token. One step further, once.
-            if recovery != Recovery::Module && matches!(failed, Fault::Vanished(_) | Fault::NoToken(_)) {
-                recovery = Recovery::Module;
-                continue;
-            }
-            if let Fault::Pkcs11(_) | Fault::NoToken(_) = failed {
-                link.set_broken(Some(describe(&failed)));
-            }
-            return Err(self.give_up(failed));
+            done = Some(next);
         }
     }
 
@@ -223,11 +218,34 @@ impl Connection {
         }
     }
 
-    fn give_up(&self, fault: Fault) -> KeyStoreError {
-        match fault {
-            Fault::Store(error) => error,
-            Fault::Vanished(id) => KeyStoreError::NoSuchKey { store: self.link.store.clone(), id },
-            other => self.link.unavailable(describe(&other)),
+    /// The error for the caller, after the breaker was told.
+    fn give_up(&self, pass: Pass, fault: Fault, done: Option<Recovery>) -> KeyStoreError {
+        let link = &*self.link;
+        let (store, reason) = (link.store.clone(), describe(&fault));
+        let verdict = match &fault {
+            Fault::Pkcs11(error) => classify(error),
+            Fault::NoToken(_) => Verdict::Recover(Recovery::Module),
+            Fault::Store(_) | Fault::Vanished(_) => Verdict::Refused,
+        };
+        match verdict {
+            Verdict::Recover(_) => {
+                link.breaker.failed(pass, Instant::now(), reason.clone(), done == Some(Recovery::Module));
+                return link.unavailable(reason);
+            }
+            Verdict::Later => {
+                link.breaker.gave_up(pass, Instant::now());
+                return KeyStoreError::Overloaded { store, reason, retry_after: COME_BACK };
+            }
+            Verdict::Operator(_) | Verdict::Refused => link.breaker.answered(pass),
+        }
+        match (fault, verdict) {
+            (Fault::Store(error), _) => error,
+            (Fault::Vanished(id), _) => KeyStoreError::NoSuchKey { store, id },
+            (Fault::Pkcs11(error), Verdict::Operator(remedy)) => {
+                link.login.mind(&error, remedy);
+                KeyStoreError::Open { store, reason, remedy: remedy.to_owned() }
+            }
+            (Fault::Pkcs11(_) | Fault::NoToken(_), _) => KeyStoreError::Refused { store, reason },
         }
     }
 }
@@ -240,7 +258,7 @@ impl Drop for Connection {
 
 fn describe(fault: &Fault) -> String {
     match fault {
-        Fault::Pkcs11(error) => error.to_string(),
+        Fault::Pkcs11(error) => classify::describe(error),
         Fault::Vanished(id) => format!("the key {id}, which was in the token, is not found"),
         Fault::NoToken(reason) => reason.clone(),
         Fault::Store(error) => error.to_string(),

@@ -3,10 +3,10 @@
 //! A token makes a key even if whoever asked for it has given up meanwhile: after the deadline, or because the server stops. Without
 //! its identifier such a key can't be used or destroyed by anyone but a person with the PIN, and a slow token would fill up with them.
 
-use plastron_hsm::KeyRecord;
+use plastron_hsm::{KeyRecord, Operation};
 
+use crate::breaker::Pass;
 use crate::connection::Connection;
-use crate::latency::Operation;
 use crate::pool::{Afterwards, Delivery, Job};
 
 /// Destroys its key when it is dropped, unless it was handed over.
@@ -35,11 +35,12 @@ impl Drop for FreshKey {
         }
         let id = self.record.id.clone();
         let run = Box::new(move |connection: &mut Connection| {
-            match connection.run(|open| open.destroy(&id)) {
+            let mut begun = false;
+            match connection.run(Pass::Usual, |open| open.destroy(&mut begun, &id)) {
                 Ok(()) => tracing::warn!(key = %id, "destroyed a key that the token made after nobody waited for it"),
                 Err(error) => tracing::error!(
                     key = %id, %error,
-                    "a key that nobody waited for is left in the token; destroy it with pkcs11-tool --delete-object"
+                    "a key that nobody waited for is left in the token; see plastron-server hsm gc"
                 ),
             }
             let counted: Delivery = Box::new(|| {});
@@ -48,7 +49,7 @@ impl Drop for FreshKey {
         if !self.afterwards.submit(Job { operation: Operation::Destroy, run }) {
             tracing::error!(
                 key = %self.record.id,
-                "a key that nobody waited for is left in the token; destroy it with pkcs11-tool --delete-object"
+                "a key that nobody waited for is left in the token; see plastron-server hsm gc"
             );
         }
     }

@@ -1,6 +1,7 @@
 //! Keys in the token: made, found, asserted to be unable to leave it, and used.
 
 use std::sync::PoisonError;
+use std::time::SystemTime;
 
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::signature::{
@@ -13,7 +14,7 @@ use cryptoki::types::Ulong;
 use plastron_hsm::{KeyId, KeyRecord, KeyStoreError, KeyType, SignatureScheme};
 
 use crate::connection::{Fault, Open};
-use crate::encode;
+use crate::{encode, label};
 
 /// Random bytes in CKA_ID.
 const ID_LENGTH: usize = 16;
@@ -44,12 +45,29 @@ const REQUIRED: [(AttributeType, bool); 12] = [
 ];
 
 impl Open<'_> {
-    /// Makes a key pair and loads it as any other.
-    pub(crate) fn generate(&mut self, label: &str, key_type: KeyType) -> Result<KeyRecord, Fault> {
-        let mut id = [0; ID_LENGTH];
-        getrandom::fill(&mut id).map_err(|error| self.link.unavailable(format!("no randomness: {error}")))?;
-        let shown = format!("{}{label}", self.label_prefix());
-        let named = [Attribute::Token(true), Attribute::Id(id.to_vec()), Attribute::Label(shown.into_bytes())];
+    /// Makes a key pair and loads it as any other. `begun` holds its identifier over the attempts of one call: a token may have made the
+    /// pair before it failed, and a second one that nobody knows of would stay in it.
+    pub(crate) fn generate(
+        &mut self,
+        begun: &mut Option<KeyId>,
+        label: &str,
+        key_type: KeyType,
+    ) -> Result<KeyRecord, Fault> {
+        if let Some(id) = begun.clone() {
+            if let Some(made) = self.load(&id)? {
+                return Ok(made.record);
+            }
+            if let Some(half) = self.only(ObjectClass::PUBLIC_KEY, &id)? {
+                self.session.destroy_object(half)?;
+            }
+        }
+        let id = match begun {
+            Some(id) => id.clone(),
+            None => begun.insert(self.new_id()?).clone(),
+        };
+        let shown = label::of_key(&self.link.instance, label, SystemTime::now());
+        let id_bytes = id.as_bytes().to_vec();
+        let named = [Attribute::Token(true), Attribute::Id(id_bytes), Attribute::Label(shown.into_bytes())];
         let mut public = named.to_vec();
         public.extend([Attribute::Private(false), Attribute::Verify(true)]);
         let mut private = named.to_vec();
@@ -77,7 +95,6 @@ impl Open<'_> {
         };
         let made = self.session.generate_key_pair(&mechanism, &public, &private);
         let (public, private) = made.map_err(|error| self.unsupported(error, key_type))?;
-        let id = KeyId::new(id);
         match self.load(&id) {
             Ok(Some(key)) => Ok(key.record),
             Ok(None) => Err(self.link.unavailable("the token does not find the key that it just made").into()),
@@ -141,13 +158,13 @@ impl Open<'_> {
             let reason = format!("the token holds {} private keys, more than {MAX_OBJECTS}", handles.len());
             return Err(self.link.unavailable(reason).into());
         }
-        let prefix = self.label_prefix();
         let mut keys = Vec::new();
         for handle in handles {
             let attributes = self.session.get_attributes(handle, &[AttributeType::Label, AttributeType::Id])?;
-            let ours = attributes
-                .iter()
-                .any(|attribute| matches!(attribute, Attribute::Label(label) if label.starts_with(prefix.as_bytes())));
+            let ours = attributes.iter().any(|attribute| match attribute {
+                Attribute::Label(label) => label::is_of(&self.link.instance, &String::from_utf8_lossy(label)),
+                _ => false,
+            });
             let id = attributes.iter().find_map(|attribute| match attribute {
                 Attribute::Id(id) => Some(KeyId::new(id.clone())),
                 _ => None,
@@ -161,21 +178,42 @@ impl Open<'_> {
         Ok(keys)
     }
 
-    /// Destroys a pair of this instance, the private key first: what a crash leaves is a public key without use.
-    pub(crate) fn destroy(&mut self, id: &KeyId) -> Result<(), Fault> {
+    /// Destroys a pair of this instance, the private key first: what a crash leaves is a public key without use. `begun` is true where
+    /// an earlier attempt of the same call may have destroyed the private key already.
+    pub(crate) fn destroy(&mut self, begun: &mut bool, id: &KeyId) -> Result<(), Fault> {
         let missing = || KeyStoreError::NoSuchKey { store: self.link.store.clone(), id: id.clone() };
         let found = if id.as_bytes().is_empty() { None } else { self.only(ObjectClass::PRIVATE_KEY, id)? };
-        let private = found.ok_or_else(missing)?;
-        if !self.raw_label(private)?.starts_with(&self.label_prefix()) {
-            return Err(missing().into());
+        match found {
+            Some(private) => {
+                if !label::is_of(&self.link.instance, &self.raw_label(private)?) {
+                    return Err(missing().into());
+                }
+                *begun = true;
+                self.session.destroy_object(private)?;
+            }
+            None if *begun => {}
+            None => return Err(missing().into()),
         }
-        self.session.destroy_object(private)?;
         self.loaded.remove(id);
         self.link.known.write().unwrap_or_else(PoisonError::into_inner).remove(id);
         if let Some(public) = self.only(ObjectClass::PUBLIC_KEY, id)? {
             self.session.destroy_object(public)?;
         }
         Ok(())
+    }
+
+    /// When a key was made, Unix seconds, as its label says.
+    pub(crate) fn made_at(&mut self, id: &KeyId) -> Result<Option<u64>, Fault> {
+        let found = if id.as_bytes().is_empty() { None } else { self.only(ObjectClass::PRIVATE_KEY, id)? };
+        let private =
+            found.ok_or_else(|| KeyStoreError::NoSuchKey { store: self.link.store.clone(), id: id.clone() })?;
+        Ok(label::made_at(&self.raw_label(private)?))
+    }
+
+    fn new_id(&self) -> Result<KeyId, Fault> {
+        let mut id = [0; ID_LENGTH];
+        getrandom::fill(&mut id).map_err(|error| self.link.unavailable(format!("no randomness: {error}")))?;
+        Ok(KeyId::new(id))
     }
 
     fn raw_sign(&self, key: &LoadedKey, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -284,13 +322,8 @@ impl Open<'_> {
         }
     }
 
-    fn label_prefix(&self) -> String {
-        format!("plastron/{}/", self.link.instance)
-    }
-
     fn label(&self, handle: ObjectHandle) -> Result<String, Fault> {
-        let label = self.raw_label(handle)?;
-        Ok(label.strip_prefix(&self.label_prefix()).map(str::to_owned).unwrap_or(label))
+        Ok(label::of_caller(&self.link.instance, &self.raw_label(handle)?).to_owned())
     }
 
     fn raw_label(&self, handle: ObjectHandle) -> Result<String, Fault> {

@@ -3,49 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What was asked of the token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Making a key pair.
-    Generate,
-    /// Finding and checking one key, or listing all.
-    Find,
-    /// Signing.
-    Sign,
-    /// Destroying a key pair.
-    Destroy,
-}
-
-impl Operation {
-    const ALL: [Self; 4] = [Self::Generate, Self::Find, Self::Sign, Self::Destroy];
-
-    /// The name in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Generate => "generate",
-            Self::Find => "find",
-            Self::Sign => "sign",
-            Self::Destroy => "destroy",
-        }
-    }
-}
+use plastron_hsm::{Operation, OperationLatency};
 
 /// Upper bounds of the buckets: powers of two from 64 µs to 33 s, and one for the rest.
 const BUCKETS: usize = 21;
 const FIRST_BOUND: u64 = 64;
-
-/// Time spent in the token by one operation, without waiting in the queue.
-#[derive(Clone, Debug)]
-pub struct OperationLatency {
-    /// Which operation.
-    pub operation: Operation,
-    /// Calls that the token answered, well or not.
-    pub calls: u64,
-    /// Their time together.
-    pub total: Duration,
-    /// Calls by duration: (upper bound, calls no longer than that and longer than the bound before).
-    pub buckets: Vec<(Duration, u64)>,
-}
 
 #[derive(Default)]
 pub(crate) struct Latencies([Histogram; 4]);
@@ -92,7 +54,8 @@ fn bounds() -> impl Iterator<Item = u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Latencies, Operation};
+    use super::Latencies;
+    use plastron_hsm::Operation;
     use std::time::Duration;
 
     #[test]

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use plastron_hsm::Operation;
+
 use crate::connection::Connection;
-use crate::latency::{Latencies, Operation};
+use crate::latency::Latencies;
 
 /// How many calls may wait for a thread. At 1,000 signatures/s a full queue is a quarter of a second; who finds it full is told
 /// to come back, and memory stays bounded.
@@ -100,6 +102,11 @@ impl Pool {
         let limit = u64::try_from(longer_than.as_micros()).unwrap_or(u64::MAX);
         let since = self.0.busy_since.iter().map(|since| since.load(Ordering::Relaxed));
         since.filter(|since| *since != 0 && now.saturating_sub(*since) > limit).count()
+    }
+
+    /// How many calls wait for a thread.
+    pub(crate) fn queued(&self) -> usize {
+        self.0.lock().jobs.len()
     }
 
     pub(crate) fn threads(&self) -> usize {

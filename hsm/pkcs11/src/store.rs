@@ -2,16 +2,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use plastron_hsm::{KeyId, KeyInventory, KeyRecord, KeyStore, KeyStoreError, KeyType, SignatureScheme, StoreIdentity};
+use plastron_hsm::{
+    DeviceCondition, KeyDevice, KeyId, KeyInventory, KeyRecord, KeyStore, KeyStoreError, KeyType, Operation,
+    OperationLatency, SignatureScheme, StoreIdentity,
+};
 use tokio::sync::oneshot;
 
-use crate::connection::{Connection, Fault, Link, Open};
+use crate::breaker::{LONGEST_PAUSE, LeftAlone, Pass};
+use crate::classify::describe;
+use crate::connection::{COME_BACK, Connection, Fault, Link, Open};
 use crate::fresh_key::FreshKey;
-use crate::latency::{Operation, OperationLatency};
 use crate::module::{Module, ModuleError};
-use crate::pool::{Job, Pool};
+use crate::pool::{Call, Job, Pool};
 use crate::token::{self, Login, LoginError};
 use crate::{Pkcs11Config, TokenSelector};
 
@@ -19,7 +24,9 @@ use crate::{Pkcs11Config, TokenSelector};
 pub struct Pkcs11Store {
     identity: StoreIdentity,
     deadline: Duration,
+    // The threads end before the login does.
     pool: Pool,
+    link: Arc<Link>,
 }
 
 impl Pkcs11Store {
@@ -43,7 +50,7 @@ impl Pkcs11Store {
             }
             LoginError::Refused(reason, remedy) => refused(reason, remedy),
             LoginError::Pkcs11(error) => {
-                refused(error.to_string(), "check that the token is reachable, with pkcs11-tool --list-token-slots")
+                refused(describe(&error), "check that the token is reachable, with pkcs11-tool --list-token-slots")
             }
         };
         let (_, token) = token::find(module.pkcs11(), &config.token).map_err(of_login)?;
@@ -59,49 +66,93 @@ impl Pkcs11Store {
         let connections = (0..sessions).map(|_| Connection::new(Arc::clone(&link))).collect();
         let pool = Pool::start(connections)
             .map_err(|error| refused(format!("can't start threads: {error}"), "raise the unit's TasksMax="))?;
-        Ok(Self { identity, deadline: config.deadline, pool })
+        Ok(Self { identity, deadline: config.deadline, pool, link })
     }
 
-    /// How long the token took, by operation, since the store was opened.
-    pub fn latencies(&self) -> Vec<OperationLatency> {
-        self.pool.latencies().snapshot()
-    }
-
-    /// Threads that have been in one call for longer than the deadline, of how many. A hung call can't be cancelled; when all
-    /// hang, only a new process helps, and readiness should fail before.
-    pub fn hanging(&self) -> (usize, usize) {
-        (self.pool.hanging(self.deadline), self.pool.threads())
-    }
-
+    /// Puts a call into the queue and waits for its answer. A device that is known to be dead is not waited for.
     async fn call<T: Send + 'static>(
         &self,
         operation: Operation,
         call: impl FnMut(&mut Open<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, KeyStoreError> {
         let store = || self.identity.name.clone();
+        let pass = self.admit().map_err(|left| self.link.left_alone(left))?;
+        let began = Arc::new(AtomicBool::new(false));
         let (answer, outcome) = oneshot::channel();
-        let job = Job {
-            operation,
-            run: Box::new(move |connection| {
-                if answer.is_closed() {
-                    return None;
-                }
-                let outcome = connection.run(call);
-                Some(Box::new(move || {
-                    // Nobody waits any more after the deadline; what must not get lost sees to that itself (`FreshKey`).
-                    let _ = answer.send(outcome);
-                }))
-            }),
-        };
-        self.pool.submit(job).map_err(|queued| KeyStoreError::Overloaded { store: store(), queued })?;
+        let job = Job { operation, run: self.job(pass, Arc::clone(&began), answer, call) };
+        if let Err(queued) = self.pool.submit(job) {
+            self.link.breaker.gave_up(pass, Instant::now());
+            let reason = format!("{queued} operations wait already");
+            return Err(KeyStoreError::Overloaded { store: store(), reason, retry_after: COME_BACK });
+        }
         match tokio::time::timeout(self.deadline, outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => {
                 let reason = "the thread that called the token ended".to_owned();
                 Err(KeyStoreError::Unavailable { store: store(), reason })
             }
-            Err(_) => Err(KeyStoreError::DeadlineExceeded { store: store(), seconds: self.deadline.as_secs() }),
+            Err(_) => {
+                // A call that only waited says nothing about the device.
+                if began.load(Ordering::Acquire) {
+                    let reason = format!("the token gave no answer within {} s", self.deadline.as_secs());
+                    self.link.breaker.failed(pass, Instant::now(), reason, false);
+                }
+                Err(KeyStoreError::DeadlineExceeded { store: store(), seconds: self.deadline.as_secs() })
+            }
         }
+    }
+
+    fn admit(&self) -> Result<Pass, LeftAlone> {
+        let hanging = self.pool.hanging(self.deadline);
+        if hanging >= self.pool.threads() {
+            let reason = format!(
+                "all {hanging} sessions hang in the token's module; if that does not end, only a restart of the server helps"
+            );
+            return Err(LeftAlone { reason, retry_after: LONGEST_PAUSE });
+        }
+        self.link.breaker.admit(Instant::now(), self.deadline)
+    }
+
+    /// What a thread does: nothing, where nobody waits any more; else it asks the token, and the breaker learns how that went.
+    fn job<T: Send + 'static>(
+        &self,
+        pass: Pass,
+        began: Arc<AtomicBool>,
+        answer: oneshot::Sender<Result<T, KeyStoreError>>,
+        call: impl FnMut(&mut Open<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Call {
+        let link = Arc::clone(&self.link);
+        Box::new(move |connection| {
+            if answer.is_closed() {
+                link.breaker.gave_up(pass, Instant::now());
+                return None;
+            }
+            began.store(true, Ordering::Release);
+            let outcome = connection.run(pass, call);
+            // After the deadline it came too late to count as working.
+            if outcome.is_ok() && !answer.is_closed() {
+                link.breaker.worked();
+            }
+            Some(Box::new(move || {
+                // Nobody waits any more after the deadline; what must not get lost sees to that itself (`FreshKey`).
+                let _ = answer.send(outcome);
+            }))
+        })
+    }
+}
+
+impl KeyDevice for Pkcs11Store {
+    fn condition(&self) -> DeviceCondition {
+        DeviceCondition {
+            sessions: self.pool.threads(),
+            hanging: self.pool.hanging(self.deadline),
+            queued: self.pool.queued(),
+            circuit: self.link.breaker.circuit(Instant::now()),
+        }
+    }
+
+    fn latencies(&self) -> Vec<OperationLatency> {
+        self.pool.latencies().snapshot()
     }
 }
 
@@ -114,8 +165,9 @@ impl KeyStore for Pkcs11Store {
     async fn generate(&self, label: &str, key_type: KeyType) -> Result<KeyRecord, KeyStoreError> {
         let label = label.to_owned();
         let afterwards = self.pool.afterwards();
+        let mut begun = None;
         let made = self.call(Operation::Generate, move |open| {
-            Ok(FreshKey::new(open.generate(&label, key_type)?, afterwards.clone()))
+            Ok(FreshKey::new(open.generate(&mut begun, &label, key_type)?, afterwards.clone()))
         });
         Ok(made.await?.hand_over())
     }
@@ -142,9 +194,15 @@ impl KeyInventory for Pkcs11Store {
         self.call(Operation::Find, |open| open.list()).await
     }
 
+    async fn made_at(&self, id: &KeyId) -> Result<Option<u64>, KeyStoreError> {
+        let id = id.clone();
+        self.call(Operation::Find, move |open| open.made_at(&id)).await
+    }
+
     async fn destroy(&self, id: &KeyId) -> Result<(), KeyStoreError> {
         let id = id.clone();
-        self.call(Operation::Destroy, move |open| open.destroy(&id)).await
+        let mut begun = false;
+        self.call(Operation::Destroy, move |open| open.destroy(&mut begun, &id)).await
     }
 }
 

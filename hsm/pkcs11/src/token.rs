@@ -1,10 +1,9 @@
 //! The token: found by label, serial number or slot, judged before anything is sent to it, logged in to once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cryptoki::context::Pkcs11;
-use cryptoki::error::{Error, RvError};
+use cryptoki::error::Error;
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Limit, Slot, TokenInfo};
 use cryptoki::types::AuthPin;
@@ -12,7 +11,7 @@ use plastron_hsm::StoreIdentity;
 use secrecy::ExposeSecret;
 
 use crate::TokenSelector;
-use crate::classify::{PinVerdict, pin_verdict};
+use crate::classify::{PinVerdict, Verdict, classify, describe, pin_verdict};
 
 /// Why there is no logged-in session.
 pub(crate) enum LoginError {
@@ -36,8 +35,14 @@ pub(crate) struct Login {
     selector: TokenSelector,
     pin: AuthPin,
     // Set once and never reset: after a PIN that was refused, or may have been, a person has to look and start the program again.
-    pin_is_spent: AtomicBool,
+    pin_is_spent: OnceLock<SpentPin>,
     anchor: Mutex<Option<Anchor>>,
+}
+
+/// Why the PIN is not sent again, and what to do.
+struct SpentPin {
+    reason: String,
+    remedy: &'static str,
 }
 
 struct Anchor {
@@ -48,7 +53,7 @@ struct Anchor {
 
 impl Login {
     pub(crate) fn new(selector: TokenSelector, pin: AuthPin) -> Self {
-        Self { selector, pin, pin_is_spent: AtomicBool::new(false), anchor: Mutex::new(None) }
+        Self { selector, pin, pin_is_spent: OnceLock::new(), anchor: Mutex::new(None) }
     }
 
     /// Opens a session on the token, logging in if the process is not. The module stays entered meanwhile.
@@ -72,29 +77,40 @@ impl Login {
 
     fn log_in(&self, pkcs11: &Pkcs11, generation: u64) -> Result<Anchor, LoginError> {
         let (slot, token) = find(pkcs11, &self.selector)?;
-        if self.pin_is_spent.load(Ordering::Acquire) {
-            let reason = "an earlier login failed, and the PIN is not sent again".to_owned();
-            return Err(LoginError::Refused(reason, PIN_REMEDY));
+        if let Some(SpentPin { reason, remedy }) = self.pin_is_spent.get() {
+            return Err(LoginError::Refused(format!("the PIN is not sent again: {reason}"), remedy));
         }
         judge(&token, &self.pin)?;
         let session = pkcs11.open_rw_session_no_drop(slot)?;
-        match session.login(UserType::User, Some(&self.pin)) {
+        let Err(error) = session.login(UserType::User, Some(&self.pin)) else {
+            return Ok(Anchor { generation, slot, session });
+        };
+        let said = describe(&error);
+        let reason = match pin_verdict(&error) {
             // Another store of this process, or this store's other sessions, logged in.
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(Anchor { generation, slot, session }),
-            Err(error) => {
+            PinVerdict::LoggedIn => return Ok(Anchor { generation, slot, session }),
+            PinVerdict::NotSeen => {
                 let _ = session.close();
-                let reason = match pin_verdict(&error) {
-                    PinVerdict::NotSeen => return Err(error.into()),
-                    PinVerdict::Refused => {
-                        format!("the token refused the user PIN ({error}); it is not tried again")
-                    }
-                    PinVerdict::Unclear => format!(
-                        "the login failed ({error}), and the token may have counted a wrong PIN; it is not tried again"
-                    ),
-                };
-                self.pin_is_spent.store(true, Ordering::Release);
-                Err(LoginError::Refused(reason, PIN_REMEDY))
+                return Err(error.into());
             }
+            PinVerdict::Refused => format!("the token refused the user PIN ({said}); it is not tried again"),
+            PinVerdict::Unclear => {
+                format!("the login failed ({said}), and the token may have counted a wrong PIN; it is not tried again")
+            }
+        };
+        let _ = session.close();
+        let remedy = match classify(&error) {
+            Verdict::Operator(remedy) => remedy,
+            Verdict::Recover(_) | Verdict::Later | Verdict::Refused => PIN_REMEDY,
+        };
+        let _earlier = self.pin_is_spent.set(SpentPin { reason: reason.clone(), remedy });
+        Err(LoginError::Refused(reason, remedy))
+    }
+
+    /// After an answer to another call that a person has to act on: if it says that the PIN is no good any more, no later login sends it.
+    pub(crate) fn mind(&self, error: &Error, remedy: &'static str) {
+        if pin_verdict(error) == PinVerdict::Refused {
+            let _earlier = self.pin_is_spent.set(SpentPin { reason: describe(error), remedy });
         }
     }
 

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -106,6 +107,14 @@ impl Directory {
             let _ = fs::remove_file(&beside);
             self.unavailable("write", &place, &error)
         })
+    }
+
+    /// When the file of a key was written, Unix seconds.
+    pub(crate) fn made_at(&self, id: &KeyId) -> Result<Option<u64>, KeyStoreError> {
+        let path = self.file_of(id, SUFFIX);
+        let written = fs::symlink_metadata(&path).and_then(|metadata| metadata.modified());
+        let written = written.map_err(|error| self.unavailable("look at", &path, &error))?;
+        Ok(written.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()))
     }
 
     pub(crate) fn remove(&self, id: &KeyId) -> Result<(), KeyStoreError> {

@@ -158,6 +158,17 @@ impl KeyInventory for SoftStore {
         Ok(self.inner.read().values().map(|key| key.record.clone()).collect())
     }
 
+    /// The time of the file; keys in memory do not say.
+    async fn made_at(&self, id: &KeyId) -> Result<Option<u64>, KeyStoreError> {
+        if self.key(id).is_none() {
+            return Err(KeyStoreError::NoSuchKey { store: self.inner.identity.name.clone(), id: id.clone() });
+        }
+        let id = id.clone();
+        self.inner
+            .blocking(move |inner| inner.directory.as_ref().map_or(Ok(None), |directory| directory.made_at(&id)))
+            .await
+    }
+
     async fn destroy(&self, id: &KeyId) -> Result<(), KeyStoreError> {
         let id = id.clone();
         self.inner.blocking(move |inner| inner.destroy(&id)).await

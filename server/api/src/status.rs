@@ -1,7 +1,9 @@
 //! The one place where a failure becomes a gRPC status: the peer learns a code and what is wrong with its own request; the log learns the rest.
 
 use std::error::Error;
+use std::time::Duration;
 
+use plastron_hsm::KeyStoreError;
 use plastron_plugins::node::RefusalCode;
 use plastron_proto::types::{self, PermissionDeniedDetails};
 use plastron_server_core::admission::{AdmissionError, RenewalError};
@@ -17,6 +19,7 @@ use plastron_server_core::tokens::JoinTokenError;
 use plastron_server_core::watch::Ended;
 use prost::Message as _;
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::convert::ConvertError;
 use crate::ratelimit::RateLimited;
@@ -147,7 +150,7 @@ impl Failure {
 
     /// A failure of the server is for its own log, whoever else is told.
     pub(crate) fn log_if_ours(&self) {
-        if matches!(self.code(), Code::Internal | Code::Unavailable) {
+        if matches!(self.code(), Code::Internal | Code::Unavailable) || key_store_error(self).is_some() {
             tracing::error!(code = ?self.code(), reason = explain(self), "Request failed");
         }
     }
@@ -168,9 +171,10 @@ impl From<Failure> for Status {
         let code = failure.code();
         failure.log_if_ours();
         let message = failure.message();
-        match agent_denial(&failure) {
-            Some(reason) => with_reason(code, message, reason),
-            None => Self::new(code, message),
+        match (agent_denial(&failure), retry_after(&failure)) {
+            (Some(reason), _) => with_reason(code, message, reason),
+            (None, Some(delay)) => Self::with_error_details(code, message, ErrorDetails::with_retry_info(Some(delay))),
+            (None, None) => Self::new(code, message),
         }
     }
 }
@@ -243,13 +247,13 @@ fn token(error: &JoinTokenError) -> (Code, Told) {
 }
 
 fn sign(error: &SignError) -> Code {
-    use plastron_hsm::KeyStoreError;
     match error {
         SignError::Expired { .. } => Code::Unavailable,
         SignError::Template(_) | SignError::Random { .. } => Code::Internal,
         SignError::KeyStore(error) => match error {
             KeyStoreError::Overloaded { .. } => Code::ResourceExhausted,
-            KeyStoreError::Unavailable { .. } | KeyStoreError::DeadlineExceeded { .. } => Code::Unavailable,
+            KeyStoreError::DeadlineExceeded { .. } => Code::DeadlineExceeded,
+            KeyStoreError::Unavailable { .. } | KeyStoreError::CircuitOpen { .. } => Code::Unavailable,
             KeyStoreError::NoSuchKey { .. }
             | KeyStoreError::UnsupportedKeyType { .. }
             | KeyStoreError::WrongScheme { .. }
@@ -257,6 +261,7 @@ fn sign(error: &SignError) -> Code {
             | KeyStoreError::UnsafeKey { .. }
             | KeyStoreError::KeyChanged { .. }
             | KeyStoreError::Open { .. }
+            | KeyStoreError::Refused { .. }
             | KeyStoreError::Malformed { .. } => Code::Internal,
         },
     }
@@ -272,6 +277,23 @@ fn agent_denial(failure: &Failure) -> Option<AgentDenial> {
         Failure::Renewal(RenewalError::Node(NodeError::SerialMoved { .. })) => Some(AgentDenial::NotActive),
         _ => None,
     }
+}
+
+/// How long a key store asks to be left alone for.
+fn retry_after(failure: &Failure) -> Option<Duration> {
+    key_store_error(failure)?.retry_after()
+}
+
+/// What a key store said, wherever in the chain it stands.
+fn key_store_error(failure: &Failure) -> Option<&KeyStoreError> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(failure);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<KeyStoreError>() {
+            return Some(error);
+        }
+        next = error.source();
+    }
+    None
 }
 
 fn with_reason(code: Code, message: String, reason: AgentDenial) -> Status {
@@ -308,5 +330,27 @@ mod tests {
         assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, "failed to attest"));
         let banned = Status::from(Failure::Admission(AdmissionError::Admit(AdmitError::Banned)));
         assert_eq!(banned.code(), Code::PermissionDenied);
+    }
+
+    /// An overloaded key store, and one that is left alone, say when it is worth to come back; both are failures that agents wait out.
+    #[test]
+    fn who_finds_the_key_store_busy_is_told_when_to_come_back() {
+        let (store, reason) = ("token".to_owned(), "256 operations wait already".to_owned());
+        let retry_after = Duration::from_millis(1500);
+        let busy = KeyStoreError::Overloaded { store: store.clone(), reason: reason.clone(), retry_after };
+        let dead = KeyStoreError::CircuitOpen { store: store.clone(), reason, retry_after };
+        let late = KeyStoreError::DeadlineExceeded { store, seconds: 30 };
+        let of = |error| Status::from(Failure::Svid(SvidRefusal::Sign(SignError::KeyStore(error))));
+        let told = |status: &Status| status.get_details_retry_info().and_then(|info| info.retry_delay);
+        let cases = [
+            (busy, Code::ResourceExhausted, Some(retry_after)),
+            (dead, Code::Unavailable, Some(retry_after)),
+            (late, Code::DeadlineExceeded, None),
+        ];
+        for (error, code, delay) in cases {
+            let status = of(error);
+            assert_eq!((status.code(), told(&status)), (code, delay));
+            assert!(!status.message().contains("token"), "what the token is called is not the peer's business");
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use plastron_attestation_appraise::subject_public_key_info;
 use plastron_attestation_tcg::TpmtPublic;
@@ -107,6 +108,14 @@ impl Directory {
             let _ = fs::remove_file(&beside);
             self.unavailable("write", &place, &error)
         })
+    }
+
+    /// When the file of a key was written, Unix seconds.
+    pub(super) fn made_at(&self, id: &KeyId) -> Result<Option<u64>, KeyStoreError> {
+        let path = self.file_of(id, SUFFIX);
+        let written = fs::symlink_metadata(&path).and_then(|metadata| metadata.modified());
+        let written = written.map_err(|error| self.unavailable("look at", &path, &error))?;
+        Ok(written.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()))
     }
 
     pub(super) fn remove(&self, id: &KeyId) -> Result<(), KeyStoreError> {

@@ -25,6 +25,8 @@ use directory::Directory;
 const MAX_KEYS: usize = 1024;
 /// Operations that wait for the TPM: it does one at a time, a discrete one perhaps five in a second.
 const MAX_WAITING: usize = 128;
+/// When it is worth to ask again where so many wait: a discrete TPM has done a few of them by then.
+const COME_BACK: Duration = Duration::from_secs(1);
 /// How long one call may take with those before it.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -74,7 +76,11 @@ impl TpmStore {
     ) -> Result<T, KeyStoreError> {
         let store = || self.inner.identity.name.clone();
         let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| KeyStoreError::Overloaded { store: store(), queued: MAX_WAITING })?;
+        let place = place.map_err(|_| KeyStoreError::Overloaded {
+            store: store(),
+            reason: format!("{MAX_WAITING} operations wait already"),
+            retry_after: COME_BACK,
+        })?;
         let inner = Arc::clone(&self.inner);
         let working = tokio::task::spawn_blocking(move || {
             let _place = place;
@@ -213,6 +219,12 @@ impl KeyStore for TpmStore {
 impl KeyInventory for TpmStore {
     async fn list(&self) -> Result<Vec<KeyRecord>, KeyStoreError> {
         Ok(self.inner.read().values().map(|key| key.record.clone()).collect())
+    }
+
+    async fn made_at(&self, id: &KeyId) -> Result<Option<u64>, KeyStoreError> {
+        self.inner.key(id)?;
+        let id = id.clone();
+        self.blocking(move |inner| inner.directory.made_at(&id)).await
     }
 
     async fn destroy(&self, id: &KeyId) -> Result<(), KeyStoreError> {
