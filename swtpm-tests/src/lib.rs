@@ -16,6 +16,7 @@ mod softhsm;
 mod swtpm;
 mod testbed;
 mod tool;
+mod wall_clock;
 
 pub use error::HarnessError;
 pub use fault_proxy::{Calls, FaultProxy};
@@ -27,3 +28,4 @@ pub use softhsm::{SoftHsm, in_own_process};
 pub use swtpm::{EkKind, Swtpm};
 pub use testbed::{Attestor, ServerOptions, TRUST_DOMAIN, TestAgent, TestServer};
 pub use tool::{run, tool};
+pub use wall_clock::WallClock;

@@ -7,6 +7,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 use config::{agent_config, server_config};
 
 use crate::tool::run;
-use crate::{EkKind, HarnessError, Manufacturer, Process, SoftHsm, Swtpm, program};
+use crate::{EkKind, HarnessError, Manufacturer, Process, SoftHsm, Swtpm, WallClock, program};
 
 /// The trust domain of every testbed.
 pub const TRUST_DOMAIN: &str = "testbed.example";
@@ -39,6 +40,8 @@ pub struct ServerOptions {
     pub server_lines: String,
     /// Further lines of the `tpm` attestor's pool. By default it takes TPMs that no firmware extends.
     pub pool_lines: String,
+    /// The clock that it runs by; `None` for the machine's.
+    pub clock: Option<Arc<WallClock>>,
 }
 
 impl Default for ServerOptions {
@@ -49,6 +52,7 @@ impl Default for ServerOptions {
             tpms: None,
             server_lines: "default_x509_svid_ttl = \"1h\"".to_owned(),
             pool_lines: "missing_event_log = \"accept\"".to_owned(),
+            clock: None,
         }
     }
 }
@@ -71,7 +75,7 @@ impl TestServer {
             attempts += 1;
             let port = free_port()?;
             write(&directory.path().join("server.conf"), &server_config(directory.path(), port, &options)?)?;
-            match spawn_server(directory.path(), options.token.as_ref()) {
+            match spawn_server(directory.path(), &options) {
                 Ok(process) => {
                     let server = Self { process, directory, options, port };
                     server.write_bundle()?;
@@ -138,7 +142,7 @@ impl TestServer {
 
     /// Starts it again with the same files on the same port, after `kill` or `terminate`, and waits until it serves.
     pub fn start_again(&mut self) -> Result<(), HarnessError> {
-        self.process = spawn_server(self.directory.path(), self.options.token.as_ref())?;
+        self.process = spawn_server(self.directory.path(), &self.options)?;
         Ok(())
     }
 
@@ -152,7 +156,8 @@ impl TestServer {
         self.start_again()
     }
 
-    fn write_bundle(&self) -> Result<(), HarnessError> {
+    /// Writes the bundle of now where agents look for it before they have one: what an operator does who bootstraps anew.
+    pub fn write_bundle(&self) -> Result<(), HarnessError> {
         let bundle = self.cli(&["bundle", "show"])?.stdout;
         let path = self.bundle_file();
         fs::write(&path, bundle).map_err(HarnessError::io(format!("write {}", path.display())))
@@ -186,6 +191,7 @@ pub struct TestAgent {
     process: Process,
     directory: TempDir,
     join_token: Option<String>,
+    clock: Option<Arc<WallClock>>,
 }
 
 impl TestAgent {
@@ -198,18 +204,34 @@ impl TestAgent {
 
     /// Starts an agent whose attestation may fail.
     pub fn start_without_waiting(server: &TestServer, attestor: &Attestor<'_>) -> Result<Self, HarnessError> {
-        Self::spawn(own_directory("agent-")?, server, attestor)
+        Self::spawn(own_directory("agent-")?, server, attestor, None)
     }
 
-    fn spawn(directory: TempDir, server: &TestServer, attestor: &Attestor<'_>) -> Result<Self, HarnessError> {
+    /// Starts an agent that runs by this clock, and waits until it is attested and serves workloads.
+    pub fn start_by(
+        clock: &Arc<WallClock>,
+        server: &TestServer,
+        attestor: &Attestor<'_>,
+    ) -> Result<Self, HarnessError> {
+        let mut agent = Self::spawn(own_directory("agent-")?, server, attestor, Some(Arc::clone(clock)))?;
+        agent.wait_until_ready()?;
+        Ok(agent)
+    }
+
+    fn spawn(
+        directory: TempDir,
+        server: &TestServer,
+        attestor: &Attestor<'_>,
+        clock: Option<Arc<WallClock>>,
+    ) -> Result<Self, HarnessError> {
         let config = agent_config(directory.path(), server, attestor);
         write(&directory.path().join("agent.conf"), &config)?;
         let join_token = match attestor {
             Attestor::JoinToken(token) => Some(token.clone()),
             Attestor::Tpm(..) | Attestor::TpmWithKey(..) | Attestor::TpmAt { .. } => None,
         };
-        let process = spawn_agent(directory.path(), join_token.as_deref())?;
-        Ok(Self { process, directory, join_token })
+        let process = spawn_agent(directory.path(), join_token.as_deref(), clock.as_deref())?;
+        Ok(Self { process, directory, join_token, clock })
     }
 
     /// Waits until it is attested and serves workloads.
@@ -250,8 +272,14 @@ impl TestAgent {
 
     /// Starts it again with the same files, after `kill` or `terminate`, and waits until it serves.
     pub fn start_again(&mut self) -> Result<(), HarnessError> {
-        self.process = spawn_agent(self.directory.path(), self.join_token.as_deref())?;
+        self.start_again_without_waiting()?;
         self.wait_until_ready()
+    }
+
+    /// The same, where it may fail or take longer.
+    pub fn start_again_without_waiting(&mut self) -> Result<(), HarnessError> {
+        self.process = spawn_agent(self.directory.path(), self.join_token.as_deref(), self.clock.as_deref())?;
+        Ok(())
     }
 }
 
@@ -269,20 +297,26 @@ fn free_port() -> Result<u16, HarnessError> {
     Ok(listener.local_addr().map_err(HarnessError::io("find a free port"))?.port())
 }
 
-fn spawn_server(directory: &Path, token: Option<&SoftHsm>) -> Result<Process, HarnessError> {
+fn spawn_server(directory: &Path, options: &ServerOptions) -> Result<Process, HarnessError> {
     let mut command = Command::new(program("plastron-server")?);
     command.args(["run", "-config"]).arg(directory.join("server.conf"));
-    if let Some(token) = token {
+    if let Some(token) = &options.token {
         command.envs(token.environment()?);
+    }
+    if let Some(clock) = &options.clock {
+        clock.show_to(&mut command)?;
     }
     let mut process = Process::spawn("plastron-server", &command)?;
     wait_until_healthy("plastron-server", &directory.join("server.sock"), &mut process)?;
     Ok(process)
 }
 
-fn spawn_agent(directory: &Path, join_token: Option<&str>) -> Result<Process, HarnessError> {
+fn spawn_agent(directory: &Path, join_token: Option<&str>, clock: Option<&WallClock>) -> Result<Process, HarnessError> {
     let mut command = Command::new(program("plastron-agent")?);
     command.args(["run", "-config"]).arg(directory.join("agent.conf")).env("TSS2_LOG", "all+NONE");
+    if let Some(clock) = clock {
+        clock.show_to(&mut command)?;
+    }
     if let Some(token) = join_token {
         command.args(["-joinToken", token]);
     }

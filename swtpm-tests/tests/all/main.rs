@@ -8,6 +8,7 @@ mod examples;
 mod exchange;
 mod fault_proxy;
 mod harness;
+mod healing;
 mod ima_list;
 mod operator;
 mod owned_agent;

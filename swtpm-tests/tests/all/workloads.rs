@@ -7,4 +7,4 @@ mod join_token;
 mod mutual_tls;
 mod restart;
 mod rotation;
-mod testbed;
+pub(crate) mod testbed;
