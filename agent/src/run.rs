@@ -43,7 +43,7 @@ pub(crate) fn read(overrides: &Overrides) -> Result<(Config, Catalog), RunError>
 /// Runs the agent. Returns without an error only after SIGTERM or SIGINT.
 pub(crate) async fn run(overrides: &Overrides) -> Result<(), RunError> {
     let (config, catalog) = read(overrides)?;
-    let reopen = logging::start(&config.log)?;
+    let log = logging::start(&config.log)?;
     for warning in &config.warnings {
         tracing::warn!(config = %warning, "Configuration");
     }
@@ -51,7 +51,7 @@ pub(crate) async fn run(overrides: &Overrides) -> Result<(), RunError> {
         version = env!("CARGO_PKG_VERSION"), trust_domain_id = %config.trust_domain.id(), data_dir = %config.data_dir.display(),
         "Starting agent"
     );
-    reopen.on_signal().map_err(RunError::Runtime)?;
+    log.reopen.on_signal().map_err(RunError::Runtime)?;
     let stop = stop_token().map_err(RunError::Runtime)?;
     let (agent, identities) = assemble(&config, &catalog)?;
     let tasks = TaskTracker::new();

@@ -1,9 +1,11 @@
-//! The log: SPIRE's text form or JSON, one unbuffered line per event.
+//! The log: SPIRE's text form or JSON, one unbuffered line per event. Audit lines are lines of it, and can be written with a result
+//! ([`AuditWriter`]).
 //!
 //! Text: `time=… level=… msg="…"`, then the fields in alphabetical order, quoted only where needed, the form that scripts
 //! around SPIRE match. JSON: one object per line with the same keys. Fields of the spans around an event are fields of the
 //! event. What comes from outside is escaped in both forms, so that no value can forge a line or steer a terminal.
 
+mod audit;
 mod fields;
 mod layer;
 mod line;
@@ -17,9 +19,11 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use layer::LineLayer;
-pub use sink::Reopen;
+pub use audit::{AuditRecord, AuditWriter};
+use layer::{LineLayer, lost_line};
+pub use line::FieldValue;
 use sink::Sink;
+pub use sink::{Reopen, WriteFailure};
 
 /// What the log is to be. The default is SPIRE's: INFO, text, standard error.
 #[derive(Clone, Debug, Default)]
@@ -128,22 +132,30 @@ impl Level {
     }
 }
 
-/// Starts the log of this process. What it gives reopens the log file, for SIGUSR2 after a rotation.
-pub fn start(options: &LogOptions) -> Result<Reopen, LoggingError> {
-    let (layer, reopen) = layer(options)?;
+/// The log of this process.
+pub struct Log {
+    /// Reopens the log file, for SIGUSR2 after a rotation.
+    pub reopen: Reopen,
+    /// Writes audit lines with a result.
+    pub audit: AuditWriter,
+}
+
+/// Starts the log of this process.
+pub fn start(options: &LogOptions) -> Result<Log, LoggingError> {
+    let (layer, log) = layer(options)?;
     tracing_subscriber::registry()
         .with(options.level.filter())
         .with(layer)
         .try_init()
         .map_err(|_| LoggingError::Started)?;
-    Ok(reopen)
+    Ok(log)
 }
 
-fn layer(options: &LogOptions) -> Result<(LineLayer, Reopen), LoggingError> {
-    let sink = Sink::open(options.file.as_deref())
+fn layer(options: &LogOptions) -> Result<(LineLayer, Log), LoggingError> {
+    let sink = Sink::open(options.file.as_deref(), lost_line(options.format))
         .map_err(|source| LoggingError::File { path: options.file.clone().unwrap_or_default(), source })?;
-    let reopen = sink.reopener();
-    Ok((LineLayer::new(sink, options.format, options.source_location), reopen))
+    let log = Log { reopen: sink.reopener(), audit: AuditWriter::new(sink.clone(), options.format) };
+    Ok((LineLayer::new(sink, options.format, options.source_location), log))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The Plastron server: a certificate authority for nodes and workloads, wire-compatible with SPIRE's server.
 //!
-//! `config` reads the file, `catalog` is the list of back ends, `run` assembles and serves; every other command is a client of a
+//! `audit` lays the audit log over the program's log, `config` reads the file, `catalog` is the list of back ends, `run` assembles and serves; every other command is a client of a
 //! running server (`server/cli`).
 
+mod audit;
 mod catalog;
 mod config;
 mod run;
@@ -57,11 +58,11 @@ fn run_server(runtime: &tokio::runtime::Runtime, flags: &Flags) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(&explain(&error)),
     };
-    let reopen = match plastron_daemon::logging::start(&settings.log) {
-        Ok(reopen) => reopen,
+    let log = match plastron_daemon::logging::start(&settings.log) {
+        Ok(log) => log,
         Err(error) => return fail(&explain(&error)),
     };
-    match runtime.block_on(run::run(settings, reopen)) {
+    match runtime.block_on(run::run(settings, log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(reason = explain(&error), "Server failed");

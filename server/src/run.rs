@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use plastron_daemon::health::{Checks, HealthError};
-use plastron_daemon::logging::{AUDIT_TARGET, Reopen};
+use plastron_daemon::logging::{AUDIT_TARGET, Log, Reopen};
 use plastron_daemon::shutdown::{DRAIN_LIMIT, drain, stop_token};
 use plastron_hsm::{KeyStore, KeyStoreError};
 use plastron_plugins::node::{EnrolledTpms, KeptEventLogs};
@@ -24,6 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::AuditedLog;
 use crate::catalog::{NodeAttestors, PoolsError};
 use crate::config::Settings;
 
@@ -59,7 +60,7 @@ pub(crate) enum RunError {
 }
 
 /// Serves until a signal says stop, or a listener fails.
-pub(crate) async fn run(settings: Settings, reopen: Reopen) -> Result<(), RunError> {
+pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     let stop = stop_token().map_err(RunError::Signals)?;
     for warning in &settings.warnings {
         tracing::warn!(warning, "Configuration");
@@ -76,9 +77,8 @@ pub(crate) async fn run(settings: Settings, reopen: Reopen) -> Result<(), RunErr
     let known: Arc<dyn EnrolledTpms> = ledger.state().clone();
     let logs: Arc<dyn KeptEventLogs> = ledger.clone();
     let NodeAttestors { all: attestors, judge } = catalog.node_attestors(&known, &logs)?;
-    let services =
-        Services::start(settings.services, ledger, CaKeys::destructible(keys), attestors, Arc::new(SystemClock))
-            .await?;
+    let (keys, clock, audit) = (CaKeys::destructible(keys), Arc::new(SystemClock), Arc::new(AuditedLog(log.audit)));
+    let services = Services::start(settings.services, ledger, keys, attestors, clock, audit).await?;
     // Before anyone may call: what was enrolled under a pool or root that is gone, or is on the deny list by now.
     if let Some(judge) = judge {
         services.admission.judge_enrolled(judge.as_ref()).await;
@@ -103,7 +103,7 @@ pub(crate) async fn run(settings: Settings, reopen: Reopen) -> Result<(), RunErr
     let over_unix = tasks.spawn(api.serve_unix(socket, ended.clone()));
     tasks.spawn(Arc::clone(&services).maintain(ended.clone()));
     tasks.spawn(tls.follow(Arc::clone(&services), ended.clone()));
-    tasks.spawn(reopen_log(reopen, ended.clone()));
+    tasks.spawn(reopen_log(log.reopen, ended.clone()));
     if let Some(health) = health {
         tasks.spawn(health.serve(checks(Arc::clone(&services)), ended.clone()));
     }

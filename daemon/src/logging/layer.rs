@@ -2,17 +2,16 @@
 
 use std::fmt::Write as _;
 
-use time::OffsetDateTime;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::Format;
 use super::fields::Fields;
-use super::line::{self, Line};
+use super::line::{self, FieldValue, Line};
 use super::sink::Sink;
+use super::{Format, audit};
 
 /// Writes each event as one line.
 pub(super) struct LineLayer {
@@ -59,16 +58,31 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
             // Writing to a String can't fail.
             let _ = write!(location, "{}:{}", metadata.file().unwrap_or("?"), metadata.line().unwrap_or(0));
         }
+        let shown: Vec<_> = fields.0.iter().map(|(name, value)| (*name, FieldValue::Json(value))).collect();
         let line = Line {
-            time: OffsetDateTime::now_utc(),
+            time: &line::now(),
             level: line::level_name(*metadata.level()),
-            message: &message,
+            message: FieldValue::Json(&message),
             location: &location,
-            fields: &fields.0,
+            fields: &shown,
         };
-        self.sink.write(&match self.format {
-            Format::Text => line.text(),
-            Format::Json => line.json(),
-        });
+        let mut text = String::new();
+        line.push(self.format, &mut text);
+        self.sink.write(text, audit::is_kept(metadata.target()));
+    }
+}
+
+/// The line that tells how many others could not be written.
+pub(super) fn lost_line(format: Format) -> fn(u64) -> String {
+    fn render(format: Format, lost: u64) -> String {
+        let mut text = String::new();
+        let fields = [("lost", FieldValue::Number(lost))];
+        let message = FieldValue::Text("Log lines could not be written and are lost");
+        Line { time: &line::now(), level: "warning", message, location: "", fields: &fields }.push(format, &mut text);
+        text
+    }
+    match format {
+        Format::Text => |lost| render(Format::Text, lost),
+        Format::Json => |lost| render(Format::Json, lost),
     }
 }

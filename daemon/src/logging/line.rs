@@ -1,20 +1,40 @@
 //! The two forms of a line.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use super::Format;
+
 /// An event, ready to be written.
 pub(super) struct Line<'a> {
-    pub(super) time: OffsetDateTime,
+    /// As [`now`] gives it.
+    pub(super) time: &'a str,
     pub(super) level: &'static str,
-    pub(super) message: &'a Value,
+    pub(super) message: FieldValue<'a>,
     /// `file:line` in the source, or empty.
     pub(super) location: &'a str,
-    pub(super) fields: &'a BTreeMap<&'static str, Value>,
+    /// In the order in which they are written.
+    pub(super) fields: &'a [(&'a str, FieldValue<'a>)],
+}
+
+/// The value of a field.
+#[derive(Clone, Copy, Debug)]
+pub enum FieldValue<'a> {
+    /// Text.
+    Text(&'a str),
+    /// A number.
+    Number(u64),
+    /// Anything that an event may hold.
+    Json(&'a Value),
+}
+
+/// The time of a line that is written now.
+pub(super) fn now() -> String {
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    OffsetDateTime::now_utc().format(form).unwrap_or_default()
 }
 
 /// SPIRE's words for the levels.
@@ -29,44 +49,55 @@ pub(super) fn level_name(level: tracing::Level) -> &'static str {
 }
 
 impl Line<'_> {
-    pub(super) fn text(&self) -> String {
-        let mut out = format!("time=\"{}\" level={} msg=", self.timestamp(), self.level);
-        push_value(&mut out, self.message);
-        if !self.location.is_empty() {
-            push_pair(&mut out, "file", &Value::from(self.location));
-        }
-        for (name, value) in self.fields {
-            push_pair(&mut out, shown_name(name), value);
+    /// Appends the line, with its line feed.
+    pub(super) fn push(&self, format: Format, out: &mut String) {
+        match format {
+            Format::Text => self.text(out),
+            Format::Json => self.json(out),
         }
         out.push('\n');
-        out
     }
 
-    pub(super) fn json(&self) -> String {
+    fn text(&self, out: &mut String) {
+        // Writing to a String can't fail.
+        let _ = write!(out, "time=\"{}\" level={} msg=", self.time, self.level);
+        push_value(out, self.message);
+        if !self.location.is_empty() {
+            push_pair(out, "file", FieldValue::Text(self.location));
+        }
+        for (name, value) in self.fields {
+            push_pair(out, shown_name(name), *value);
+        }
+    }
+
+    fn json(&self, out: &mut String) {
         let mut object = Map::new();
         for (name, value) in self.fields {
-            object.insert(shown_name(name).to_owned(), value.clone());
+            object.insert(shown_name(name).to_owned(), value.to_json());
         }
         if !self.location.is_empty() {
             object.insert("file".to_owned(), Value::from(self.location));
         }
         // After the fields: none of them can pass for these.
         object.insert("level".to_owned(), Value::from(self.level));
-        object.insert("msg".to_owned(), self.message.clone());
-        object.insert("time".to_owned(), Value::from(self.timestamp()));
-        let mut out = Value::Object(object).to_string();
-        out.push('\n');
-        out
+        object.insert("msg".to_owned(), self.message.to_json());
+        object.insert("time".to_owned(), Value::from(self.time));
+        out.push_str(&Value::Object(object).to_string());
     }
+}
 
-    fn timestamp(&self) -> String {
-        let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-        self.time.format(form).unwrap_or_default()
+impl FieldValue<'_> {
+    fn to_json(self) -> Value {
+        match self {
+            Self::Text(text) => Value::from(text),
+            Self::Number(number) => Value::from(number),
+            Self::Json(value) => value.clone(),
+        }
     }
 }
 
 /// A field with the name of one of ours is kept apart, as logrus does.
-fn shown_name(name: &'static str) -> &'static str {
+fn shown_name(name: &str) -> &str {
     match name {
         "time" => "fields.time",
         "level" => "fields.level",
@@ -75,18 +106,23 @@ fn shown_name(name: &'static str) -> &'static str {
     }
 }
 
-fn push_pair(out: &mut String, name: &str, value: &Value) {
+fn push_pair(out: &mut String, name: &str, value: FieldValue<'_>) {
     out.push(' ');
     out.push_str(name);
     out.push('=');
     push_value(out, value);
 }
 
-fn push_value(out: &mut String, value: &Value) {
+fn push_value(out: &mut String, value: FieldValue<'_>) {
     let rendered;
     let text = match value {
-        Value::String(text) => text,
-        other => {
+        FieldValue::Text(text) => text,
+        FieldValue::Json(Value::String(text)) => text.as_str(),
+        FieldValue::Number(number) => {
+            rendered = number.to_string();
+            &rendered
+        }
+        FieldValue::Json(other) => {
             rendered = other.to_string();
             &rendered
         }

@@ -1,52 +1,205 @@
-//! Where lines go: standard error or a file, one write per line, nothing kept back.
+//! Where lines go: standard error or a file. Each line is written before its writer goes on, and nobody waits for ever.
+//!
+//! One thread writes, so that a pipe that nobody reads, a stopped terminal or a hung file system holds that thread and no other. Whoever
+//! has a line waits for its result, [`DEADLINE`] at most; while one write takes longer than that, nothing is queued behind it and
+//! everyone is told at once. So memory is bounded: by the lines of those who wait, by [`MAX_QUEUED`], and by [`MAX_OWED`].
+//!
+//! What is lost and what is not: an ordinary line that can't be written is counted, and the count is written as soon as anything is. A
+//! line that must be kept (an audit event: of something that was done already) is owed: it is written before any other line once
+//! writing works. A line whose writer was told that it failed may still appear, in part or as a whole. Written means handed to the
+//! kernel; nothing is synced.
+
+mod thread;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use thread::{Job, Reply, Unwritten, Writer};
+
+/// How long a line may take. A disk under load takes milliseconds; a caller that waits for an SVID gives up after seconds.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// How many bytes may wait for the thread: ten batches of the largest kind.
+const MAX_QUEUED: usize = 4 << 20;
+/// How many writers may wait for the thread.
+const MAX_WAITING: usize = 1024;
+/// How many bytes of lines are kept until they can be written: some thousand changes. Nothing is issued meanwhile.
+const MAX_OWED: usize = 1 << 20;
 
 /// Where lines go.
-pub(super) struct Sink(Arc<Mutex<Output>>);
+#[derive(Clone)]
+pub(super) struct Sink {
+    jobs: SyncSender<Job>,
+    shared: Arc<Shared>,
+}
 
-enum Output {
-    Stderr,
-    File { path: PathBuf, file: File },
+/// What writers and the thread share. No lock is held during a write.
+struct Shared {
+    /// The configured file; `None` is standard error.
+    path: Option<PathBuf>,
+    output: Mutex<Arc<File>>,
+    queued: AtomicUsize,
+    /// When the write began that the thread is in.
+    busy_since: Mutex<Option<Instant>>,
+    standing: Mutex<Standing>,
+}
+
+/// How writing goes.
+#[derive(Default)]
+struct Standing {
+    broken: Option<WriteFailure>,
+    /// Lines to be written before any other, and their bytes.
+    owed: std::collections::VecDeque<Vec<u8>>,
+    owed_len: usize,
+    /// Lines that were given up.
+    lost: u64,
+}
+
+/// Lines are not being written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct WriteFailure {
+    /// Since when, Unix seconds.
+    pub since: u64,
+    /// Why.
+    pub reason: String,
 }
 
 /// Opens the log file anew, after something has moved it away.
 #[derive(Clone)]
-pub struct Reopen(Arc<Mutex<Output>>);
+pub struct Reopen(Arc<Shared>);
 
 impl Sink {
-    pub(super) fn open(path: Option<&Path>) -> io::Result<Self> {
+    /// `lost`: the line that tells how many lines were lost.
+    pub(super) fn open(path: Option<&Path>, lost: fn(u64) -> String) -> io::Result<Self> {
         let output = match path {
-            None => Output::Stderr,
-            Some(path) => Output::File { path: path.to_owned(), file: open(path)? },
+            None => File::from(io::stderr().as_fd().try_clone_to_owned()?),
+            Some(path) => open(path)?,
         };
-        Ok(Self(Arc::new(Mutex::new(output))))
+        let shared = Arc::new(Shared {
+            path: path.map(Path::to_owned),
+            output: Mutex::new(Arc::new(output)),
+            queued: AtomicUsize::new(0),
+            busy_since: Mutex::new(None),
+            standing: Mutex::default(),
+        });
+        let (jobs, queue) = mpsc::sync_channel(MAX_WAITING);
+        Writer::new(Arc::clone(&shared), lost).start(queue)?;
+        Ok(Self { jobs, shared })
     }
 
     pub(super) fn reopener(&self) -> Reopen {
-        Reopen(Arc::clone(&self.0))
+        Reopen(Arc::clone(&self.shared))
     }
 
-    /// Where a line can't be written there is nobody to tell.
-    pub(super) fn write(&self, line: &str) {
-        let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = match &mut *output {
-            Output::Stderr => io::stderr().lock().write_all(line.as_bytes()),
-            Output::File { file, .. } => file.write_all(line.as_bytes()),
+    /// Writes a line of which nobody asks whether it was written. `keep`: it is owed where it was not.
+    pub(super) fn write(&self, line: String, keep: bool) {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let unwritten = if keep { Unwritten::Owed } else { Unwritten::Counted };
+        if self.submit(line.into_bytes(), unwritten, Reply::Thread(reply)).is_err() {
+            return;
+        }
+        if let Err(RecvTimeoutError::Timeout) = answer.recv_timeout(DEADLINE) {
+            self.shared.stalled();
+        }
+    }
+
+    /// Writes lines, and says whether they were written.
+    pub(super) async fn write_checked(&self, lines: String) -> Result<(), WriteFailure> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.submit(lines.into_bytes(), Unwritten::Told, Reply::Task(reply))?;
+        match tokio::time::timeout(DEADLINE, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_gone)) => Err(self.shared.failed("the thread that writes the log has ended")),
+            Err(_elapsed) => Err(self.shared.stalled()),
+        }
+    }
+
+    /// What the last write came to.
+    pub(super) fn state(&self) -> Result<(), WriteFailure> {
+        if self.shared.is_stuck() {
+            return Err(self.shared.stalled());
+        }
+        self.shared.standing().broken.clone().map_or(Ok(()), Err)
+    }
+
+    fn submit(&self, bytes: Vec<u8>, unwritten: Unwritten, reply: Reply) -> Result<(), WriteFailure> {
+        let len = bytes.len();
+        if self.shared.is_stuck() {
+            self.shared.give_up(bytes, unwritten);
+            return Err(self.shared.stalled());
+        }
+        let queued = self.shared.queued.fetch_add(len, Ordering::SeqCst);
+        let job = Job { bytes, unwritten, reply };
+        let rejected = if queued.saturating_add(len) > MAX_QUEUED {
+            job
+        } else {
+            match self.jobs.try_send(job) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::TrySendError::Full(job) | mpsc::TrySendError::Disconnected(job)) => job,
+            }
         };
+        self.shared.queued.fetch_sub(len, Ordering::SeqCst);
+        self.shared.give_up(rejected.bytes, unwritten);
+        Err(self.shared.failed("too many lines wait to be written"))
+    }
+}
+
+impl Shared {
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn busy_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.busy_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn output(&self) -> Arc<File> {
+        Arc::clone(&self.output.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.busy_since().is_some_and(|since| since.elapsed() >= DEADLINE)
+    }
+
+    fn stalled(&self) -> WriteFailure {
+        self.failed(&format!("a write took longer than {} s", DEADLINE.as_secs()))
+    }
+
+    /// Notes that a write failed; the reason is the latest one, the time that of the first since writing last worked.
+    fn failed(&self, reason: &str) -> WriteFailure {
+        let mut standing = self.standing();
+        let since = standing.broken.as_ref().map_or_else(unix_now, |broken| broken.since);
+        standing.broken.insert(WriteFailure { since, reason: reason.to_owned() }).clone()
+    }
+
+    /// A line that is not written now.
+    fn give_up(&self, line: Vec<u8>, unwritten: Unwritten) {
+        let mut standing = self.standing();
+        let len = standing.owed_len.saturating_add(line.len());
+        match unwritten {
+            Unwritten::Told => {}
+            Unwritten::Owed if len <= MAX_OWED => {
+                standing.owed_len = len;
+                standing.owed.push_back(line);
+            }
+            Unwritten::Owed | Unwritten::Counted => standing.lost = standing.lost.saturating_add(1),
+        }
     }
 }
 
 impl Reopen {
     /// Opens the file anew; the old one stays in use if that fails. Standard error stays as it is.
     pub fn reopen(&self) -> io::Result<()> {
-        let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Output::File { path, file } = &mut *output {
-            *file = open(path)?;
+        if let Some(path) = &self.0.path {
+            let file = Arc::new(open(path)?);
+            *self.0.output.lock().unwrap_or_else(PoisonError::into_inner) = file;
         }
         Ok(())
     }
@@ -66,7 +219,14 @@ impl Reopen {
     }
 }
 
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 /// Logs can name workloads and nodes: readable by the owner and its group only.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
+
+#[cfg(test)]
+mod tests;

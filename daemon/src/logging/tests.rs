@@ -2,7 +2,7 @@
 
 use tracing_subscriber::layer::SubscriberExt;
 
-use super::{AUDIT_TARGET, Format, Level, LogOptions, layer};
+use super::{AUDIT_TARGET, AuditRecord, FieldValue, Format, Level, LogOptions, layer};
 
 /// What is logged by `events` with these options, without the time.
 fn logged(options: LogOptions, events: impl FnOnce()) -> String {
@@ -100,11 +100,11 @@ fn source_locations_are_named_when_asked_for() {
 fn a_moved_log_file_is_reopened() {
     let folder = tempfile::tempdir().unwrap();
     let (file, moved) = (folder.path().join("log"), folder.path().join("log.1"));
-    let (layer, reopen) = layer(&LogOptions { file: Some(file.clone()), ..LogOptions::default() }).unwrap();
+    let (layer, log) = layer(&LogOptions { file: Some(file.clone()), ..LogOptions::default() }).unwrap();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
         tracing::info!("first");
         std::fs::rename(&file, &moved).unwrap();
-        reopen.reopen().unwrap();
+        log.reopen.reopen().unwrap();
         tracing::info!("second");
     });
     assert!(std::fs::read_to_string(moved).unwrap().contains("first"));
@@ -131,4 +131,36 @@ fn words_of_the_configuration_are_understood() {
         "\"loud\" is no log level: use TRACE, DEBUG, INFO, WARN or ERROR"
     );
     assert_eq!("xml".parse::<Format>().unwrap_err().to_string(), "\"xml\" is no log format: use text or json");
+}
+
+/// The same line in the same place, whichever way it goes, and whatever the level.
+#[tokio::test]
+async fn an_audit_line_with_a_result_is_a_line_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    for format in [Format::Text, Format::Json] {
+        let file = folder.path().join(format!("{format:?}"));
+        let options = LogOptions { file: Some(file.clone()), format, level: Level::Error, ..LogOptions::default() };
+        let (layer, log) = layer(&options).unwrap();
+        let subscriber = tracing_subscriber::registry().with(options.level.filter()).with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: AUDIT_TARGET, actor = "a \u{1b}\"b\"", n = 3, r#type = "audit", "SVID issued");
+        });
+        let fields = || {
+            vec![
+                ("actor", FieldValue::Text("a \u{1b}\"b\"")),
+                ("n", FieldValue::Number(3)),
+                ("type", FieldValue::Text("audit")),
+            ]
+        };
+        let records = [(); 2].map(|()| AuditRecord { message: "SVID issued", fields: fields() });
+        log.audit.write(records).await.unwrap();
+        let text = std::fs::read_to_string(file).unwrap();
+        let mut lines: Vec<_> = text
+            .lines()
+            .map(|line| line.replace(line.split('"').find(|part| part.starts_with("20")).unwrap(), ""))
+            .collect();
+        assert_eq!(lines.len(), 3);
+        lines.dedup();
+        assert_eq!(lines.len(), 1, "{text}");
+    }
 }

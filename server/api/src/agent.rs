@@ -10,6 +10,7 @@ use plastron_proto::spire::api::server::agent::v1::{
     list_agents_request,
 };
 use plastron_proto::types::{self, JoinToken, Spiffeid, X509svid};
+use plastron_server_core::audit::Recorded;
 use plastron_server_core::authorization::rpc;
 use plastron_server_core::ca::IssuedSvid;
 use plastron_server_core::tokens::JoinTokenRequest;
@@ -24,7 +25,9 @@ use crate::status::Failure;
 
 pub(crate) struct AgentService(pub(crate) Context);
 
-pub(crate) fn svid_to_proto(svid: IssuedSvid) -> X509svid {
+/// Only what was recorded is sent.
+pub(crate) fn svid_to_proto(svid: Recorded<IssuedSvid>) -> X509svid {
+    let svid = svid.into_inner();
     let expires_at = svid.expires_at();
     let id = Some(convert::spiffe_id_to_proto(&svid.id));
     X509svid { cert_chain: svid.chain, id, expires_at, hint: String::new() }

@@ -10,7 +10,7 @@ use plastron_server_core::admission::{AdmissionError, RenewalError};
 use plastron_server_core::authorization::{AgentDenial, Denied};
 use plastron_server_core::bundles::BundleError;
 use plastron_server_core::ca::SignError;
-use plastron_server_core::issuance::{BatchTooLarge, SvidRefusal};
+use plastron_server_core::issuance::{BatchRefusal, SvidRefusal};
 use plastron_server_core::page::PageTokenError;
 use plastron_server_core::pending::DecideError;
 use plastron_server_core::registration::{EntryError, RegistrationError};
@@ -57,7 +57,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Svid(#[from] SvidRefusal),
     #[error(transparent)]
-    Batch(#[from] BatchTooLarge),
+    Batch(#[from] BatchRefusal),
     #[error(transparent)]
     Bundle(#[from] BundleError),
     #[error("rejecting request due to rate limiting")]
@@ -90,6 +90,10 @@ impl Failure {
     fn verdict(&self) -> (Code, Told) {
         match self {
             Self::Denied(Denied::Method { .. } | Denied::Agent { .. }) => (Code::PermissionDenied, Told::Chain),
+            // Not this server's secret, and an operator on the admin socket has no log to look it up in.
+            Self::Denied(Denied::Unrecorded(_)) | Self::Batch(BatchRefusal::Audit(_)) => {
+                (Code::Unavailable, Told::Chain)
+            }
             Self::Denied(Denied::Undecided { .. }) => (Code::Unavailable, Told::Step),
             Self::Request { .. } | Self::Protocol(_) => (Code::InvalidArgument, Told::Chain),
             Self::Admission(error) => admission(error),
@@ -100,7 +104,7 @@ impl Failure {
             Self::Decide(DecideError::Reason { .. }) => (Code::InvalidArgument, Told::Chain),
             Self::Decide(DecideError::Pending(PendingError::NotFound { .. })) => (Code::NotFound, Told::Chain),
             Self::Decide(DecideError::Pending(PendingError::Store(_))) => (Code::Internal, Told::Step),
-            Self::Page(_) | Self::Batch(_) => (Code::InvalidArgument, Told::Chain),
+            Self::Page(_) | Self::Batch(BatchRefusal::TooLarge { .. }) => (Code::InvalidArgument, Told::Chain),
             Self::Registration(RegistrationError::TooMany { .. }) => (Code::InvalidArgument, Told::Chain),
             Self::Registration(RegistrationError::Store(_)) => (Code::Internal, Told::Step),
             Self::Entry { source, .. } | Self::EntryAsIs(source) => (entry(source), Told::Chain),
@@ -206,6 +210,7 @@ fn admission(error: &AdmissionError) -> (Code, Told) {
             AdmitError::JudgedAgainstOther { .. } | AdmitError::Store(_) => (Code::Unavailable, Told::Step),
         },
         AdmissionError::Sign(error) => (sign(error), Told::Step),
+        AdmissionError::Audit(_) => (Code::Unavailable, Told::Chain),
     }
 }
 
@@ -214,6 +219,7 @@ fn renewal(error: &RenewalError) -> (Code, Told) {
         RenewalError::Denied { .. } => (Code::PermissionDenied, Told::Chain),
         RenewalError::Csr(_) => (Code::InvalidArgument, Told::Chain),
         RenewalError::Sign(error) => (sign(error), Told::Step),
+        RenewalError::Audit(_) => (Code::Unavailable, Told::Chain),
         RenewalError::Node(NodeError::Store(_)) => (Code::Unavailable, Told::Step),
         RenewalError::Node(_) => (Code::PermissionDenied, Told::Chain),
     }

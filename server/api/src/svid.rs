@@ -9,7 +9,7 @@ use plastron_proto::spire::api::server::svid::v1::{
     NewJwtsvidResponse, batch_new_x509svid_response,
 };
 use plastron_server_core::authorization::rpc;
-use plastron_server_core::issuance::{BatchTooLarge, SvidRequest};
+use plastron_server_core::issuance::{BatchRefusal, SvidRequest};
 use plastron_server_core::limits::MAX_SVIDS_PER_CALL;
 use tonic::{Request, Response, Status};
 
@@ -27,7 +27,7 @@ impl Svid for SvidService {
     ) -> Result<Response<BatchNewX509svidResponse>, Status> {
         let count = request.get_ref().params.len();
         if count > MAX_SVIDS_PER_CALL {
-            return Err(Failure::Batch(BatchTooLarge { got: count }).into());
+            return Err(Failure::Batch(BatchRefusal::TooLarge { got: count }).into());
         }
         self.0.turn(self.0.signing.as_deref(), &request, count).await?;
         // After the wait, in which the agent may have been banned.

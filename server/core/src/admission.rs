@@ -1,9 +1,9 @@
 //! Node admission: from an attestor's proof to an agent SVID, in one transaction.
 //!
 //! [`NodeAdmission::begin`] verifies the CSR and starts the attestor's conversation; the two stay together, so that the SVID is
-//! for the key that the evidence was bound to. Once the attestor is satisfied the agent SVID is signed, one transaction writes
-//! node, selectors, spent token and alias entry, and only then does the node get its SVID. A ban that is committed before that
-//! transaction wins.
+//! for the key that the evidence was bound to. Once the attestor is satisfied the agent SVID is signed and its audit line is written,
+//! one transaction writes node, selectors, spent token and alias entry, and only then does the node get its SVID. A ban that is
+//! committed before that transaction wins.
 
 mod enrol;
 mod error;
@@ -20,7 +20,7 @@ use plastron_plugins::node::{
 use plastron_spiffe::SpiffeId;
 use plastron_spiffe::x509::{VerifiedCsr, verify_csr};
 
-use crate::audit::{self, AttestationOutcome, AttestationVerdict};
+use crate::audit::{self, AttestationOutcome, AttestationVerdict, AuditLog, Issue, Recorded, Unrecorded};
 use crate::authorization::{AgentDenial, Permit, rpc};
 use crate::ca::{CertificateAuthority, IssuedSvid, Leaf};
 use crate::clock::{Clock, unix_seconds};
@@ -36,6 +36,7 @@ pub struct NodeAdmission {
     ca: Arc<CertificateAuthority>,
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
+    audit: Arc<AuditLog>,
     ttl: Duration,
 }
 
@@ -43,7 +44,7 @@ pub struct NodeAdmission {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmittedAgent {
     /// Its SVID.
-    pub svid: IssuedSvid,
+    pub svid: Recorded<IssuedSvid>,
     /// Whether it renews by attesting again.
     pub reattestable: bool,
 }
@@ -77,9 +78,10 @@ impl NodeAdmission {
         ca: Arc<CertificateAuthority>,
         ledger: Arc<Ledger>,
         clock: Arc<dyn Clock>,
+        audit: Arc<AuditLog>,
         ttl: Duration,
     ) -> Self {
-        Self { attestors, ca, ledger, clock, ttl }
+        Self { attestors, ca, ledger, clock, audit, ttl }
     }
 
     /// Begins an attestation (first message of AttestAgent). Checks, in order: there is such an attestor; the CSR's signature.
@@ -122,7 +124,11 @@ impl NodeAdmission {
 
     /// Renews the SVID of an agent that does not attest again (RenewAgent). The new serial number is pending until it is first
     /// used, and a node that is banned, evicted or renewed meanwhile gets nothing.
-    pub async fn renew(&self, permit: Permit<rpc::RenewAgent>, csr: &[u8]) -> Result<IssuedSvid, RenewalError> {
+    pub async fn renew(
+        &self,
+        permit: Permit<rpc::RenewAgent>,
+        csr: &[u8],
+    ) -> Result<Recorded<IssuedSvid>, RenewalError> {
         let agent = permit.caller();
         let node = self.ledger.state().node(agent.id());
         let node = node.ok_or_else(|| NodeError::NotFound { id: agent.id().clone() })?;
@@ -131,6 +137,8 @@ impl NodeAdmission {
         }
         let csr = verify_csr(csr)?;
         let svid = self.sign(&node.id, &csr).await?;
+        let issue = Issue { actor: permit.identity(), purpose: "agent renewal", withhold_id: false };
+        let svid = self.audit.record(issue, None, svid).await?;
         let (id, presented, renewed) = (node.id.clone(), agent.serial().clone(), node_svid(&svid));
         let _node: Arc<Node> = self
             .ledger
@@ -140,8 +148,15 @@ impl NodeAdmission {
         Ok(svid)
     }
 
-    async fn sign(&self, id: &SpiffeId, csr: &VerifiedCsr) -> Result<IssuedSvid, crate::ca::SignError> {
-        let leaf = Leaf { spiffe_id: id, public_key: &csr.public_key, subject: None, dns_names: &[], ttl: self.ttl, not_after: None };
+    async fn sign(&self, id: &SpiffeId, csr: &VerifiedCsr) -> Result<Unrecorded<IssuedSvid>, crate::ca::SignError> {
+        let leaf = Leaf {
+            spiffe_id: id,
+            public_key: &csr.public_key,
+            subject: None,
+            dns_names: &[],
+            ttl: self.ttl,
+            not_after: None,
+        };
         self.ca.sign(leaf).await
     }
 
@@ -177,7 +192,7 @@ impl NodeAdmission {
         }
     }
 
-    /// Signs, then stores; the SVID leaves this function only if the transaction committed.
+    /// Signs, records, then stores; the SVID leaves this function only if the transaction committed.
     async fn admit(
         &self,
         candidate: &mut Candidate,
@@ -195,6 +210,12 @@ impl NodeAdmission {
             });
         }
         let svid = self.sign(&candidate.id, csr).await?;
+        // Before the transaction: where no line can be written, no token is spent.
+        let from = peer.map_or_else(String::new, |peer| format!(" from {peer}"));
+        let actor = format!("{} node{from}", candidate.attestation_type());
+        let withhold_id = candidate.shown_id().is_none();
+        let issue = Issue { actor: &actor, purpose: "node attestation", withhold_id };
+        let svid = self.audit.record(issue, None, svid).await?;
         let record = candidate.record(node_svid(&svid), unix_seconds(self.clock.now()));
         let _node: Arc<Node> = self
             .ledger
@@ -278,8 +299,7 @@ impl Attempt {
                     checks.push(CheckRecord { check, outcome, detail: "spent".to_owned() });
                 }
                 // Its token is spent, so its ID is no secret any more.
-                let IssuedSvid { serial, not_after, .. } = &admitted.svid;
-                let (serial, not_after) = (serial.to_decimal(), *not_after);
+                let (serial, not_after) = (admitted.svid.serial.to_decimal(), admitted.svid.not_after);
                 self.report(Some(&candidate.id), &checks, AttestationOutcome::Admitted { serial: &serial, not_after });
             }
             Err(error) => {

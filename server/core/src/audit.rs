@@ -1,14 +1,24 @@
 //! Audit: one structured line per attestation and per administrative change, on the tracing target `audit`.
 //!
-//! Lines name things, never secrets: no token, no key. What a node or a caller may have written is escaped. A sink that fails
-//! does not stop issuance yet.
+//! Lines name things, never secrets: no token, no key. What a node or a caller may have written is escaped.
+//!
+//! Two ways lead to the log. What leaves the server, or must not be done without its line, goes by [`AuditLog`], which says whether
+//! the line was written. What was done already is an event of the target `audit` ([`attestation`], [`change`]): the sink keeps such
+//! a line until it can be written, and until then nothing is issued.
+
+mod issued;
+mod sink;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use plastron_attestation_appraise::CheckRecord;
 pub use plastron_attestation_appraise::Verdict;
 use plastron_spiffe::SpiffeId;
+
+pub use issued::{Document, DocumentFacts, DocumentIdentity, Issue, Recorded, Unrecorded};
+pub use sink::{Announced, AuditLine, AuditLog, AuditSink, AuditSinkError, AuditValue};
 
 /// Target of all audit lines.
 pub const TARGET: &str = "audit";
@@ -17,6 +27,8 @@ pub const TARGET: &str = "audit";
 const MAX_TYPE_LEN: usize = 64;
 /// Longest detail or reason that is shown, in characters: our own are below 500, and a line must stay one that a person can read.
 const MAX_TEXT_LEN: usize = 2048;
+/// Longest identifier that is shown of those that a caller made up: an entry's is a UUID, and may be any text of up to 255 characters.
+const MAX_NAME_LEN: usize = 255;
 
 /// An attestation that came to an end.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +110,12 @@ pub fn attestation(verdict: AttestationVerdict<'_>) {
 pub fn change(actor: &str, action: &'static str, subject: &str, outcome: &str) {
     let (subject, outcome) = (subject.escape_debug(), outcome.escape_debug());
     tracing::info!(target: TARGET, r#type = "audit", event = action, actor, %subject, %outcome, "{action}");
+}
+
+/// A moment as people read it.
+fn utc(unix_seconds: u64) -> String {
+    der::DateTime::from_unix_duration(Duration::from_secs(unix_seconds))
+        .map_or_else(|_out_of_range| unix_seconds.to_string(), |moment| moment.to_string())
 }
 
 /// An error with its causes, in one line.

@@ -2,9 +2,11 @@
 //!
 //! The table ([`table`]) has a row for each RPC and a column for each kind of caller. [`Authorizer::authorize`] compares a caller
 //! with a row, in SPIRE's order (anyone, local, admin, downstream, agent), and hands out a [`Permit`] that only it can make.
-//! What it does not do: it neither authenticates (the TLS layer and the socket did that) nor looks at requests.
+//! What it does not do: it neither authenticates (the TLS layer and the socket did that) nor looks at requests. While the audit log
+//! can't be written, it lets in only what [`Effect`] says.
 
 mod caller;
+mod effect;
 mod permit;
 pub mod table;
 
@@ -15,9 +17,11 @@ use plastron_spiffe::SpiffeId;
 use plastron_spiffe::x509::{SerialNumber, VerifiedSvid};
 
 pub use caller::{Caller, LocalPeer};
+pub use effect::Effect;
 pub use permit::{Agent, Anyone, CallerClass, Downstream, Local, Manager, ManagerOrAgent, Permit};
 pub use table::{Columns, Method, Rpc, rpc};
 
+use crate::audit::{AuditLog, AuditSinkError};
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::store::{NodeError, Standing};
@@ -27,13 +31,19 @@ use permit::Grant;
 pub struct Authorizer {
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
+    audit: Arc<AuditLog>,
     admin_ids: BTreeSet<SpiffeId>,
 }
 
 impl Authorizer {
     /// `admin_ids`: SPIFFE IDs that configuration makes administrators, in whichever trust domain.
-    pub fn new(ledger: Arc<Ledger>, clock: Arc<dyn Clock>, admin_ids: impl IntoIterator<Item = SpiffeId>) -> Self {
-        Self { ledger, clock, admin_ids: admin_ids.into_iter().collect() }
+    pub fn new(
+        ledger: Arc<Ledger>,
+        clock: Arc<dyn Clock>,
+        audit: Arc<AuditLog>,
+        admin_ids: impl IntoIterator<Item = SpiffeId>,
+    ) -> Self {
+        Self { ledger, clock, audit, admin_ids: admin_ids.into_iter().collect() }
     }
 
     /// Decides whether `caller` may call `R`. Reads no database; an agent's first call with its new SVID is one commit.
@@ -52,7 +62,16 @@ impl Authorizer {
         self.grant(method, caller).await.map(|_grant| ())
     }
 
+    /// Who is not let in learns that, and nothing of the audit log.
     async fn grant(&self, method: Method, caller: &Caller) -> Result<Grant, Denied> {
+        let grant = self.column(method, caller).await?;
+        if method.effect() == Effect::Extends {
+            self.audit.check().await?;
+        }
+        Ok(grant)
+    }
+
+    async fn column(&self, method: Method, caller: &Caller) -> Result<Grant, Denied> {
         let columns = method.columns();
         let denied = || Denied::Method { method: method.path().to_owned() };
         if let Caller::Svid { svid, .. } = caller {
@@ -166,6 +185,9 @@ pub enum Denied {
         /// What the store said.
         source: NodeError,
     },
+    /// What the call would give could not be recorded: Unavailable.
+    #[error("nothing is issued and no right is given for now")]
+    Unrecorded(#[from] AuditSinkError),
 }
 
 /// Why an SVID is not that of an agent in good standing.

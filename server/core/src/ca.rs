@@ -23,6 +23,7 @@ use plastron_spiffe::{SpiffeId, TrustDomain};
 use rustls_pki_types::UnixTime;
 use tokio::sync::Mutex;
 
+use crate::audit::{AuditLog, Document, DocumentFacts, DocumentIdentity, Unrecorded};
 use crate::authority::SigningAuthority;
 use crate::clock::Clock;
 use crate::ledger::Ledger;
@@ -90,6 +91,8 @@ pub struct IssuedSvid {
     pub chain: Vec<Vec<u8>>,
     /// Serial number of the leaf.
     pub serial: SerialNumber,
+    /// The authority that signed it: its subject key identifier in lower-case hex.
+    pub authority_id: String,
     /// Validity, Unix seconds.
     pub not_before: u64,
     /// Validity, Unix seconds, inclusive.
@@ -103,6 +106,18 @@ impl IssuedSvid {
     }
 }
 
+impl Document for IssuedSvid {
+    fn facts(&self) -> DocumentFacts {
+        DocumentFacts {
+            event: "x509-svid issue",
+            id: self.id.clone(),
+            identity: DocumentIdentity::Serial(self.serial.clone()),
+            authority_id: self.authority_id.clone(),
+            not_after: self.not_after,
+        }
+    }
+}
+
 /// The CA with its active authority.
 pub struct CertificateAuthority {
     server: ServerId,
@@ -110,6 +125,7 @@ pub struct CertificateAuthority {
     keys: CaKeys,
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
+    audit: Arc<AuditLog>,
     active: ArcSwap<SigningAuthority>,
     /// Locked for the length of a rotation.
     rotation: Mutex<Rotation>,
@@ -135,6 +151,7 @@ impl CertificateAuthority {
         keys: CaKeys,
         ledger: Arc<Ledger>,
         clock: Arc<dyn Clock>,
+        audit: Arc<AuditLog>,
     ) -> Result<Self, CaError> {
         if let Some(bundle) = ledger.state().bundle()
             && bundle.trust_domain != config.trust_domain
@@ -144,8 +161,14 @@ impl CertificateAuthority {
         }
         let server = identity::find_or_make(&ledger, keys.store()).await?;
         let now = clock.now();
-        let maker =
-            AuthorityMaker { server, config: &config, keys: keys.store(), ledger: &ledger, clock: clock.as_ref() };
+        let maker = AuthorityMaker {
+            server,
+            config: &config,
+            keys: keys.store(),
+            ledger: &ledger,
+            clock: clock.as_ref(),
+            audit: &audit,
+        };
         let mut rotation = Rotation::default();
         let usable = |authority: &SigningAuthority| !authority.is_near_end(now);
         let active = maker.resume(SlotStatus::Active).await?.filter(usable);
@@ -163,7 +186,7 @@ impl CertificateAuthority {
         };
         active.probe(keys.store()).await?;
         let active = ArcSwap::from_pointee(active);
-        let ca = Self { server, config, keys, ledger, clock, active, rotation: Mutex::new(rotation) };
+        let ca = Self { server, config, keys, ledger, clock, audit, active, rotation: Mutex::new(rotation) };
         ca.retire().await;
         Ok(ca)
     }
@@ -188,8 +211,8 @@ impl CertificateAuthority {
         self.keys.store().identity()
     }
 
-    /// Signs a leaf. Its end is cut to the authority's.
-    pub async fn sign(&self, leaf: Leaf<'_>) -> Result<IssuedSvid, SignError> {
+    /// Signs a leaf. Its end is cut to the authority's. It is for nobody before it is recorded.
+    pub async fn sign(&self, leaf: Leaf<'_>) -> Result<Unrecorded<IssuedSvid>, SignError> {
         let authority = self.active.load_full();
         let now = self.clock.now();
         let latest = leaf.not_after.unwrap_or(u64::MAX).min(authority.not_after());
@@ -217,7 +240,14 @@ impl CertificateAuthority {
             .await
             .map_err(SignError::KeyStore)?;
         let certificate = tbs.assemble(&signature).map_err(SignError::Template)?;
-        Ok(IssuedSvid { id: leaf.spiffe_id.clone(), chain: vec![certificate], serial, not_before, not_after })
+        Ok(Unrecorded::new(IssuedSvid {
+            id: leaf.spiffe_id.clone(),
+            chain: vec![certificate],
+            serial,
+            authority_id: authority.authority_id().to_owned(),
+            not_before,
+            not_after,
+        }))
     }
 
     /// Prepares the next authority at half life, and lets it sign when the present one is near its end. True where it now signs.
@@ -225,7 +255,7 @@ impl CertificateAuthority {
         let mut rotation = self.rotation.lock().await;
         let (active, now) = (self.active.load_full(), self.clock.now());
         let (config, keys, ledger, clock) = (&self.config, self.keys.store(), &self.ledger, self.clock.as_ref());
-        let maker = AuthorityMaker { server: self.server, config, keys, ledger, clock };
+        let maker = AuthorityMaker { server: self.server, config, keys, ledger, clock, audit: &self.audit };
         if active.is_past_half(now) && rotation.prepared.is_none() {
             // It may have been published although an error was reported.
             let resumed = maker.resume(SlotStatus::Prepared).await?.filter(|next| !next.is_near_end(now));

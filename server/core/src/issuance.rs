@@ -3,7 +3,9 @@
 //! For each item, in this order: the entry is one that the agent may serve; the CSR's signature is by its own key; then the CA
 //! signs the ID and DNS names of the entry. Whatever else the CSR asks for is not looked at. Reads no database.
 //!
-//! The agent is asked for twice more, before the signature and after it: who is banned, cut off or evicted while its batch waits
+//! One write of the audit log has a line for each item, signed or refused; if it fails, nothing of the batch leaves.
+//!
+//! The agent is asked for again before the signature, after it and once the lines are written: who is banned, cut off or evicted while its batch waits
 //! for the key store gets nothing of it. The SVIDs of a node whose TPM was judged end with the node's own SVID, which is as long
 //! as the verdict holds; other nodes have no verdict, and their entries' lifetimes count as they do in SPIRE.
 
@@ -15,6 +17,7 @@ use plastron_spiffe::x509::{CsrError, verify_csr};
 use plastron_spiffe::{RegistrationEntry, SpiffeId};
 use tokio::task::JoinSet;
 
+use crate::audit::{AuditLog, AuditSinkError, Issue, Recorded, Unrecorded};
 use crate::authorization::{Agent, AgentDenial, Permit, rpc};
 use crate::ca::{CertificateAuthority, IssuedSvid, Leaf, SignError};
 use crate::clock::{Clock, unix_seconds};
@@ -40,6 +43,7 @@ pub struct Issuance {
     ca: Arc<CertificateAuthority>,
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
+    audit: Arc<AuditLog>,
     default_ttl: Duration,
     cores: usize,
 }
@@ -50,10 +54,11 @@ impl Issuance {
         ca: Arc<CertificateAuthority>,
         ledger: Arc<Ledger>,
         clock: Arc<dyn Clock>,
+        audit: Arc<AuditLog>,
         default_ttl: Duration,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { ca, ledger, clock, default_ttl, cores }
+        Self { ca, ledger, clock, audit, default_ttl, cores }
     }
 
     /// Issues SVIDs; results are in the order of the requests. The batch is signed on all cores.
@@ -61,9 +66,9 @@ impl Issuance {
         &self,
         permit: Permit<rpc::BatchNewX509Svid>,
         requests: Vec<SvidRequest>,
-    ) -> Result<Vec<Result<IssuedSvid, SvidRefusal>>, BatchTooLarge> {
+    ) -> Result<Vec<Result<Recorded<IssuedSvid>, SvidRefusal>>, BatchRefusal> {
         if requests.len() > MAX_SVIDS_PER_CALL {
-            return Err(BatchTooLarge { got: requests.len() });
+            return Err(BatchRefusal::TooLarge { got: requests.len() });
         }
         let now = unix_seconds(self.clock.now());
         let entries = {
@@ -71,6 +76,7 @@ impl Issuance {
             let found = self.ledger.state().find_authorized_entries(permit.caller().id(), ids, now);
             requests.iter().map(|request| found.get(request.entry_id.as_str()).cloned()).collect::<Vec<_>>()
         };
+        let ids: Vec<_> = requests.iter().map(|request| request.entry_id.clone()).collect();
         let jobs = requests.into_iter().zip(entries).map(|(request, entry)| Job { request, entry }).collect();
         let batch = Batch {
             ca: Arc::clone(&self.ca),
@@ -78,10 +84,16 @@ impl Issuance {
             agent: permit.caller().clone(),
             default_ttl: self.default_ttl,
         };
-        Ok(self.sign_all(Arc::new(batch), jobs).await)
+        let batch = Arc::new(batch);
+        let signed = self.sign_all(Arc::clone(&batch), jobs).await;
+        let issue = Issue { actor: permit.identity(), purpose: "workload", withhold_id: false };
+        let recorded = self.audit.record_all(issue, ids.into_iter().zip(signed).collect()).await?;
+        // Once more: the log may have let the batch wait.
+        let standing = || batch.verdict_deadline().map(|_deadline| ());
+        Ok(recorded.into_iter().map(|result| result.and_then(|svid| standing().map(|()| svid))).collect())
     }
 
-    async fn sign_all(&self, batch: Arc<Batch>, jobs: Vec<Job>) -> Vec<Result<IssuedSvid, SvidRefusal>> {
+    async fn sign_all(&self, batch: Arc<Batch>, jobs: Vec<Job>) -> Vec<Result<Unrecorded<IssuedSvid>, SvidRefusal>> {
         let total = jobs.len();
         if total < SPREAD_FROM || self.cores < 2 {
             return batch.sign_in_order(jobs, CONCURRENT_SIGNATURES).await;
@@ -116,7 +128,11 @@ struct Batch {
 }
 
 impl Batch {
-    async fn sign_in_order(&self, jobs: Vec<Job>, concurrent: usize) -> Vec<Result<IssuedSvid, SvidRefusal>> {
+    async fn sign_in_order(
+        &self,
+        jobs: Vec<Job>,
+        concurrent: usize,
+    ) -> Vec<Result<Unrecorded<IssuedSvid>, SvidRefusal>> {
         stream::iter(jobs)
             .map(|job| async move {
                 // A software key never waits, and a batch must not keep a thread from everyone else.
@@ -131,7 +147,7 @@ impl Batch {
     async fn sign_one(
         &self,
         Job { request: SvidRequest { entry_id, csr }, entry }: Job,
-    ) -> Result<IssuedSvid, SvidRefusal> {
+    ) -> Result<Unrecorded<IssuedSvid>, SvidRefusal> {
         let entry = entry.ok_or(SvidRefusal::EntryNotFound { id: entry_id })?;
         let csr = verify_csr(&csr)?;
         let ttl = match entry.x509_svid_ttl {
@@ -150,7 +166,7 @@ impl Batch {
             })
             .await?;
         self.verdict_deadline()?;
-        tracing::debug!(spiffe_id = %svid.id, entry_id = %entry.id, "Signed X509-SVID");
+        tracing::debug!(spiffe_id = %entry.spiffe_id, entry_id = %entry.id, "Signed X509-SVID");
         Ok(svid)
     }
 
@@ -195,10 +211,16 @@ pub enum SvidRefusal {
     Sign(#[from] SignError),
 }
 
-/// More SVIDs than one call may ask for: InvalidArgument.
+/// Why a whole call has no SVIDs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{got} SVIDs in one call, of at most {MAX_SVIDS_PER_CALL}")]
-pub struct BatchTooLarge {
-    /// How many there were.
-    pub got: usize,
+pub enum BatchRefusal {
+    /// More SVIDs than one call may ask for: InvalidArgument.
+    #[error("{got} SVIDs in one call, of at most {MAX_SVIDS_PER_CALL}")]
+    TooLarge {
+        /// How many there were.
+        got: usize,
+    },
+    /// They were signed, and their audit lines could not be written: Unavailable.
+    #[error("no SVID is issued unrecorded")]
+    Audit(#[from] AuditSinkError),
 }

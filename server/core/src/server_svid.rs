@@ -11,6 +11,7 @@ use plastron_spiffe::{SpiffeId, SpiffeIdError};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use crate::audit::AuditLog;
 use crate::ca::{CertificateAuthority, Leaf, SignError};
 use crate::clock::Clock;
 
@@ -44,6 +45,7 @@ impl fmt::Debug for ServerSvid {
 pub struct ServerSvidSource {
     ca: Arc<CertificateAuthority>,
     clock: Arc<dyn Clock>,
+    audit: Arc<AuditLog>,
     ttl: Duration,
     id: SpiffeId,
     current: watch::Sender<Arc<ServerSvid>>,
@@ -54,11 +56,12 @@ impl ServerSvidSource {
     pub async fn start(
         ca: Arc<CertificateAuthority>,
         clock: Arc<dyn Clock>,
+        audit: Arc<AuditLog>,
         ttl: Duration,
     ) -> Result<Self, ServerSvidError> {
         let id = ca.trust_domain().with_path("/spire/server")?;
-        let (current, _) = watch::channel(Arc::new(issue(&ca, &id, ttl).await?));
-        Ok(Self { ca, clock, ttl, id, current })
+        let (current, _) = watch::channel(Arc::new(issue(&ca, &audit, &id, ttl).await?));
+        Ok(Self { ca, clock, audit, ttl, id, current })
     }
 
     /// The SVID now and whenever it is replaced.
@@ -76,21 +79,35 @@ impl ServerSvidSource {
         if self.clock.now().as_secs() < half {
             return Ok(false);
         }
-        let svid = issue(&self.ca, &self.id, self.ttl).await?;
+        let svid = issue(&self.ca, &self.audit, &self.id, self.ttl).await?;
         self.current.send_replace(Arc::new(svid));
         Ok(true)
     }
 }
 
-async fn issue(ca: &CertificateAuthority, id: &SpiffeId, ttl: Duration) -> Result<ServerSvid, ServerSvidError> {
+async fn issue(
+    ca: &CertificateAuthority,
+    audit: &AuditLog,
+    id: &SpiffeId,
+    ttl: Duration,
+) -> Result<ServerSvid, ServerSvidError> {
     let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
         .map_err(|_unspecified| ServerSvidError::Key)?;
     let private_key = Zeroizing::new(document.as_ref().to_vec());
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &private_key)
         .map_err(|_rejected| ServerSvidError::Key)?;
     let public_key: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_unspecified| ServerSvidError::Key)?;
-    let svid =
-        ca.sign(Leaf { spiffe_id: id, public_key: public_key.as_ref(), subject: None, dns_names: &[], ttl, not_after: None }).await?;
+    let svid = ca
+        .sign(Leaf {
+            spiffe_id: id,
+            public_key: public_key.as_ref(),
+            subject: None,
+            dns_names: &[],
+            ttl,
+            not_after: None,
+        })
+        .await?;
+    let svid = audit.record_own(svid).await.into_inner();
     Ok(ServerSvid {
         id: svid.id,
         chain: svid.chain,

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::NodeAdmission;
-use crate::audit::chain;
+use crate::audit::{AuditLog, AuditSink, chain};
 use crate::authorization::{Authorizer, Permit, rpc};
 use crate::bundles::Bundles;
 use crate::ca::{CaConfig, CaError, CaKeys, CertificateAuthority};
@@ -73,6 +73,8 @@ pub struct Services {
     pub watchers: Arc<Watchers>,
     /// Readiness.
     pub health: Health,
+    /// The audit log, for what must not leave or be done unrecorded.
+    pub audit: Arc<AuditLog>,
     clock: Arc<dyn Clock>,
     rotation_tick: Duration,
 }
@@ -85,26 +87,30 @@ impl Services {
         keys: CaKeys,
         attestors: Vec<Arc<dyn NodeAttestor>>,
         clock: Arc<dyn Clock>,
+        audit: Arc<dyn AuditSink>,
     ) -> Result<Arc<Self>, StartError> {
         let ServicesConfig { ca, admin_ids, agent_ttl, default_x509_svid_ttl } = config;
         let trust_domain = ca.trust_domain.clone();
         let shortest_window = (ca.ttl / 6).min(default_x509_svid_ttl / 2);
         let rotation_tick = (shortest_window / LOOKS_PER_WINDOW).clamp(Duration::from_millis(100), ROTATION_TICK);
-        let (ledger_of, clock_of) = (|| Arc::clone(&ledger), || Arc::clone(&clock));
-        let ca = Arc::new(CertificateAuthority::open(ca, keys, ledger_of(), clock_of()).await?);
-        let server_svid = ServerSvidSource::start(Arc::clone(&ca), clock_of(), default_x509_svid_ttl).await?;
-        let admission = NodeAdmission::new(attestors, Arc::clone(&ca), ledger_of(), clock_of(), agent_ttl);
+        let audit = AuditLog::new(audit);
+        let (ledger_of, clock_of, audit_of) = (|| Arc::clone(&ledger), || Arc::clone(&clock), || Arc::clone(&audit));
+        let ca = Arc::new(CertificateAuthority::open(ca, keys, ledger_of(), clock_of(), audit_of()).await?);
+        let server_svid =
+            ServerSvidSource::start(Arc::clone(&ca), clock_of(), audit_of(), default_x509_svid_ttl).await?;
+        let admission = NodeAdmission::new(attestors, Arc::clone(&ca), ledger_of(), clock_of(), audit_of(), agent_ttl);
         Ok(Arc::new(Self {
-            authorizer: Authorizer::new(ledger_of(), clock_of(), admin_ids),
+            authorizer: Authorizer::new(ledger_of(), clock_of(), audit_of(), admin_ids),
             admission: Arc::new(admission),
             nodes: Nodes::new(ledger_of()),
             join_tokens: JoinTokens::new(ledger_of(), clock_of(), trust_domain.clone()),
             pending: PendingTpms::new(ledger_of(), clock_of()),
             registration: Registration::new(ledger_of(), clock_of(), trust_domain.clone()),
-            issuance: Issuance::new(Arc::clone(&ca), ledger_of(), clock_of(), default_x509_svid_ttl),
+            issuance: Issuance::new(Arc::clone(&ca), ledger_of(), clock_of(), audit_of(), default_x509_svid_ttl),
             watchers: Watchers::new(ledger_of(), clock_of(), &trust_domain),
             bundles: Bundles::new(ledger_of(), trust_domain),
-            health: Health::new(Arc::clone(&ca), ledger_of(), clock_of()),
+            health: Health::new(Arc::clone(&ca), ledger_of(), clock_of(), audit_of()),
+            audit: audit_of(),
             server_svid,
             ca,
             ledger,
@@ -134,6 +140,7 @@ impl Services {
             tokio::select! {
                 () = cancelled.cancelled() => return,
                 _ = rotation.tick() => {
+                    self.heal_audit_log().await;
                     self.rotate().await;
                     self.follow().await;
                 }
@@ -142,6 +149,11 @@ impl Services {
                 }
             }
         }
+    }
+
+    /// A sink that works again is found without anyone's call. Why it does not is told by `/ready`: the log is what can't be written.
+    async fn heal_audit_log(&self) {
+        let _still_broken = self.audit.check().await;
     }
 
     /// Takes over what another process wrote to the store, and what was committed although it was reported as failed.

@@ -5,12 +5,27 @@ use std::time::Duration;
 use plastron_hsm::KeyType;
 use plastron_hsm_soft::SoftStore;
 use plastron_server_core::ServicesConfig;
+use plastron_server_core::audit::{AuditLine, AuditSink, AuditSinkError};
 use plastron_server_core::authorization::{Caller, LocalPeer};
 use plastron_server_core::ca::{CaConfig, CaSubject};
 use plastron_server_store::SqliteStore;
 use plastron_spiffe::TrustDomain;
 
 use super::*;
+
+/// An audit log that takes every line and keeps none.
+struct Unheard;
+
+#[async_trait::async_trait]
+impl AuditSink for Unheard {
+    async fn write(&self, _lines: &[AuditLine]) -> Result<(), AuditSinkError> {
+        Ok(())
+    }
+
+    fn state(&self) -> Result<(), AuditSinkError> {
+        Ok(())
+    }
+}
 
 /// Services with an empty store; the listeners are not needed here.
 async fn services(dir: &Path) -> Arc<Services> {
@@ -34,6 +49,7 @@ async fn services(dir: &Path) -> Arc<Services> {
         CaKeys::kept(Arc::new(SoftStore::in_memory("test"))),
         Vec::new(),
         Arc::new(SystemClock),
+        Arc::new(Unheard),
     )
     .await
     .unwrap()

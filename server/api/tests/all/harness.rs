@@ -15,6 +15,7 @@ use plastron_proto::spire::api::server::entry::v1::BatchCreateEntryRequest;
 use plastron_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use plastron_proto::types::{AttestationData, Entry, Selector, Spiffeid, X509svid};
 use plastron_server_api::{Api, RateLimits};
+use plastron_server_core::audit::{AuditLine, AuditSink, AuditSinkError};
 use plastron_server_core::ca::{CaConfig, CaKeys, CaSubject};
 use plastron_server_core::clock::SystemClock;
 use plastron_server_core::ledger::Ledger;
@@ -31,6 +32,20 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 pub(crate) const TRUST_DOMAIN: &str = "example.org";
+
+/// An audit log that takes every line and keeps none.
+struct Unheard;
+
+#[async_trait::async_trait]
+impl AuditSink for Unheard {
+    async fn write(&self, _lines: &[AuditLine]) -> Result<(), AuditSinkError> {
+        Ok(())
+    }
+
+    fn state(&self) -> Result<(), AuditSinkError> {
+        Ok(())
+    }
+}
 
 pub(crate) struct Server {
     pub(crate) services: Arc<Services>,
@@ -71,7 +86,8 @@ impl Server {
         };
         let attestors: Vec<Arc<dyn NodeAttestor>> = vec![Arc::new(JoinTokenNodeAttestor)];
         let keys = CaKeys::kept(Arc::new(SoftStore::in_memory("test")));
-        let services = Services::start(config, ledger, keys, attestors, Arc::new(SystemClock)).await.unwrap();
+        let services =
+            Services::start(config, ledger, keys, attestors, Arc::new(SystemClock), Arc::new(Unheard)).await.unwrap();
 
         let svid = services.server_svid.subscribe().borrow().clone();
         let parsed = X509Svid::parse(svid.chain.clone()).unwrap();

@@ -81,6 +81,11 @@ impl Candidate {
         }
     }
 
+    /// The attestor whose proof it is.
+    pub(super) fn attestation_type(&self) -> &'static str {
+        self.attestation_type
+    }
+
     /// The node's ID as the audit log may show it before admission: that of a join-token node repeats the token.
     pub(super) fn shown_id(&self) -> Option<&SpiffeId> {
         if self.token.is_none() { Some(&self.id) } else { None }

@@ -5,7 +5,7 @@ use plastron_plugins::node::Refusal;
 use plastron_spiffe::SpiffeId;
 use plastron_spiffe::x509::CsrError;
 
-use crate::audit::AttestationOutcome;
+use crate::audit::{AttestationOutcome, AuditSinkError};
 use crate::authorization::AgentDenial;
 use crate::ca::SignError;
 use crate::store::{AdmitError, NodeError};
@@ -46,6 +46,9 @@ pub enum AdmissionError {
     /// The SVID could not be signed: Internal or Unavailable.
     #[error("failed to sign the agent's SVID")]
     Sign(#[from] SignError),
+    /// The SVID was signed, and its audit line could not be written: Unavailable. Nothing is stored, and no token spent.
+    #[error("no SVID is issued unrecorded")]
+    Audit(#[from] AuditSinkError),
 }
 
 impl AdmissionError {
@@ -71,7 +74,9 @@ impl AdmissionError {
             Self::Admit(AdmitError::TooManyPending { .. } | AdmitError::JudgedAgainstOther { .. }) => {
                 Verdict::Indeterminate
             }
-            Self::OtherAttestation { .. } | Self::Admit(AdmitError::Store(_)) | Self::Sign(_) => Verdict::Error,
+            Self::OtherAttestation { .. } | Self::Admit(AdmitError::Store(_)) | Self::Sign(_) | Self::Audit(_) => {
+                Verdict::Error
+            }
         };
         AttestationOutcome::Refused { verdict, reason }
     }
@@ -94,7 +99,8 @@ impl AdmissionError {
             | Self::Admit(
                 AdmitError::OtherAttestor { .. } | AdmitError::JudgedAgainstOther { .. } | AdmitError::Store(_),
             )
-            | Self::Sign(_) => None,
+            | Self::Sign(_)
+            | Self::Audit(_) => None,
         }
     }
 }
@@ -116,6 +122,9 @@ pub enum RenewalError {
     /// The SVID could not be signed: Internal or Unavailable.
     #[error("failed to sign the agent's SVID")]
     Sign(#[from] SignError),
+    /// The SVID was signed, and its audit line could not be written: Unavailable. The node keeps the SVID that it has.
+    #[error("no SVID is issued unrecorded")]
+    Audit(#[from] AuditSinkError),
     /// The node was banned, evicted or renewed meanwhile (PermissionDenied), or the store failed (Unavailable).
     #[error("the renewal was not stored")]
     Node(#[from] NodeError),

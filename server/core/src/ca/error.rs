@@ -4,6 +4,7 @@ use plastron_hsm::KeyStoreError;
 use plastron_spiffe::TrustDomain;
 use plastron_spiffe::x509::IssueError;
 
+use crate::audit::AuditSinkError;
 use crate::authority::AuthorityError;
 use crate::store::StoreError;
 
@@ -41,6 +42,9 @@ pub enum CaError {
         /// What it said.
         reason: String,
     },
+    /// What an authority does from now on could not be recorded, so it does not.
+    #[error("no authority is activated unrecorded")]
+    Audit(#[from] AuditSinkError),
     /// The authority has expired and could not be replaced.
     #[error("the CA certificate expired: not valid after {not_after}, now {now}")]
     Expired {

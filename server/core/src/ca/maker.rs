@@ -7,12 +7,17 @@ use plastron_spiffe::x509::CaTemplate;
 
 use super::identity::lose;
 use super::{CaConfig, CaError, CaSubject, Rotation, random_serial, seconds};
-use crate::audit;
+use crate::audit::{self, Announced, AuditLog};
 use crate::authority::{AuthorityError, MatchedKey, PublishedAuthority, SigningAuthority};
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::limits::BACKDATE;
 use crate::store::{JournalAuthority, JournalCa, JournalEntry, ServerId, SlotKind, SlotName, SlotStatus, StoreError};
+
+/// Who the audit log says did it.
+const ACTOR: &str = "server";
+/// What it calls the moment from which on an authority signs.
+const ACTIVATE: &str = "x509 authority activate";
 
 /// A key for a slot, with its certificate once it has one, before the store has it.
 pub(super) struct Unpublished {
@@ -28,6 +33,7 @@ pub(super) struct AuthorityMaker<'a> {
     pub(super) keys: &'a dyn KeyStore,
     pub(super) ledger: &'a Arc<Ledger>,
     pub(super) clock: &'a dyn Clock,
+    pub(super) audit: &'a AuditLog,
 }
 
 impl AuthorityMaker<'_> {
@@ -144,29 +150,30 @@ impl AuthorityMaker<'_> {
         SigningAuthority::new(published, MatchedKey::find(entry, self.keys).await?)
     }
 
-    /// Makes a prepared authority the one that signs.
+    /// Makes a prepared authority the one that signs, once the audit log says that it will.
     pub(super) async fn activate(&self, authority: &SigningAuthority) -> Result<(), CaError> {
         let (server, slot) = (self.server, authority.slot());
+        let subject = self.described(authority);
+        let _announced: Announced = self.audit.announce(ACTOR, ACTIVATE, &subject).await?;
         self.ledger
             .write("activate a CA slot", move |store| async move { store.activate_authority(server, slot).await })
             .await
             .map_err(|source: StoreError| CaError::Store { step: "activate the CA slot", source })?;
         tracing::info!(%slot, local_authority_id = authority.authority_id(), "X509 CA activated");
-        self.audit(authority);
+        audit::change(ACTOR, ACTIVATE, &subject, "ok");
         Ok(())
     }
 
     /// Names the key and the device that keeps it.
-    fn audit(&self, authority: &SigningAuthority) {
+    fn described(&self, authority: &SigningAuthority) -> String {
         let StoreIdentity { kind, name, details, non_extractable } = self.keys.identity();
         let details: Vec<_> = details.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let subject = format!(
+        format!(
             "slot {} authority {} key {} in {kind} {name} [{}] non-extractable {non_extractable}",
             authority.slot(),
             authority.authority_id(),
             authority.key_id(),
             details.join(", ")
-        );
-        audit::change("server", "x509 authority activate", &subject, "ok");
+        )
     }
 }

@@ -158,7 +158,8 @@ async fn an_abandoned_attestation_is_whole_or_not_at_all() {
     for step in 0..12_u64 {
         let token = server.token(None).await;
         let attesting = Arc::clone(&server);
-        let attempt = tokio::spawn(async move { attesting.attest(&token, &csr(&[])).await.map(|agent| agent.svid.id) });
+        let attempt =
+            tokio::spawn(async move { attesting.attest(&token, &csr(&[])).await.map(|agent| agent.svid.id.clone()) });
         tokio::time::sleep(std::time::Duration::from_micros(step * 300)).await;
         attempt.abort();
         let _ended = attempt.await;

@@ -144,7 +144,9 @@ async fn an_attestation_that_is_abandoned_has_its_line() {
     let server = Disk::new().start().await.unwrap();
     let (ca, ledger) = (Arc::clone(&server.services.ca), Arc::clone(&server.services.ledger));
     let clock: Arc<dyn Clock> = server.clock.clone();
-    let admission = Arc::new(NodeAdmission::new(vec![Arc::new(Asking)], ca, ledger, clock, Duration::from_secs(60)));
+    let recorder = Arc::clone(&server.services.audit);
+    let admission =
+        Arc::new(NodeAdmission::new(vec![Arc::new(Asking)], ca, ledger, clock, recorder, Duration::from_secs(60)));
     let permit = server.permit::<rpc::AttestAgent>(&anonymous()).await;
     let begun = admission.begin(permit, "asking", &csr(&[]), Some(Ipv4Addr::LOCALHOST.into())).unwrap();
     let AttestationStep::Challenge(_, waiting) = begun.step(b"payload").await.unwrap() else {

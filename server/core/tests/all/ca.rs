@@ -203,9 +203,8 @@ async fn another_trust_domains_store_is_refused() {
     config.ca.trust_domain = plastron_spiffe::TrustDomain::parse("other.example").unwrap();
     let ledger = Ledger::open(disk.store().await).await.unwrap();
     let clock = Arc::clone(&disk.clock) as _;
-    let started =
-        plastron_server_core::Services::start(config, ledger, CaKeys::kept(Arc::clone(&disk.keys)), vec![], clock)
-            .await;
+    let (keys, audit) = (CaKeys::kept(Arc::clone(&disk.keys)), Arc::clone(&disk.audit) as _);
+    let started = plastron_server_core::Services::start(config, ledger, keys, vec![], clock, audit).await;
     assert!(matches!(started.err().unwrap(), StartError::Ca(CaError::OtherTrustDomain { .. })));
 }
 

@@ -1,7 +1,8 @@
 //! A server's services in a temporary directory.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use plastron_hsm::{KeyInventory, KeyStore, KeyType};
@@ -10,6 +11,7 @@ use plastron_plugins::node::NodeAttestor;
 use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
 use plastron_plugins_node_tpm::{DenyList, Pool, TpmNodeAttestor};
 use plastron_server_core::admission::{AdmissionError, AdmittedAgent, AttestationStep};
+use plastron_server_core::audit::{AuditLine, AuditSink, AuditSinkError, AuditValue, Recorded};
 use plastron_server_core::authorization::{Caller, LocalPeer, Permit, Rpc, rpc};
 use plastron_server_core::ca::{CaConfig, CaKeys, CaSubject, IssuedSvid};
 use plastron_server_core::clock::Clock;
@@ -47,6 +49,86 @@ impl Clock for TestClock {
     }
 }
 
+/// An audit sink in memory that fails when a test says so.
+#[derive(Default)]
+pub(crate) struct TestSink(Mutex<Sink>);
+
+#[derive(Default)]
+struct Sink {
+    written: Vec<AuditLine>,
+    /// How many lines each write had, failed ones included.
+    writes: Vec<usize>,
+    /// Writes that fail, counted from the first.
+    failing: BTreeSet<usize>,
+    full: bool,
+    broken: Option<AuditSinkError>,
+}
+
+impl TestSink {
+    /// From now on nothing can be written, until [`TestSink::free`].
+    pub(crate) fn fill(&self) {
+        self.0.lock().unwrap().full = true;
+    }
+
+    pub(crate) fn free(&self) {
+        self.0.lock().unwrap().full = false;
+    }
+
+    /// Lets the `n`-th write from now on fail, the next one being 1.
+    pub(crate) fn fail_at(&self, n: usize) {
+        let mut sink = self.0.lock().unwrap();
+        let at = sink.writes.len() + n;
+        sink.failing.insert(at);
+    }
+
+    /// As if an event of the target had not been written: nobody has heard of it yet.
+    pub(crate) fn break_unheard(&self) {
+        self.0.lock().unwrap().broken = Some(full());
+    }
+
+    /// The number of lines of each write so far.
+    pub(crate) fn writes(&self) -> Vec<usize> {
+        self.0.lock().unwrap().writes.clone()
+    }
+
+    /// What was written, each line as `event field=value …`.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().written.iter().map(shown).collect()
+    }
+}
+
+fn shown(AuditLine { message, fields }: &AuditLine) -> String {
+    let fields = fields.iter().map(|(name, value)| match value {
+        AuditValue::Text(text) => format!("{name}={text:?}"),
+        AuditValue::Number(number) => format!("{name}={number}"),
+    });
+    format!("{message:?} {}", fields.collect::<Vec<_>>().join(" "))
+}
+
+fn full() -> AuditSinkError {
+    AuditSinkError { since: START, reason: "No space left on device (os error 28)".to_owned() }
+}
+
+#[async_trait::async_trait]
+impl AuditSink for TestSink {
+    async fn write(&self, lines: &[AuditLine]) -> Result<(), AuditSinkError> {
+        let mut sink = self.0.lock().unwrap();
+        sink.writes.push(lines.len());
+        let nth = sink.writes.len();
+        if sink.full || sink.failing.remove(&nth) {
+            sink.broken = Some(full());
+            return Err(full());
+        }
+        sink.written.extend(lines.iter().cloned());
+        sink.broken = None;
+        Ok(())
+    }
+
+    fn state(&self) -> Result<(), AuditSinkError> {
+        self.0.lock().unwrap().broken.clone().map_or(Ok(()), Err)
+    }
+}
+
 /// What outlives a server's process.
 pub(crate) struct Disk {
     pub(crate) directory: Arc<TempDir>,
@@ -54,6 +136,7 @@ pub(crate) struct Disk {
     /// The key store in the place of `keys`, where it may destroy.
     pub(crate) inventory: Option<Arc<dyn KeyInventory>>,
     pub(crate) clock: Arc<TestClock>,
+    pub(crate) audit: Arc<TestSink>,
     /// Which TPMs are trusted.
     pub(crate) pools: Vec<Pool>,
 }
@@ -66,6 +149,7 @@ impl Disk {
             keys,
             inventory: None,
             clock: TestClock::new(),
+            audit: Arc::default(),
             pools: Vec::new(),
         }
     }
@@ -90,7 +174,7 @@ impl Disk {
             Some(inventory) => CaKeys::destructible(Arc::clone(inventory)),
             None => CaKeys::kept(Arc::clone(&self.keys)),
         };
-        let services = Services::start(config(), ledger, keys, attestors, clock).await?;
+        let services = Services::start(config(), ledger, keys, attestors, clock, Arc::clone(&self.audit) as _).await?;
         Ok(Server { services, store, clock: Arc::clone(&self.clock), _directory: Arc::clone(&self.directory) })
     }
 }
@@ -151,7 +235,7 @@ impl Server {
     }
 
     /// The caller who presents this SVID, after the checks that TLS makes.
-    pub(crate) fn caller(&self, svid: &IssuedSvid) -> Caller {
+    pub(crate) fn caller(&self, svid: &Recorded<IssuedSvid>) -> Caller {
         Caller::Svid { svid: Arc::new(self.verified(svid)), address: None }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use plastron_server_core::authorization::{AgentDenial, rpc};
-use plastron_server_core::issuance::{SvidRefusal, SvidRequest};
+use plastron_server_core::issuance::{BatchRefusal, SvidRefusal, SvidRequest};
 use plastron_spiffe::RegistrationEntry;
 
 use crate::faults::SlowKeys;
@@ -74,12 +74,13 @@ async fn a_large_batch_keeps_its_order_and_a_larger_one_is_refused() {
     let one = csr(&[]);
     let permit = server.permit::<rpc::BatchNewX509Svid>(&caller).await;
     let results = server.services.issuance.batch_new_x509_svid(permit, requests(&created, &one)).await.unwrap();
-    let ids: Vec<_> = results.into_iter().map(|result| result.unwrap().id).collect();
+    let ids: Vec<_> = results.into_iter().map(|result| result.unwrap().id.clone()).collect();
     let expected: Vec<_> = created.iter().map(|entry| entry.spiffe_id.clone()).collect();
     assert_eq!(ids, expected);
     let permit = server.permit::<rpc::BatchNewX509Svid>(&caller).await;
     let many = vec![SvidRequest { entry_id: "x".to_owned(), csr: one }; 501];
-    assert_eq!(server.services.issuance.batch_new_x509_svid(permit, many).await.unwrap_err().got, 501);
+    let refused = server.services.issuance.batch_new_x509_svid(permit, many).await.unwrap_err();
+    assert_eq!(refused, BatchRefusal::TooLarge { got: 501 });
 }
 
 /// No database read, and no commit, on issuance, entry sync, GetBundle and the authorisation of agents.

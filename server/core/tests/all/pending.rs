@@ -88,7 +88,7 @@ async fn another_ak_waits_for_a_person_and_the_enrolled_one_goes_on() {
     let manufacturer = Manufacturer::new("Turtle");
     let server = disk(&manufacturer, |config| config.new_ak = Approval::ByPerson).start().await.unwrap();
     let machine = Machine::new(&manufacturer);
-    let id = machine.attest(&server).await.unwrap().svid.id;
+    let id = machine.attest(&server).await.unwrap().svid.id.clone();
     let reinstalled = machine.reinstalled();
     assert_eq!(pending(reinstalled.attest(&server).await), (id.clone(), NeedsApproval::NewAk));
     machine.attest(&server).await.unwrap();

@@ -343,7 +343,7 @@ async fn a_ban_during_an_attestation_wins() {
     let again = machine.attest(&server).await.unwrap_err();
     assert!(matches!(again, AdmissionError::Admit(AdmitError::Banned)), "{again}");
     let permit = server.permit::<rpc::BanAgent>(&local()).await;
-    assert!(server.services.nodes.ban(permit, svid.id).await.unwrap().is_banned(), "banning twice is no error");
+    assert!(server.services.nodes.ban(permit, svid.id.clone()).await.unwrap().is_banned(), "banning twice is no error");
 }
 
 /// Threat 13: two conversations of one node at the same time. The slower one was judged against a record that is gone.

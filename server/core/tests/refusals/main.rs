@@ -59,7 +59,8 @@ async fn refuse(server: &Server, error: &ExchangeError) {
     let attestor = Arc::new(Refusing(refusal(error)));
     let (ca, ledger) = (Arc::clone(&server.services.ca), Arc::clone(&server.services.ledger));
     let clock: Arc<dyn Clock> = server.clock.clone();
-    let admission = Arc::new(NodeAdmission::new(vec![attestor], ca, ledger, clock, Duration::from_secs(60)));
+    let audit = Arc::clone(&server.services.audit);
+    let admission = Arc::new(NodeAdmission::new(vec![attestor], ca, ledger, clock, audit, Duration::from_secs(60)));
     let permit = server.permit::<rpc::AttestAgent>(&anonymous()).await;
     let peer = Some(Ipv4Addr::new(192, 0, 2, 7).into());
     let attestation = admission.begin(permit, "tpm", &csr(&[]), peer).unwrap();
