@@ -22,12 +22,17 @@ const DEFAULT_DATA_DIR: &str = ".";
 const DEFAULT_SOCKET: &str = plastron_agent_cli::DEFAULT_SOCKET;
 const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(5);
 const DEFAULT_X509_SVID_CACHE: usize = 1000;
+const DEFAULT_JWT_SVID_CACHE: usize = 1000;
+const DEFAULT_JWT_SVID_CACHE_HIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An agent that believes whoever answers can be given to an attacker at its first start, and stays his.
 const NO_INSECURE_BOOTSTRAP: &str = "is not supported: copy the server's bundle to this machine (plastron-server bundle show) and set trust_bundle_path";
 
 /// Bounds of the synchronisation interval: below, the server has more to do than the agent learns; above, a removed entry serves on.
 const SYNC_INTERVAL_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
+/// Bounds of the time that a new JWT-SVID is waited for while a valid one is held: SPIRE's.
+const JWT_SVID_CACHE_HIT_RANGE: std::ops::Range<Duration> = Duration::from_secs(5)..Duration::from_secs(30);
 
 #[derive(Deserialize)]
 struct RawConfig {
@@ -56,6 +61,8 @@ struct RawAgent {
     trust_domain: Option<Located<String>>,
     workload_x509_svid_key_type: Option<Located<String>>,
     x509_svid_cache_max_size: Option<Located<usize>>,
+    jwt_svid_cache_max_size: Option<Located<usize>>,
+    allowed_foreign_jwt_claims: Vec<String>,
     allow_unauthenticated_verifiers: bool,
     experimental: RawExperimental,
 }
@@ -64,6 +71,7 @@ struct RawAgent {
 #[serde(default)]
 struct RawExperimental {
     sync_interval: Option<Located<String>>,
+    jwt_svid_cache_hit_timeout: Option<Located<String>>,
 }
 
 /// The configuration of an agent.
@@ -79,6 +87,10 @@ pub(crate) struct Config {
     pub(crate) log: LogOptions,
     pub(crate) workload_key_type: SvidKeyType,
     pub(crate) x509_svid_cache_max_size: usize,
+    pub(crate) jwt_svid_cache_max_size: usize,
+    pub(crate) jwt_svid_cache_hit_timeout: Duration,
+    /// Claims of foreign tokens that workloads are shown besides `sub`, `aud` and `exp`.
+    pub(crate) allowed_foreign_jwt_claims: Vec<String>,
     pub(crate) allow_unauthenticated_verifiers: bool,
     pub(crate) sync_interval: Duration,
     pub(crate) plugins: Vec<Plugin>,
@@ -164,8 +176,10 @@ impl Config {
             trust_domain,
             workload_x509_svid_key_type,
             x509_svid_cache_max_size,
+            jwt_svid_cache_max_size,
+            allowed_foreign_jwt_claims,
             allow_unauthenticated_verifiers,
-            experimental: RawExperimental { sync_interval },
+            experimental: RawExperimental { sync_interval, jwt_svid_cache_hit_timeout },
         } = raw;
         let log_level = Chosen::of("logLevel", flags.log_level.as_ref(), log_level);
         let log_format = Chosen::of("logFormat", flags.log_format.as_ref(), log_format);
@@ -193,9 +207,11 @@ impl Config {
             workload_key_type: workload_x509_svid_key_type.map_or(Ok(SvidKeyType::default()), |name| {
                 SvidKeyType::from_name(&name).ok_or_else(|| name.refuse("use ec-p256, ec-p384 or rsa-2048"))
             })?,
-            x509_svid_cache_max_size: x509_svid_cache_max_size.map_or(Ok(DEFAULT_X509_SVID_CACHE), |size| {
-                if size.value == 0 { Err(size.refuse("must be at least 1")) } else { Ok(size.value) }
-            })?,
+            x509_svid_cache_max_size: cache_size(x509_svid_cache_max_size, DEFAULT_X509_SVID_CACHE)?,
+            jwt_svid_cache_max_size: cache_size(jwt_svid_cache_max_size, DEFAULT_JWT_SVID_CACHE)?,
+            jwt_svid_cache_hit_timeout: jwt_svid_cache_hit_timeout
+                .map_or(Ok(DEFAULT_JWT_SVID_CACHE_HIT_TIMEOUT), |text| cache_hit_timeout(&text))?,
+            allowed_foreign_jwt_claims,
             allow_unauthenticated_verifiers,
             sync_interval: sync_interval.map_or(Ok(DEFAULT_SYNC_INTERVAL), |text| interval(&text))?,
             plugins,
@@ -265,6 +281,23 @@ fn host(text: &str) -> Result<String, &'static str> {
 fn interval(text: &Located<String>) -> Result<Duration, ConfigError> {
     let interval = plastron_agent_cli::parse_duration(text).map_err(|problem| text.refuse(problem))?;
     if SYNC_INTERVAL_RANGE.contains(&interval) { Ok(interval) } else { Err(text.refuse("must be between 1s and 1h")) }
+}
+
+fn cache_hit_timeout(text: &Located<String>) -> Result<Duration, ConfigError> {
+    let timeout = plastron_agent_cli::parse_duration(text).map_err(|problem| text.refuse(problem))?;
+    if JWT_SVID_CACHE_HIT_RANGE.contains(&timeout) {
+        Ok(timeout)
+    } else {
+        Err(text.refuse("must be at least 5s and less than 30s"))
+    }
+}
+
+fn cache_size(size: Option<Located<usize>>, default: usize) -> Result<usize, ConfigError> {
+    match size {
+        None => Ok(default),
+        Some(size) if size.value == 0 => Err(size.refuse("must be at least 1")),
+        Some(size) => Ok(size.value),
+    }
 }
 
 fn missing(key: &'static str, remedy: &'static str) -> ConfigProblem {

@@ -82,6 +82,8 @@ fn assemble(config: &Config, catalog: &Catalog) -> Result<(Agent, WorkloadIdenti
         bootstrap,
         sync_interval: config.sync_interval,
         x509_svid_cache_max_size: config.x509_svid_cache_max_size,
+        jwt_svid_cache_max_size: config.jwt_svid_cache_max_size,
+        jwt_svid_cache_hit_timeout: config.jwt_svid_cache_hit_timeout,
         workload_key_type: config.workload_key_type,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

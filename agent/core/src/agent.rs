@@ -7,6 +7,7 @@ use plastron_plugins::node::{AgentNodeAttestor, HoldsSvidKey};
 use plastron_spiffe::{Bundle, SpiffeId, TrustDomain};
 
 use crate::attest::AttestError;
+use crate::jwt::{JwtSigner, JwtSvids};
 use crate::persist::{DataDir, PersistError};
 use crate::snapshot::Publisher;
 use crate::standing::Standing;
@@ -25,6 +26,10 @@ pub struct Settings {
     pub sync_interval: Duration,
     /// Most workload SVIDs kept without a workload that asks for them.
     pub x509_svid_cache_max_size: usize,
+    /// Most JWT-SVIDs kept.
+    pub jwt_svid_cache_max_size: usize,
+    /// How long the server is asked for a new JWT-SVID where a valid one is held.
+    pub jwt_svid_cache_hit_timeout: Duration,
     /// Type of workload keys.
     pub workload_key_type: SvidKeyType,
     /// The agent's version, for the server.
@@ -46,6 +51,8 @@ pub(crate) struct Parts {
 pub struct Agent {
     parts: Parts,
     publisher: Publisher,
+    jwt_svids: JwtSvids,
+    jwt_signer: JwtSigner,
 }
 
 impl Agent {
@@ -58,7 +65,10 @@ impl Agent {
         clock: Arc<dyn Clock>,
     ) -> (Self, WorkloadIdentities) {
         let (publisher, identities) = Publisher::new();
-        (Self { parts: Parts { settings, upstream, attestor, held_keys: None, data, clock }, publisher }, identities)
+        let capacity = settings.jwt_svid_cache_max_size;
+        let (jwt_svids, jwt_signer) = JwtSvids::new(identities.clone(), Arc::clone(&clock), capacity);
+        let parts = Parts { settings, upstream, attestor, held_keys: None, data, clock };
+        (Self { parts, publisher, jwt_svids, jwt_signer }, identities)
     }
 
     /// Has the key of the agent's SVID held there, in place of what the data directory's custody says.
@@ -68,9 +78,14 @@ impl Agent {
         self
     }
 
+    /// The JWT-SVIDs of its workloads, issued while it runs.
+    pub fn jwt_svids(&self) -> JwtSvids {
+        self.jwt_svids.clone()
+    }
+
     /// Runs until the agent has to end, and says why. Dropping the future stops it at any await; nothing is lost by that.
     pub async fn run(self) -> AgentError {
-        let Self { parts, publisher } = self;
+        let Self { parts, publisher, jwt_svids: _, jwt_signer } = self;
         let caller = match enrol::enrol(&parts).await {
             Ok(caller) => caller,
             Err(error) => return error,
@@ -80,6 +95,7 @@ impl Agent {
         tokio::select! {
             error = rotate::keep_identity(&parts, &standing, denials) => error,
             never = synchroniser.run() => match never {},
+            never = jwt_signer.run(&parts, &standing) => match never {},
         }
     }
 }

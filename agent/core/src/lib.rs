@@ -1,10 +1,11 @@
 //! The agent's decisions: prove the node to the server, keep SVIDs fresh, decide what a workload may have.
 //!
 //! A service (layer 3): no sockets, no wire format. The server is reached through [`upstream::Upstream`], which `agent/upstream`
-//! implements; workloads are served by `agent/workload-api`, which takes [`WorkloadIdentities`] and [`WorkloadAttestation`].
+//! implements; workloads are served by `agent/workload-api`, which takes [`WorkloadIdentities`], [`jwt::JwtSvids`] and
+//! [`WorkloadAttestation`].
 //! Time comes from a [`Clock`]; only programs construct the real one.
 //!
-//! What this crate deliberately does not do: it opens no connection, chooses no attestor, and knows no JWT-SVIDs yet.
+//! What this crate deliberately does not do: it opens no connection, chooses no attestor, and verifies no token for a workload.
 
 mod agent;
 mod agent_svid;
@@ -15,6 +16,7 @@ mod csr;
 mod enrol;
 mod identity;
 mod issued;
+pub mod jwt;
 mod key;
 mod key_file;
 mod persist;

@@ -105,6 +105,15 @@ impl Snapshot {
             .collect()
     }
 
+    /// The bundles of the foreign trust domains that these entries federate with, as far as they are held.
+    pub(crate) fn federated_of(&self, matching: &[&Arc<HeldEntry>]) -> BTreeMap<TrustDomain, Arc<Bundle>> {
+        matching
+            .iter()
+            .flat_map(|held| &held.entry.federates_with)
+            .filter_map(|domain| Some((domain.clone(), Arc::clone(self.federated.get(domain)?))))
+            .collect()
+    }
+
     /// The index of these entries. An entry without selectors would match everyone and is in no index.
     pub(crate) fn index(entries: &BTreeMap<Arc<str>, Arc<HeldEntry>>) -> SelectorIndex {
         let mut index = SelectorIndex::new();

@@ -56,6 +56,24 @@ impl WorkloadIdentities {
         self.snapshots.clone().wait_for(Option::is_some).await.is_ok()
     }
 
+    /// What was published last.
+    pub(crate) fn latest(&self) -> Option<Arc<Snapshot>> {
+        self.snapshots.borrow().clone()
+    }
+
+    /// Everything that is published from now on.
+    pub(crate) fn snapshots(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.snapshots.clone()
+    }
+
+    /// The bundles that a workload with these selectors may verify its peers against: the own one for everybody, and those of the
+    /// trust domains that its entries federate with. Waits for the first synchronisation; `None` if the agent ended before.
+    pub async fn bundles(&self, selectors: &BTreeSet<Selector>) -> Option<BundleSet> {
+        let snapshot = self.snapshots.clone().wait_for(Option::is_some).await.ok()?.clone()?;
+        let matching = snapshot.matching(selectors);
+        Some(BundleSet { bundle: Arc::clone(&snapshot.bundle), federated_bundles: snapshot.federated_of(&matching) })
+    }
+
     /// What a workload with these selectors may have, now and after every change.
     pub fn subscribe(&self, selectors: BTreeSet<Selector>) -> Subscription {
         Subscription { source: self.clone(), selectors, holds: Vec::new(), delivered: None }
@@ -136,11 +154,7 @@ impl Subscription {
         } else if identities.is_empty() {
             return None;
         } else {
-            let federated_bundles = matching
-                .iter()
-                .flat_map(|held| &held.entry.federates_with)
-                .filter_map(|domain| Some((domain.clone(), Arc::clone(snapshot.federated.get(domain)?))))
-                .collect();
+            let federated_bundles = snapshot.federated_of(&matching);
             WorkloadState::Identities(WorkloadUpdate {
                 identities,
                 bundle: Arc::clone(&snapshot.bundle),

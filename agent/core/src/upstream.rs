@@ -49,6 +49,14 @@ pub trait Upstream: Send + Sync {
         caller: &Caller,
         requests: &[SvidRequest],
     ) -> Result<Vec<SvidOutcome>, UpstreamError>;
+
+    /// A JWT-SVID of one entry for this audience. One attempt: whether another follows is decided here, in `jwt`.
+    async fn new_jwt_svid(
+        &self,
+        caller: &Caller,
+        entry_id: &str,
+        audience: &[String],
+    ) -> Result<JwtSvidReply, UpstreamError>;
 }
 
 /// The agent as the caller of an authenticated RPC: its SVID, and what verifies the server.
@@ -100,6 +108,8 @@ pub struct AuthorizedEntry {
     pub store_svid: bool,
     /// No SVID before a workload asks.
     pub disable_x509_svid_prefetch: bool,
+    /// JWT-SVIDs carry a `jti`, so each is for one caller and none is kept.
+    pub jwt_svid_include_jti: bool,
 }
 
 /// Revision and creation time of each entry that the agent holds, by entry id.
@@ -143,6 +153,19 @@ pub enum SvidOutcome {
         /// The server's words.
         message: String,
     },
+}
+
+/// What the server says of a JWT-SVID that it issued. Not checked yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtSvidReply {
+    /// Compact serialisation.
+    pub token: String,
+    /// Whose it is.
+    pub spiffe_id: SpiffeId,
+    /// Unix seconds.
+    pub issued_at: u64,
+    /// Unix seconds.
+    pub expires_at: u64,
 }
 
 /// Why the server cut this agent off (`spire.api.types.PermissionDeniedDetails`).

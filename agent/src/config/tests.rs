@@ -41,6 +41,9 @@ fn defaults_are_spires() {
     assert_eq!(config.server_port, 8081);
     assert_eq!(config.sync_interval, Duration::from_secs(5));
     assert_eq!(config.x509_svid_cache_max_size, 1000);
+    assert_eq!(config.jwt_svid_cache_max_size, 1000);
+    assert_eq!(config.jwt_svid_cache_hit_timeout, Duration::from_secs(5));
+    assert!(config.allowed_foreign_jwt_claims.is_empty() && !config.allow_unauthenticated_verifiers);
     assert_eq!(config.workload_key_type, SvidKeyType::EcP256);
     let path = PathBuf::from("conf/agent/bundle.pem");
     assert_eq!(config.bootstrap, Bootstrap { path, format: BundleFormat::Pem });
@@ -68,8 +71,13 @@ agent {
     trust_domain = "spiffe://example.org"
     workload_x509_svid_key_type = "rsa-2048"
     x509_svid_cache_max_size = 5
+    jwt_svid_cache_max_size = 7
+    allowed_foreign_jwt_claims = ["iss", "role"]
     allow_unauthenticated_verifiers = true
-    experimental { sync_interval = "1m30s" }
+    experimental {
+        sync_interval = "1m30s"
+        jwt_svid_cache_hit_timeout = "29s"
+    }
 }
 health_checks { listener_enabled = true bind_port = "8080" }
 "#,
@@ -79,6 +87,9 @@ health_checks { listener_enabled = true bind_port = "8080" }
     assert_eq!(config.server_address, "::1");
     assert_eq!(config.trust_domain.as_str(), "example.org");
     assert_eq!(config.sync_interval, Duration::from_secs(90));
+    assert_eq!((config.x509_svid_cache_max_size, config.jwt_svid_cache_max_size), (5, 7));
+    assert_eq!(config.jwt_svid_cache_hit_timeout, Duration::from_secs(29));
+    assert_eq!(config.allowed_foreign_jwt_claims, ["iss", "role"]);
     assert_eq!(config.workload_key_type, SvidKeyType::Rsa2048);
     assert!(matches!(config.join_token, JoinToken::File(_)));
     assert!(config.health.listener_enabled && config.allow_unauthenticated_verifiers);
@@ -123,6 +134,21 @@ fn bad_values_are_refused_with_their_places() {
             "trust_domain =",
             "x509_svid_cache_max_size = 0\n trust_domain =",
             "agent.conf:5:32: agent.x509_svid_cache_max_size: ",
+        ),
+        (
+            "trust_domain =",
+            "jwt_svid_cache_max_size = 0\n trust_domain =",
+            "agent.conf:5:31: agent.jwt_svid_cache_max_size: must be at least 1",
+        ),
+        (
+            "trust_domain =",
+            "experimental { jwt_svid_cache_hit_timeout = \"4s\" }\n trust_domain =",
+            "agent.conf:5:49: agent.experimental.jwt_svid_cache_hit_timeout: must be at least 5s",
+        ),
+        (
+            "trust_domain =",
+            "experimental { jwt_svid_cache_hit_timeout = \"30s\" }\n trust_domain =",
+            "agent.conf:5:49: agent.experimental.jwt_svid_cache_hit_timeout: must be at least 5s",
         ),
         (
             "trust_domain =",

@@ -101,6 +101,8 @@ pub(crate) fn entry(message: types::Entry, own: &TrustDomain) -> Result<Authoriz
         .iter()
         .map(|text| TrustDomain::parse(text).map_err(|error| format!("federates with {text:?}: {error}")))
         .collect::<Result<_, _>>()?;
+    let types::entry::AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti } =
+        additional_attributes.unwrap_or_default();
     Ok(AuthorizedEntry {
         id: Arc::from(id),
         spiffe_id,
@@ -110,11 +112,11 @@ pub(crate) fn entry(message: types::Entry, own: &TrustDomain) -> Result<Authoriz
         revision: revision_number,
         created_at,
         store_svid,
-        disable_x509_svid_prefetch: additional_attributes
-            .is_some_and(|attributes| attributes.disable_x509_svid_prefetch),
+        disable_x509_svid_prefetch,
+        jwt_svid_include_jti,
     })
 }
 
-fn spiffe_id(message: &types::Spiffeid) -> Result<SpiffeId, plastron_spiffe::SpiffeIdError> {
+pub(crate) fn spiffe_id(message: &types::Spiffeid) -> Result<SpiffeId, plastron_spiffe::SpiffeIdError> {
     TrustDomain::parse(&message.trust_domain)?.with_path(&message.path)
 }

@@ -9,13 +9,15 @@ mod bundles;
 mod connect;
 mod convert;
 mod entries;
+mod jwt;
 mod status;
 mod svids;
 
 use std::sync::Arc;
 
 use plastron_agent_core::upstream::{
-    AttestResult, Caller, EntrySync, KnownEntries, NodeAttestation, SvidOutcome, SvidRequest, Upstream, UpstreamError,
+    AttestResult, Caller, EntrySync, JwtSvidReply, KnownEntries, NodeAttestation, SvidOutcome, SvidRequest, Upstream,
+    UpstreamError,
 };
 use plastron_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use plastron_proto::spire::api::server::agent::v1::{AgentX509svidParams, PostStatusRequest, RenewAgentRequest};
@@ -96,5 +98,14 @@ impl Upstream for GrpcUpstream {
     ) -> Result<Vec<SvidOutcome>, UpstreamError> {
         let channel = self.connections.authenticated(caller)?;
         svids::new_svids(self.address(), channel, &self.batch_size, requests).await
+    }
+    async fn new_jwt_svid(
+        &self,
+        caller: &Caller,
+        entry_id: &str,
+        audience: &[String],
+    ) -> Result<JwtSvidReply, UpstreamError> {
+        let channel = self.connections.authenticated(caller)?;
+        jwt::new_jwt_svid(self.address(), channel, entry_id, audience).await
     }
 }

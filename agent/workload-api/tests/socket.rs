@@ -146,6 +146,7 @@ fn entry(id: &str, federates_with: &[&str]) -> Arc<AuthorizedEntry> {
         created_at: 1,
         store_svid: false,
         disable_x509_svid_prefetch: false,
+        jwt_svid_include_jti: false,
     })
 }
 

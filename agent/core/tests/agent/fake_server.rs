@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use plastron_agent_core::Clock;
 use plastron_agent_core::upstream::{
-    AgentDenial, AttestResult, AuthorizedEntry, Caller, EntrySync, KnownEntries, NodeAttestation, SvidOutcome,
-    SvidRequest, Upstream, UpstreamError,
+    AgentDenial, AttestResult, AuthorizedEntry, Caller, EntrySync, JwtSvidReply, KnownEntries, NodeAttestation,
+    SvidOutcome, SvidRequest, Upstream, UpstreamError,
 };
 use plastron_plugins::node::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
 use plastron_spiffe::x509::verify_csr;
@@ -16,6 +16,7 @@ use rustls_pki_types::UnixTime;
 use tokio::time::Instant;
 
 use crate::authority::Authority;
+use crate::jwt_authority::JwtState;
 
 /// Follows tokio's paused clock, and can be moved beside it.
 pub(crate) struct PausedClock {
@@ -71,6 +72,7 @@ pub(crate) struct State {
     pub(crate) batches: Vec<usize>,
     pub(crate) issued: usize,
     pub(crate) agent_keys: Vec<Vec<u8>>,
+    pub(crate) jwt: JwtState,
 }
 
 pub(crate) struct FakeServer {
@@ -85,8 +87,11 @@ pub(crate) fn domain() -> TrustDomain {
 impl FakeServer {
     pub(crate) fn new(clock: &Arc<PausedClock>) -> Arc<Self> {
         let authority = Authority::new(&domain(), clock.seconds());
+        let jwt = JwtState::new();
+        let mut bundle = authority.bundle();
+        bundle.jwt_authorities.push(jwt.key.authority());
         let state = State {
-            bundle: authority.bundle(),
+            bundle,
             authority,
             foreign: BTreeMap::new(),
             entries: BTreeMap::new(),
@@ -104,6 +109,7 @@ impl FakeServer {
             batches: Vec::new(),
             issued: 0,
             agent_keys: Vec::new(),
+            jwt,
         };
         Arc::new(Self { state: Mutex::new(state), clock: Arc::clone(clock) })
     }
@@ -159,6 +165,7 @@ pub(crate) fn entry(id: &str, path: &str, selectors: &[&str]) -> AuthorizedEntry
         created_at: 1,
         store_svid: false,
         disable_x509_svid_prefetch: false,
+        jwt_svid_include_jti: false,
     }
 }
 
@@ -268,6 +275,30 @@ impl Upstream for FakeServer {
             outcomes.push(outcome);
         }
         Ok(outcomes)
+    }
+    async fn new_jwt_svid(
+        &self,
+        caller: &Caller,
+        entry_id: &str,
+        audience: &[String],
+    ) -> Result<JwtSvidReply, UpstreamError> {
+        let delay = {
+            let mut state = self.state();
+            state.jwt.calls.push((entry_id.to_owned(), audience.to_vec()));
+            state.jwt.delay
+        };
+        tokio::time::sleep(delay).await;
+        self.authenticate(caller)?;
+        let mut state = self.state();
+        if let Some(error) = state.jwt.failures.pop_front() {
+            return Err(error);
+        }
+        let entry = state.entries.get(entry_id).cloned().ok_or_else(|| UpstreamError::Status {
+            rpc: "NewJWTSVID",
+            code: "NotFound".to_owned(),
+            message: "entry not found".to_owned(),
+        })?;
+        Ok(state.jwt.issue(&entry, audience, self.clock.seconds()))
     }
 }
 

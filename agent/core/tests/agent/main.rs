@@ -5,6 +5,8 @@
 mod authority;
 mod denial;
 mod fake_server;
+mod jwt;
+mod jwt_authority;
 mod restart;
 mod rotation;
 mod workloads;
@@ -15,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fake_server::{FakeAttestor, FakeServer, PausedClock, domain};
+use plastron_agent_core::jwt::JwtSvids;
 use plastron_agent_core::upstream::Upstream;
 use plastron_agent_core::{
     Agent, AgentError, DataDir, KeyCustody, Settings, Subscription, SvidKeyType, WorkloadIdentities, WorkloadState,
@@ -32,6 +35,7 @@ struct Node {
     dir: TempDir,
     keys: KeyCustody,
     capacity: usize,
+    jwt_capacity: usize,
     key_type: SvidKeyType,
     admitted: Arc<Mutex<usize>>,
 }
@@ -40,6 +44,7 @@ struct Node {
 struct Running {
     task: Option<JoinHandle<AgentError>>,
     identities: WorkloadIdentities,
+    jwt: JwtSvids,
 }
 
 impl Node {
@@ -52,6 +57,7 @@ impl Node {
             keys: KeyCustody::Disk(dir.path().to_owned()),
             dir,
             capacity: 1000,
+            jwt_capacity: 1000,
             key_type: SvidKeyType::EcP256,
             admitted: Arc::default(),
         }
@@ -68,6 +74,8 @@ impl Node {
             bootstrap,
             sync_interval: Duration::from_secs(5),
             x509_svid_cache_max_size: self.capacity,
+            jwt_svid_cache_max_size: self.jwt_capacity,
+            jwt_svid_cache_hit_timeout: Duration::from_secs(5),
             workload_key_type: self.key_type,
             version: "test".to_owned(),
         };
@@ -79,7 +87,8 @@ impl Node {
             DataDir::open(self.path(), self.keys.clone()).unwrap(),
             Arc::clone(&self.clock) as Arc<dyn plastron_agent_core::Clock>,
         );
-        Running { task: Some(tokio::spawn(agent.run())), identities }
+        let jwt = agent.jwt_svids();
+        Running { task: Some(tokio::spawn(agent.run())), identities, jwt }
     }
 }
 
