@@ -67,6 +67,20 @@ pub fn go_duration(text: &str) -> Result<Duration, String> {
     if total.is_zero() { Err(refuse()) } else { Ok(total) }
 }
 
+/// The lifetime that an SVID shall have, in whole seconds; 0 leaves it to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ttl(pub(crate) i32);
+
+/// A Go duration, rounded up to the second as SPIRE rounds it. Unlike SPIRE's, a negative one is refused: it would mean the default.
+pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
+    if matches!(text, "0" | "0s" | "0m" | "0h" | "0ms") {
+        return Ok(Ttl(0));
+    }
+    let duration = go_duration(text)?;
+    let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
+    i32::try_from(seconds).map(Ttl).map_err(|_| "invalid value for TTL: longer than 68 years".to_owned())
+}
+
 /// How a filter's set must relate to an entry's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum MatchOn {
@@ -118,6 +132,17 @@ mod tests {
         assert_eq!(go_duration("250ms").unwrap(), Duration::from_millis(250));
         for text in ["", "5", "s", "1d", "-1s", "0s", "99999999999999999999s", "18446744073709551615h"] {
             assert!(go_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lifetimes_are_rounded_up_and_may_be_none() {
+        for (text, seconds) in [("0", 0), ("0s", 0), ("1ms", 1), ("90s", 90), ("1m1ms", 61), ("2147483647s", i32::MAX)]
+        {
+            assert_eq!(ttl(text), Ok(Ttl(seconds)), "{text}");
+        }
+        for text in ["", "-1s", "60", "2147483648s", "2147483647001ms"] {
+            assert!(ttl(text).is_err(), "{text}");
         }
     }
 

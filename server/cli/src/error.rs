@@ -69,6 +69,24 @@ pub enum CliError {
     /// The output can't be written.
     #[error("can't write the output")]
     Write(#[source] io::Error),
+    /// A file can't be written.
+    #[error("can't write {path:?}")]
+    WriteFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No key was made, or it did not sign.
+    #[error("the cryptographic library failed to make a key or to sign with it")]
+    Crypto,
+    /// A name that no request can carry.
+    #[error("the CSR can't be made: {reason}")]
+    Csr {
+        /// What can't be encoded.
+        reason: String,
+    },
     /// An answer that can't be shown.
     #[error("the server's answer can't be shown")]
     Show(#[from] plastron_proto::json::JsonError),
@@ -105,6 +123,9 @@ impl CliError {
             | Self::Read { .. }
             | Self::Json { .. }
             | Self::Write(_)
+            | Self::WriteFile { .. }
+            | Self::Crypto
+            | Self::Csr { .. }
             | Self::Show(_)
             | Self::Malformed { .. }
             | Self::Unhealthy { .. } => 1,

@@ -12,10 +12,15 @@ mod client;
 mod debug;
 mod entry;
 mod error;
+mod files;
 mod healthcheck;
+mod jwt;
+mod localauthority;
 mod output;
 mod token;
 mod tpm;
+mod upstreamauthority;
+mod x509;
 
 pub use agent::AgentCommand;
 pub use arguments::go_duration;
@@ -25,9 +30,13 @@ pub use debug::DebugCommand;
 pub use entry::EntryCommand;
 pub use error::CliError;
 pub use healthcheck::HealthcheckArgs;
+pub use jwt::JwtCommand;
+pub use localauthority::LocalAuthorityCommand;
 pub use output::{Format, Io, OutputArgs};
 pub use token::TokenCommand;
 pub use tpm::TpmCommand;
+pub use upstreamauthority::UpstreamAuthorityCommand;
+pub use x509::X509Command;
 
 /// The commands that talk to a running server.
 #[derive(Debug, clap::Subcommand)]
@@ -62,6 +71,32 @@ pub enum Command {
         #[command(subcommand)]
         command: BundleCommand,
     },
+    /// X.509-SVIDs for whom no agent serves
+    X509 {
+        /// What to do.
+        #[command(subcommand)]
+        command: X509Command,
+    },
+    /// JWT-SVIDs for whom no agent serves
+    Jwt {
+        /// What to do.
+        #[command(subcommand)]
+        command: JwtCommand,
+    },
+    /// This server's own authorities: the keys that it signs with
+    #[command(name = "localauthority")]
+    LocalAuthority {
+        /// What to do.
+        #[command(subcommand)]
+        command: LocalAuthorityCommand,
+    },
+    /// The authority above this server's own
+    #[command(name = "upstreamauthority")]
+    UpstreamAuthority {
+        /// What to do.
+        #[command(subcommand)]
+        command: UpstreamAuthorityCommand,
+    },
     /// What a running server says about itself
     Debug {
         /// What to do.
@@ -80,6 +115,10 @@ pub async fn run(command: Command, io: &mut Io<'_>) -> Result<(), CliError> {
         Command::Agent { command } => command.run(io).await,
         Command::Tpm { command } => command.run(io).await,
         Command::Bundle { command } => command.run(io).await,
+        Command::X509 { command } => command.run(io).await,
+        Command::Jwt { command } => command.run(io).await,
+        Command::LocalAuthority { command } => command.run(io).await,
+        Command::UpstreamAuthority { command } => command.run(io).await,
         Command::Debug { command } => command.run(io).await,
         Command::Healthcheck(args) => args.run(io).await,
     }

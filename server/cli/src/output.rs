@@ -118,6 +118,14 @@ pub(crate) fn utc(seconds: i64) -> String {
     }
 }
 
+/// Unix seconds as RFC 3339 has them: `2026-01-02T15:04:05Z`.
+pub(crate) fn rfc3339(seconds: i64) -> String {
+    time::OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok())
+        .unwrap_or_else(|| format!("{seconds} s after 1970"))
+}
+
 /// A SPIFFE ID of an answer; nothing where the answer has none.
 pub(crate) fn id_text(id: Option<&plastron_proto::types::Spiffeid>) -> String {
     id.map(|id| printable(&format!("spiffe://{}{}", id.trust_domain, id.path))).unwrap_or_default()
@@ -137,5 +145,7 @@ mod tests {
     fn times_are_utc_and_never_panic() {
         assert_eq!(utc(1_767_366_245), "2026-01-02 15:04:05 +0000 UTC");
         assert_eq!(utc(i64::MAX), "9223372036854775807 s after 1970");
+        assert_eq!(rfc3339(1_767_366_245), "2026-01-02T15:04:05Z");
+        assert_eq!(rfc3339(i64::MAX), "9223372036854775807 s after 1970");
     }
 }
