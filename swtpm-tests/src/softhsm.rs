@@ -171,5 +171,9 @@ pub(crate) fn run_again(closure: &str, variables: &[(&str, &OsStr)]) -> Result<(
     text.push_str(&String::from_utf8_lossy(&output.stdout));
     let passed = output.status.success() && text.contains("1 passed");
     text.push_str(&String::from_utf8_lossy(&output.stderr));
+    if passed {
+        // Seen with --nocapture, like the output of any test that passes.
+        print!("{text}");
+    }
     if passed { Ok(()) } else { Err(HarnessError::OwnProcess { test: name.to_owned(), output: text }) }
 }

@@ -6,6 +6,8 @@ mod conformance;
 mod enrolment;
 mod examples;
 mod exchange;
+mod fault_codes;
+mod fault_delays;
 mod fault_proxy;
 mod harness;
 mod healing;
