@@ -1,4 +1,5 @@
-//! The seams that attestors implement, server and agent halves.
+//! The seams that attestors and upstream authorities implement, server and agent halves.
 
 pub mod node;
+pub mod upstream;
 pub mod workload;
