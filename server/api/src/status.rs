@@ -11,6 +11,7 @@ use plastron_server_core::authorization::{AgentDenial, Denied};
 use plastron_server_core::bundles::BundleError;
 use plastron_server_core::ca::SignError;
 use plastron_server_core::issuance::{BatchRefusal, SvidRefusal};
+use plastron_server_core::minting::MintError;
 use plastron_server_core::page::PageTokenError;
 use plastron_server_core::pending::DecideError;
 use plastron_server_core::registration::{EntryError, RegistrationError};
@@ -56,6 +57,8 @@ pub(crate) enum Failure {
     EntryAsIs(EntryError),
     #[error(transparent)]
     Svid(#[from] SvidRefusal),
+    #[error(transparent)]
+    Mint(MintError),
     #[error(transparent)]
     Batch(#[from] BatchRefusal),
     #[error(transparent)]
@@ -112,6 +115,7 @@ impl Failure {
             Self::Svid(SvidRefusal::Agent { .. }) => (Code::PermissionDenied, Told::Step),
             Self::Svid(SvidRefusal::Csr(_)) => (Code::InvalidArgument, Told::Chain),
             Self::Svid(SvidRefusal::Sign(error)) => (sign(error), Told::Step),
+            Self::Mint(error) => mint(error),
             Self::Bundle(BundleError::Store(_)) => (Code::Internal, Told::Step),
             Self::Bundle(
                 BundleError::TooMany { .. } | BundleError::X509Authority { .. } | BundleError::JwtAuthority { .. },
@@ -249,6 +253,24 @@ fn token(error: &JoinTokenError) -> (Code, Told) {
         }
         JoinTokenError::Token(TokenError::Exists) => (Code::AlreadyExists, Told::Chain),
         JoinTokenError::Token(TokenError::Store(_)) => (Code::Internal, Told::Step),
+    }
+}
+
+fn mint(error: &MintError) -> (Code, Told) {
+    match error {
+        MintError::MissingCsr
+        | MintError::Csr(_)
+        | MintError::CsrSignature
+        | MintError::NoUri
+        | MintError::SeveralUris { .. }
+        | MintError::Uri(_)
+        | MintError::UriNotAWorkload(_)
+        | MintError::OtherName { .. }
+        | MintError::DnsName(_)
+        | MintError::DnsNameOverlap(_)
+        | MintError::Subject(_) => (Code::InvalidArgument, Told::Chain),
+        MintError::SignX509(error) => (sign(error), Told::Step),
+        MintError::Audit(_) => (Code::Unavailable, Told::Step),
     }
 }
 

@@ -54,7 +54,10 @@ impl Svid for SvidService {
         &self,
         request: Request<MintX509svidRequest>,
     ) -> Result<Response<MintX509svidResponse>, Status> {
-        self.0.unimplemented::<rpc::MintX509Svid, _, _>(&request).await
+        let permit = self.0.permit::<rpc::MintX509Svid, _>(&request).await?;
+        let MintX509svidRequest { csr, ttl } = request.into_inner();
+        let svid = self.0.services.minting.mint_x509_svid(permit, &csr, ttl).await.map_err(Failure::Mint)?;
+        Ok(Response::new(MintX509svidResponse { svid: Some(svid_to_proto(svid)) }))
     }
 
     async fn mint_jwtsvid(

@@ -20,6 +20,7 @@ pub mod issuance;
 pub mod ledger;
 pub mod limits;
 pub mod local_authority;
+pub mod minting;
 pub mod nodes;
 pub mod page;
 pub mod pending;

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::issuance::Issuance;
 use crate::ledger::Ledger;
+use crate::minting::Minting;
 use crate::nodes::Nodes;
 use crate::pending::PendingTpms;
 use crate::pruning::prune;
@@ -63,6 +64,8 @@ pub struct Services {
     pub registration: Registration,
     /// BatchNewX509SVID.
     pub issuance: Issuance,
+    /// MintX509SVID.
+    pub minting: Minting,
     /// The Bundle service.
     pub bundles: Bundles,
     /// The server's own SVID, for TLS.
@@ -106,6 +109,7 @@ impl Services {
             join_tokens: JoinTokens::new(ledger_of(), clock_of(), trust_domain.clone()),
             pending: PendingTpms::new(ledger_of(), clock_of()),
             registration: Registration::new(ledger_of(), clock_of(), trust_domain.clone()),
+            minting: Minting::new(Arc::clone(&ca), audit_of(), default_x509_svid_ttl),
             issuance: Issuance::new(Arc::clone(&ca), ledger_of(), clock_of(), audit_of(), default_x509_svid_ttl),
             watchers: Watchers::new(ledger_of(), clock_of(), &trust_domain),
             bundles: Bundles::new(ledger_of(), trust_domain),

@@ -8,6 +8,7 @@ mod ca;
 mod faults;
 mod fixture;
 mod issuance;
+mod minting;
 mod no_audit;
 mod pending;
 mod registration;
