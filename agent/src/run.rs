@@ -5,9 +5,10 @@ use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use plastron_agent_core::jwt::JwtSvids;
 use plastron_agent_core::{Agent, AgentError, Clock, DataDir, PersistError, Readiness, Settings, WorkloadIdentities};
 use plastron_agent_upstream::GrpcUpstream;
-use plastron_agent_workload_api::{BundleAccess, ServeError, WorkloadApi, WorkloadApiServer};
+use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, ServeError, WorkloadApi, WorkloadApiServer};
 use plastron_daemon::config::explain;
 use plastron_daemon::health::{Checks, HealthError};
 use plastron_daemon::logging::{self, LoggingError};
@@ -54,13 +55,14 @@ pub(crate) async fn run(overrides: &Overrides) -> Result<(), RunError> {
     log.reopen.on_signal().map_err(RunError::Runtime)?;
     let stop = stop_token().map_err(RunError::Runtime)?;
     let (agent, identities) = assemble(&config, &catalog)?;
+    let jwt_svids = agent.jwt_svids();
     let tasks = TaskTracker::new();
     if let Some(health) = config.health.bind().await? {
         tasks.spawn(health.serve(checks(&identities), stop.clone()));
     }
     let outcome = tokio::select! {
         error = agent.run() => Err(RunError::Agent(error)),
-        result = serve_workloads(&config, &catalog, identities, &tasks, &stop) => result,
+        result = serve_workloads(&config, &catalog, identities, jwt_svids, &tasks, &stop) => result,
         () = stop.cancelled() => Ok(()),
     };
     if let Err(error) = &outcome {
@@ -99,6 +101,7 @@ async fn serve_workloads(
     config: &Config,
     catalog: &Catalog,
     identities: WorkloadIdentities,
+    jwt_svids: JwtSvids,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
@@ -106,11 +109,13 @@ async fn serve_workloads(
         // The agent has ended and says why.
         return std::future::pending().await;
     }
-    let access = match config.allow_unauthenticated_verifiers {
+    let bundles = match config.allow_unauthenticated_verifiers {
         true => BundleAccess::AnyLocalProcess,
         false => BundleAccess::IdentifiedWorkloads,
     };
-    let api = WorkloadApi::new(catalog.workload_attestation(), identities, access);
+    let foreign_claims = ForeignClaims::allow(config.allowed_foreign_jwt_claims.iter().cloned());
+    let access = Access { bundles, foreign_claims };
+    let api = WorkloadApi::new(catalog.workload_attestation(), identities, jwt_svids, Arc::new(SystemClock), access);
     let socket = std::path::absolute(&config.socket_path)
         .map_err(|source| RunError::SocketPath { path: config.socket_path.clone(), source })?;
     let server = WorkloadApiServer::bind(&socket, api)?;

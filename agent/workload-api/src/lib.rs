@@ -4,11 +4,14 @@
 //! anew; a stream ends when the process does. What a workload may have is decided in `agent/core`; this crate shapes it into messages,
 //! and errors into the codes and words that SPIFFE's clients act on.
 //!
-//! Served: FetchX509SVID, FetchX509Bundles, `grpc.health.v1.Health`. Deliberately not yet: JWT-SVIDs (Unimplemented, in SPIRE's words for
-//! a server that has them switched off), WIT-SVIDs (Unimplemented, section 7), server reflection, Envoy's SDS.
+//! Served: X.509- and JWT-SVIDs with their bundles, the validation of tokens, `grpc.health.v1.Health`. Deliberately not yet: WIT-SVIDs
+//! (Unimplemented, section 7), server reflection, Envoy's SDS.
 
 mod caller;
+mod claims;
 mod header;
+mod hints;
+mod jwt;
 pub mod limits;
 mod message;
 mod push;
@@ -16,5 +19,6 @@ mod refusal;
 mod serve;
 mod service;
 
+pub use crate::claims::ForeignClaims;
 pub use crate::serve::{ServeError, WorkloadApiServer};
-pub use crate::service::{BundleAccess, WorkloadApi};
+pub use crate::service::{Access, BundleAccess, WorkloadApi};

@@ -1,13 +1,14 @@
 //! The messages: certificates as concatenated DER, the key as PKCS#8, bundles by `spiffe://td`. A domain without authorities is left
 //! out and never sent as empty bytes, which clients take as a broken message.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use plastron_agent_core::{Identity, WorkloadUpdate};
+use plastron_agent_core::WorkloadUpdate;
 use plastron_proto::workload::{X509BundlesResponse, X509svid, X509svidResponse};
 use plastron_spiffe::{Bundle, TrustDomain};
 
+use crate::hints::with_unique_hints;
 use crate::push::View;
 use crate::refusal::Refusal;
 
@@ -51,33 +52,6 @@ pub(crate) fn same_x509_bundles(a: &View, b: &View) -> bool {
     same(own_a, own_b)
         && federated_a.len() == federated_b.len()
         && federated_a.values().zip(federated_b.values()).all(|(a, b)| same(a, b))
-}
-
-/// Of several identities with the same hint the oldest entry's stays, then the one with the lowest id (section 5.2.1; SPIRE drops the others).
-fn with_unique_hints(identities: &[Arc<Identity>]) -> Vec<&Identity> {
-    let mut oldest: HashMap<&str, &Identity> = HashMap::new();
-    for identity in identities.iter().filter(|identity| !identity.hint.is_empty()) {
-        let kept = oldest.entry(&identity.hint).or_insert(identity);
-        if age(identity) < age(kept) {
-            *kept = identity;
-        }
-    }
-    let kept: HashSet<&str> = oldest.values().map(|identity| &*identity.entry_id).collect();
-    let stays = |identity: &&Identity| {
-        let stays = identity.hint.is_empty() || kept.contains(&*identity.entry_id);
-        if !stays {
-            tracing::warn!(
-                entry_id = ?identity.entry_id, hint = ?identity.hint,
-                "Identity left out: an older entry of this workload has the same hint"
-            );
-        }
-        stays
-    };
-    identities.iter().map(|identity| &**identity).filter(stays).collect()
-}
-
-fn age(identity: &Identity) -> (i64, &str) {
-    (identity.entry_created_at, &identity.entry_id)
 }
 
 fn bundles_by_id(bundles: &BTreeMap<TrustDomain, Arc<Bundle>>) -> BTreeMap<String, Vec<u8>> {

@@ -1,7 +1,13 @@
 //! Why a call ends, and what its caller is told: the one place where this crate chooses codes and words. Clients act on both
 //! (InvalidArgument is final, `no identity issued` withdraws material), so they are SPIRE's.
 
+use std::sync::Arc;
+
 use plastron_agent_core::WorkloadAttestationError;
+use plastron_agent_core::jwt::{AudienceError, JwtSvidError};
+use plastron_agent_core::upstream::UpstreamError;
+use plastron_spiffe::jwt::JwtError;
+use plastron_spiffe::{BundleError, SpiffeIdError};
 use plastron_transport::PeerError;
 use tonic::Status;
 
@@ -24,8 +30,20 @@ pub(crate) enum Refusal {
     NotReady,
     #[error("the agent is shutting down")]
     ShuttingDown,
-    #[error("JWT-SVIDs are not served")]
-    NoJwt,
+    #[error("the audience can't be used")]
+    Audience(#[source] AudienceError),
+    #[error("the requested ID can't be used")]
+    RequestedId(#[source] SpiffeIdError),
+    #[error("no JWT-SVID is to be had")]
+    Token(#[source] Arc<JwtSvidError>),
+    #[error("no audience to validate a token against")]
+    NoAudience,
+    #[error("no token to validate")]
+    NoToken,
+    #[error("the token is not valid")]
+    InvalidToken(#[source] JwtError),
+    #[error("the JWT authorities can't be written as a JWK set")]
+    Jwks(#[source] BundleError),
     #[error("WIT-SVIDs are not served")]
     NoWit,
 }
@@ -40,8 +58,86 @@ impl From<Refusal> for Status {
             Refusal::EmptyBundle => Self::unavailable("the trust domain has no X.509 authority yet"),
             Refusal::NotReady => Self::unavailable("the agent has no SVID for this workload yet, try again"),
             Refusal::ShuttingDown => Self::unavailable("the agent is shutting down"),
-            Refusal::NoJwt => Self::unimplemented("JWT functionality is disabled"),
+            Refusal::Audience(error) => Self::invalid_argument(error.to_string()),
+            Refusal::RequestedId(error) => {
+                Self::invalid_argument(format!("invalid requested SPIFFE ID: {}", Escaped(&error)))
+            }
+            Refusal::Token(error) => no_token(&error),
+            Refusal::NoAudience => Self::invalid_argument("audience must be specified"),
+            Refusal::NoToken => Self::invalid_argument("svid must be specified"),
+            Refusal::InvalidToken(error) => Self::invalid_argument(reason(&error)),
+            Refusal::Jwks(_) => Self::unavailable("could not serialize response"),
             Refusal::NoWit => Self::unimplemented("WIT functionality is disabled"),
         }
+    }
+}
+
+/// SPIRE's words up to the colon. Behind it a coarse reason: the agent's log has the whole of it.
+fn no_token(error: &JwtSvidError) -> Status {
+    let reason = match error {
+        JwtSvidError::CutOff | JwtSvidError::EntryGone => return Refusal::NoIdentity.into(),
+        JwtSvidError::ShuttingDown => return Refusal::ShuttingDown.into(),
+        JwtSvidError::Busy => "too many are asked for at once, try again",
+        JwtSvidError::Issued(_) => "the server issued an unacceptable one",
+        JwtSvidError::Upstream(error) => match error {
+            UpstreamError::Unavailable { .. } | UpstreamError::DeadlineExceeded { .. } => "the server can't be reached",
+            UpstreamError::UntrustedServer { .. } => "the server is not trusted",
+            UpstreamError::Status { code, message, .. }
+                if code == "Unimplemented" && message.contains(JWT_DISABLED) =>
+            {
+                JWT_DISABLED
+            }
+            UpstreamError::AgentDenied { .. }
+            | UpstreamError::PermissionDenied { .. }
+            | UpstreamError::InvalidArgument { .. }
+            | UpstreamError::OwnIdentity { .. }
+            | UpstreamError::ResourceExhausted { .. }
+            | UpstreamError::Status { .. }
+            | UpstreamError::MalformedReply { .. }
+            | UpstreamError::Attestor(_) => "the server issues none",
+        },
+    };
+    Status::unavailable(format!("could not fetch JWT-SVID: {reason}"))
+}
+
+/// What SPIRE's server says where JWT-SVIDs are switched off.
+const JWT_DISABLED: &str = "JWT functionality is disabled";
+
+/// Why a token is not valid: the check, and what it found. SPIRE's words where a client may look for them.
+fn reason(error: &JwtError) -> String {
+    match error {
+        JwtError::Expired { .. } => "token has expired".to_owned(),
+        JwtError::ExpiryMissing => "token missing exp claim".to_owned(),
+        JwtError::SubjectMissing => "token missing subject claim".to_owned(),
+        JwtError::KeyIdMissing => "token header missing key id".to_owned(),
+        JwtError::Audience { audience, expected } => {
+            format!("expected audience in [{expected:?}] (audience={audience:?})")
+        }
+        JwtError::UnknownTrustDomain { trust_domain } => {
+            format!("no keys found for trust domain {:?}", trust_domain.as_str())
+        }
+        JwtError::UnknownKey { trust_domain, key_id } => {
+            format!("public key {key_id:?} not found in trust domain {:?}", trust_domain.as_str())
+        }
+        other => Escaped(other).to_string(),
+    }
+}
+
+/// An error with its causes in one line. Whoever sent the token wrote a part of it.
+struct Escaped<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = self.0.to_string();
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text.chars().try_for_each(|c| match c {
+            '\'' | '"' => write!(f, "{c}"),
+            c => write!(f, "{}", c.escape_debug()),
+        })
     }
 }

@@ -2,17 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::Stream;
-use plastron_agent_core::{WorkloadAttestation, WorkloadIdentities};
+use plastron_agent_core::jwt::JwtSvids;
+use plastron_agent_core::{Clock, WorkloadAttestation, WorkloadIdentities};
 use plastron_plugins::workload::WorkloadProcess;
 use plastron_proto::workload as wire;
 use plastron_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
 use plastron_spiffe::Selector;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status};
 
 use crate::caller::caller;
+use crate::claims::ForeignClaims;
+use crate::jwt::{self, TokenRequest, Validation};
+use crate::limits::FIRST_MESSAGE_TIMEOUT;
 use crate::message;
 use crate::push::{Shape, Source, View, push};
 use crate::refusal::Refusal;
@@ -26,19 +31,36 @@ pub enum BundleAccess {
     AnyLocalProcess,
 }
 
+/// What the configuration decides about who sees what.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Who may have the own bundle.
+    pub bundles: BundleAccess,
+    /// What workloads are shown of foreign tokens.
+    pub foreign_claims: ForeignClaims,
+}
+
 /// The service. Cheap to clone.
 #[derive(Clone)]
 pub struct WorkloadApi {
     attestation: WorkloadAttestation,
     identities: WorkloadIdentities,
-    bundle_access: BundleAccess,
+    jwt_svids: JwtSvids,
+    clock: Arc<dyn Clock>,
+    access: Access,
     stop: CancellationToken,
 }
 
 impl WorkloadApi {
-    /// Serves these identities to whoever these attestors recognise.
-    pub fn new(attestation: WorkloadAttestation, identities: WorkloadIdentities, bundle_access: BundleAccess) -> Self {
-        Self { attestation, identities, bundle_access, stop: CancellationToken::new() }
+    /// Serves these identities and tokens to whoever these attestors recognise; tokens are validated by this clock.
+    pub fn new(
+        attestation: WorkloadAttestation,
+        identities: WorkloadIdentities,
+        jwt_svids: JwtSvids,
+        clock: Arc<dyn Clock>,
+        access: Access,
+    ) -> Self {
+        Self { attestation, identities, jwt_svids, clock, access, stop: CancellationToken::new() }
     }
 
     /// The agent's identities, to learn when it is ready.
@@ -52,8 +74,8 @@ impl WorkloadApi {
     }
 
     /// Who calls: a process, attested now and for this call only.
-    async fn attest<T>(&self, request: &Request<T>) -> Result<(WorkloadProcess, BTreeSet<Selector>), Refusal> {
-        let process = caller(request.extensions())?;
+    async fn attest(&self, extensions: &Extensions) -> Result<(WorkloadProcess, BTreeSet<Selector>), Refusal> {
+        let process = caller(extensions)?;
         let selectors = self.attestation.attest(&process).await?;
         let shown = selectors.iter().map(ToString::to_string);
         tracing::debug!(pid = process.pid, selectors = ?shown.collect::<Vec<_>>(), "PID attested to have selectors");
@@ -68,7 +90,7 @@ impl WorkloadApi {
         shape: Shape<M>,
     ) -> Result<Response<Messages<M>>, Status> {
         let begun = async {
-            let (process, selectors) = self.attest(&request).await?;
+            let (process, selectors) = self.attest(request.extensions()).await?;
             let bundles = match access {
                 BundleAccess::IdentifiedWorkloads => None,
                 BundleAccess::AnyLocalProcess => Some(self.identities.subscribe_bundles()),
@@ -76,13 +98,61 @@ impl WorkloadApi {
             let subscription = self.identities.subscribe(selectors);
             push(Source::new(process, subscription, bundles, self.stop.clone()), shape).await
         };
-        let messages = begun.await.inspect_err(|refusal| log(method, &request, refusal))?;
+        let messages = begun.await.inspect_err(|refusal| log(method, request.extensions(), refusal))?;
         Ok(Response::new(Box::pin(messages)))
     }
 }
 
-fn log<T>(method: &'static str, request: &Request<T>, refusal: &Refusal) {
-    let pid = caller(request.extensions()).ok().map(|process| process.pid);
+/// A call with one answer, which ends when the agent stops.
+impl WorkloadApi {
+    async fn tokens(
+        &self,
+        extensions: &Extensions,
+        request: wire::JwtsvidRequest,
+    ) -> Result<wire::JwtsvidResponse, Refusal> {
+        let request = TokenRequest::read(request)?;
+        let (process, selectors) = self.attest(extensions).await?;
+        let entries = self.jwt_svids.entries(&selectors);
+        let entries =
+            tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, entries).await.map_err(|_elapsed| Refusal::NotReady)?;
+        let tokens = jwt::fetch(&self.jwt_svids, &entries, &request).await?;
+        // A token may have taken half a minute: it is not for whoever has the connection by now.
+        if !process.liveness.is_same_process() {
+            return Err(Refusal::ProcessGone { pid: process.pid });
+        }
+        Ok(tokens)
+    }
+
+    async fn validation(
+        &self,
+        extensions: &Extensions,
+        request: wire::ValidateJwtsvidRequest,
+    ) -> Result<wire::ValidateJwtsvidResponse, Refusal> {
+        let validation = Validation::read(request)?;
+        let (_, selectors) = self.attest(extensions).await?;
+        let bundles = self.identities.bundles(&selectors);
+        let bundles =
+            tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, bundles).await.map_err(|_elapsed| Refusal::NotReady)?;
+        validation.run(&bundles.ok_or(Refusal::ShuttingDown)?, &self.access.foreign_claims, self.clock.now())
+    }
+
+    async fn answer<M>(
+        &self,
+        method: &'static str,
+        extensions: &Extensions,
+        call: impl Future<Output = Result<M, Refusal>>,
+    ) -> Result<Response<M>, Status> {
+        let answer = tokio::select! {
+            answer = call => answer,
+            () = self.stop.cancelled() => Err(Refusal::ShuttingDown),
+        };
+        let answer = answer.inspect_err(|refusal| log(method, extensions, refusal))?;
+        Ok(Response::new(answer))
+    }
+}
+
+fn log(method: &'static str, extensions: &Extensions, refusal: &Refusal) {
+    let pid = caller(extensions).ok().map(|process| process.pid);
     let source = std::error::Error::source(refusal).map(ToString::to_string);
     match refusal {
         Refusal::NoIdentity => tracing::warn!(method, pid, registered = false, "No identity issued"),
@@ -93,6 +163,8 @@ fn log<T>(method: &'static str, request: &Request<T>, refusal: &Refusal) {
 /// The SVID stream repeats nothing either: `agent/core` wakes it only when a certificate or bundle was replaced.
 const SVIDS: Shape<wire::X509svidResponse> = Shape { render: svids, repeats: |_, _| false };
 const BUNDLES: Shape<wire::X509BundlesResponse> = Shape { render: bundles, repeats: message::same_x509_bundles };
+
+const JWT_BUNDLES: Shape<wire::JwtBundlesResponse> = Shape { render: jwt::bundles, repeats: jwt::same_bundles };
 
 fn svids(view: &View) -> Result<wire::X509svidResponse, Refusal> {
     match view {
@@ -127,28 +199,30 @@ impl SpiffeWorkloadApi for WorkloadApi {
         &self,
         request: Request<wire::X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
-        self.stream("FetchX509Bundles", request, self.bundle_access, BUNDLES).await
+        self.stream("FetchX509Bundles", request, self.access.bundles, BUNDLES).await
     }
 
     async fn fetch_jwtsvid(
         &self,
-        _request: Request<wire::JwtsvidRequest>,
+        request: Request<wire::JwtsvidRequest>,
     ) -> Result<Response<wire::JwtsvidResponse>, Status> {
-        Err(Refusal::NoJwt.into())
+        let (_, extensions, request) = request.into_parts();
+        self.answer("FetchJWTSVID", &extensions, self.tokens(&extensions, request)).await
     }
 
     async fn fetch_jwt_bundles(
         &self,
-        _request: Request<wire::JwtBundlesRequest>,
+        request: Request<wire::JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
-        Err(Refusal::NoJwt.into())
+        self.stream("FetchJWTBundles", request, self.access.bundles, JWT_BUNDLES).await
     }
 
     async fn validate_jwtsvid(
         &self,
-        _request: Request<wire::ValidateJwtsvidRequest>,
+        request: Request<wire::ValidateJwtsvidRequest>,
     ) -> Result<Response<wire::ValidateJwtsvidResponse>, Status> {
-        Err(Refusal::NoJwt.into())
+        let (_, extensions, request) = request.into_parts();
+        self.answer("ValidateJWTSVID", &extensions, self.validation(&extensions, request)).await
     }
 
     async fn fetch_witsvid(

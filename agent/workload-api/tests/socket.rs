@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper_util::rt::TokioIo;
+use plastron_agent_core::jwt::JwtSvids;
 use plastron_agent_core::upstream::AuthorizedEntry;
-use plastron_agent_core::{Identity, PrivateKey, Publisher, WorkloadAttestation};
-use plastron_agent_workload_api::{BundleAccess, WorkloadApi, WorkloadApiServer};
+use plastron_agent_core::{Clock, Identity, PrivateKey, Publisher, WorkloadAttestation};
+use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, WorkloadApi, WorkloadApiServer};
 use plastron_plugins::workload::{WorkloadAttestError, WorkloadAttestor, WorkloadProcess};
 use plastron_proto::workload as wire;
 use plastron_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use plastron_spiffe::x509::X509Svid;
 use plastron_spiffe::{Bundle, Selector, SpiffeId, TrustDomain, X509Authority};
 use rcgen::{CertificateParams, IsCa, KeyPair, KeyUsagePurpose, SanType};
+use rustls_pki_types::UnixTime;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tonic::transport::{Channel, Endpoint};
@@ -48,6 +50,15 @@ impl WorkloadAttestor for Attestor {
     }
 }
 
+/// Nothing here depends on it.
+struct NoTime;
+
+impl Clock for NoTime {
+    fn now(&self) -> UnixTime {
+        UnixTime::since_unix_epoch(std::time::Duration::ZERO)
+    }
+}
+
 /// An agent with its socket; everything ends with it.
 struct Agent {
     dir: tempfile::TempDir,
@@ -63,7 +74,9 @@ impl Agent {
         let (publisher, identities) = Publisher::new();
         let attestor = Arc::new(Attestor::default());
         let attestation = WorkloadAttestation::new(vec![attestor.clone() as Arc<dyn WorkloadAttestor>]);
-        let api = WorkloadApi::new(attestation, identities, access);
+        let access = Access { bundles: access, foreign_claims: ForeignClaims::default() };
+        let (jwt_svids, _signer) = JwtSvids::new(identities.clone(), Arc::new(NoTime), 1);
+        let api = WorkloadApi::new(attestation, identities, jwt_svids, Arc::new(NoTime), access);
         let server = WorkloadApiServer::bind(&socket_in(dir.path()), api).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move { server.serve(async { drop(stopped.await) }).await.unwrap() });
@@ -301,14 +314,9 @@ async fn every_call_needs_the_security_header_and_health_does_not() {
 }
 
 #[tokio::test]
-async fn jwt_and_wit_are_unimplemented_in_words_that_say_so() {
+async fn wit_is_unimplemented_in_words_that_say_so() {
     let agent = Agent::start(BundleAccess::IdentifiedWorkloads);
     let mut client = agent.client().await.0;
-    let jwt = "JWT functionality is disabled";
-    refused(client.fetch_jwtsvid(with_header(wire::JwtsvidRequest::default())).await, Code::Unimplemented, jwt);
-    refused(client.fetch_jwt_bundles(with_header(wire::JwtBundlesRequest {})).await, Code::Unimplemented, jwt);
-    let request = with_header(wire::ValidateJwtsvidRequest::default());
-    refused(client.validate_jwtsvid(request).await, Code::Unimplemented, jwt);
     let wit = "WIT functionality is disabled";
     refused(client.fetch_witsvid(with_header(wire::WitsvidRequest::default())).await, Code::Unimplemented, wit);
     refused(client.fetch_wit_bundles(with_header(wire::WitBundlesRequest {})).await, Code::Unimplemented, wit);
@@ -371,6 +379,7 @@ async fn the_socket_is_open_to_everyone_and_its_folder_is_not() {
 #[tokio::test]
 async fn a_request_that_is_too_large_is_refused_by_both_services() {
     let agent = Agent::start(BundleAccess::IdentifiedWorkloads);
+    agent.publish(&[], &[b"root"]);
     let validate = |length: usize| {
         with_header(wire::ValidateJwtsvidRequest { audience: "a".to_owned(), svid: "x".repeat(length) })
     };
@@ -378,7 +387,7 @@ async fn a_request_that_is_too_large_is_refused_by_both_services() {
     let status = client.0.validate_jwtsvid(validate(9 * 1024)).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status}");
     let status = client.0.validate_jwtsvid(validate(4 * 1024)).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented, "{status}");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
 
     let mut health = HealthClient::new(agent.channel().await);
     let status = health.check(HealthCheckRequest { service: "x".repeat(2000) }).await.unwrap_err();

@@ -1,6 +1,6 @@
 //! The messages' rules, on certificates that were really issued.
 
-use plastron_agent_core::PrivateKey;
+use plastron_agent_core::{Identity, PrivateKey};
 use plastron_spiffe::X509Authority;
 use plastron_spiffe::x509::X509Svid;
 use rcgen::{CertificateParams, IsCa, KeyPair, KeyUsagePurpose, SanType};
