@@ -7,6 +7,8 @@ use plastron_plugins::node::{AgentNodeAttestor, HoldsSvidKey};
 use plastron_spiffe::{Bundle, SpiffeId, TrustDomain};
 
 use crate::attest::AttestError;
+use crate::follow::Follower;
+use crate::held_bundle::HeldBundle;
 use crate::jwt::{JwtSigner, JwtSvids};
 use crate::persist::{DataDir, PersistError};
 use crate::snapshot::Publisher;
@@ -22,7 +24,7 @@ pub struct Settings {
     pub trust_domain: TrustDomain,
     /// Whom to believe before there is a bundle from the server.
     pub bootstrap: Arc<Bundle>,
-    /// How often entries and bundles are synchronised.
+    /// How often entries and bundles are synchronised where the server does not push changes; much rarer where it does.
     pub sync_interval: Duration,
     /// Most workload SVIDs kept without a workload that asks for them.
     pub x509_svid_cache_max_size: usize,
@@ -91,11 +93,14 @@ impl Agent {
             Err(error) => return error,
         };
         let (standing, denials) = Standing::new(caller);
-        let synchroniser = Synchroniser::new(&parts, &standing, publisher);
+        let bundle = HeldBundle::new(&parts.settings.trust_domain, &parts.data, &standing, &publisher);
+        let synchroniser = Synchroniser::new(&parts, &standing, &publisher, &bundle);
+        let follower = Follower::new(&parts, &standing, &bundle);
         tokio::select! {
             error = rotate::keep_identity(&parts, &standing, denials) => error,
             never = synchroniser.run() => match never {},
             never = jwt_signer.run(&parts, &standing) => match never {},
+            never = follower.run() => match never {},
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use plastron_spiffe::x509::X509Svid;
+
 use crate::Identity;
 use crate::upstream::{AuthorizedEntry, EntryRevision, EntrySync, KnownEntries};
 
@@ -193,6 +195,21 @@ impl Cache {
             held.outdated = false;
             held.refusals = 0;
             held.retry_at = 0;
+        }
+    }
+
+    /// The SVIDs that are held, by entry id, with their chains.
+    pub(crate) fn svids(&self) -> Vec<(Arc<str>, Arc<X509Svid>)> {
+        let svid = |(id, held): (&Arc<str>, &Held)| Some((Arc::clone(id), Arc::clone(&held.identity.as_ref()?.svid)));
+        self.entries.iter().filter_map(svid).collect()
+    }
+
+    /// The SVID of this entry is to be replaced at `at`, Unix seconds, if that is before its time. The present one stays until then.
+    pub(crate) fn replace_early(&mut self, id: &str, svid: &Arc<X509Svid>, at: u64) {
+        if let Some(held) = self.entries.get_mut(id)
+            && held.identity.as_ref().is_some_and(|identity| Arc::ptr_eq(&identity.svid, svid))
+        {
+            held.renew_at = held.renew_at.min(at);
         }
     }
 

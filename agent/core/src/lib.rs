@@ -14,6 +14,8 @@ mod cache;
 mod clock;
 mod csr;
 mod enrol;
+mod follow;
+mod held_bundle;
 mod identity;
 mod issued;
 pub mod jwt;
@@ -29,6 +31,7 @@ mod snapshot;
 mod standing;
 mod subscription;
 mod sync;
+mod taint;
 pub mod upstream;
 mod workload;
 

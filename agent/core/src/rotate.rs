@@ -11,6 +11,7 @@ use crate::enrol::{FIRST_RETRY, LONGEST_RETRY, millis};
 use crate::report::Chain;
 use crate::schedule::{Backoff, renewal_point, sleep_until};
 use crate::standing::{Denial, Standing};
+use crate::taint::{leads_to, replacement_point};
 use crate::upstream::{AgentDenial, Caller};
 
 /// What a denial calls for.
@@ -50,6 +51,10 @@ pub(crate) async fn keep_identity(
         let denial = tokio::select! {
             () = sleep_until(parts.clock.as_ref(), due) => None,
             Some(denial) = denials.recv() => Some(denial),
+            () = standing.svid_tainted() => {
+                due = due.min(replacement_point(parts.clock.now().as_secs(), standing.caller().svid.svid.not_after()));
+                continue;
+            }
         };
         let caller = standing.caller();
         if let Some(Denial { reason, svid }) = denial {
@@ -73,7 +78,7 @@ pub(crate) async fn keep_identity(
                 due = renewal_point(parts.clock.now().as_secs(), fresh.svid.svid.not_after());
                 backoff.reset();
                 denied = false;
-                standing.renewed(fresh);
+                standing.renewed(with_latest_bundle(parts, standing, fresh));
             }
             Err(error) => {
                 if let Some(reason) = error.denial()
@@ -97,6 +102,21 @@ pub(crate) async fn keep_identity(
             }
         }
     }
+}
+
+/// The new SVID with the bundle that was pushed while it was made, where that is the later one and leads to the SVID too.
+fn with_latest_bundle(parts: &Parts, standing: &Standing, fresh: Caller) -> Caller {
+    let held = standing.caller().bundle;
+    if *held == *fresh.bundle {
+        return Caller { bundle: held, ..fresh };
+    }
+    if held.sequence_number <= fresh.bundle.sequence_number || !leads_to(&fresh.svid.svid, &held, parts.clock.now()) {
+        return fresh;
+    }
+    if let Err(error) = parts.data.save(Some(&fresh.svid), &held) {
+        tracing::error!(error = %Chain(&error), "Can't keep the bundle beside the new SVID");
+    }
+    Caller { bundle: held, ..fresh }
 }
 
 async fn fresh_svid(parts: &Parts, caller: &Caller) -> Result<Caller, AttestError> {

@@ -55,13 +55,42 @@ impl Backoff {
     }
 }
 
+/// Delays anywhere between nothing and a bound that doubles: agents that failed at the same moment do not come back at the same moment.
+pub(crate) struct SpreadBackoff {
+    first: Duration,
+    longest: Duration,
+    failures: u32,
+}
+
+impl SpreadBackoff {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest: longest.max(first), failures: 0 }
+    }
+
+    /// The delay after one more failure.
+    pub(crate) fn next(&mut self) -> Duration {
+        let bound = self.first.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.longest);
+        self.failures = self.failures.saturating_add(1).min(31);
+        random_below(bound)
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// Anywhere between nothing and `bound`.
+pub(crate) fn random_below(bound: Duration) -> Duration {
+    scale(bound, random_up_to(1000))
+}
+
 fn scale(duration: Duration, thousandths: u64) -> Duration {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(millis.saturating_mul(thousandths) / 1000)
 }
 
 /// 0 to `bound`; the middle where the system has no randomness, since jitter is no secret.
-fn random_up_to(bound: u64) -> u64 {
+pub(crate) fn random_up_to(bound: u64) -> u64 {
     let mut bytes = [0; 8];
     match getrandom::fill(&mut bytes) {
         Ok(()) => u64::from_le_bytes(bytes) % (bound + 1),
@@ -84,6 +113,29 @@ mod tests {
     #[test]
     fn an_inverted_validity_is_due_at_once() {
         assert_eq!(renewal_point(1000, 900), 1000);
+    }
+
+    #[test]
+    fn spread_delays_are_anywhere_below_a_bound_that_doubles() {
+        let (first, longest) = (Duration::from_secs(2), Duration::from_secs(60));
+        for (failures, bound) in [2_u64, 4, 8, 16, 32, 60, 60].into_iter().enumerate() {
+            let delays: Vec<Duration> = (0..500)
+                .map(|_| {
+                    let mut backoff = SpreadBackoff::new(first, longest);
+                    (0..failures).for_each(|_| {
+                        backoff.next();
+                    });
+                    backoff.next()
+                })
+                .collect();
+            let bound = Duration::from_secs(bound);
+            assert!(delays.iter().all(|delay| *delay <= bound));
+            for quarter in 0..4 {
+                let within =
+                    delays.iter().filter(|delay| (bound * quarter / 4..=bound * (quarter + 1) / 4).contains(delay));
+                assert!(within.count() > 60, "quarter {quarter} of {bound:?}");
+            }
+        }
     }
 
     #[test]

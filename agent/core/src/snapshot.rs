@@ -54,6 +54,21 @@ impl Publisher {
         self.snapshots.send_replace(Some(Arc::new(Snapshot { entries, by_first_selector, bundle, federated })));
     }
 
+    /// Replaces the bundle of what was published last. Before the first publication there is nothing to replace.
+    pub(crate) fn publish_bundle(&self, bundle: Arc<Bundle>) {
+        self.snapshots.send_if_modified(|snapshot| {
+            let Some(last) = snapshot.as_ref().filter(|last| !Arc::ptr_eq(&last.bundle, &bundle)) else { return false };
+            let Snapshot { entries, by_first_selector, bundle: _, federated } = last.as_ref();
+            *snapshot = Some(Arc::new(Snapshot {
+                entries: entries.clone(),
+                by_first_selector: Arc::clone(by_first_selector),
+                bundle,
+                federated: federated.clone(),
+            }));
+            true
+        });
+    }
+
     /// Whether the server has shut this node out.
     pub(crate) fn set_cut_off(&self, cut_off: bool) {
         self.cut_off.store(cut_off, Ordering::Release);

@@ -13,6 +13,11 @@ pub(crate) struct Standing {
     caller: Mutex<Caller>,
     denials: mpsc::Sender<Denial>,
     sync_now: Notify,
+    svid_renewed: Notify,
+    bundle_changed: Notify,
+    svid_tainted: Notify,
+    unfollowed: Notify,
+    followed: AtomicBool,
     cut_off: AtomicBool,
 }
 
@@ -25,8 +30,17 @@ pub(crate) struct Denial {
 impl Standing {
     pub(crate) fn new(caller: Caller) -> (Self, mpsc::Receiver<Denial>) {
         let (denials, receiver) = mpsc::channel(1);
-        let standing =
-            Self { caller: Mutex::new(caller), denials, sync_now: Notify::new(), cut_off: AtomicBool::new(false) };
+        let standing = Self {
+            caller: Mutex::new(caller),
+            denials,
+            sync_now: Notify::new(),
+            svid_renewed: Notify::new(),
+            bundle_changed: Notify::new(),
+            svid_tainted: Notify::new(),
+            unfollowed: Notify::new(),
+            followed: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
+        };
         (standing, receiver)
     }
 
@@ -38,11 +52,54 @@ impl Standing {
     pub(crate) fn renewed(&self, caller: Caller) {
         *self.caller.lock().unwrap_or_else(PoisonError::into_inner) = caller;
         self.cut_off.store(false, Ordering::Release);
+        self.svid_renewed.notify_one();
         self.sync_now.notify_one();
+    }
+
+    /// Resolves when the agent has another SVID than before.
+    pub(crate) async fn svid_renewed(&self) {
+        self.svid_renewed.notified().await;
     }
 
     pub(crate) fn set_bundle(&self, bundle: Arc<Bundle>) {
         self.caller.lock().unwrap_or_else(PoisonError::into_inner).bundle = bundle;
+        self.bundle_changed.notify_one();
+    }
+
+    /// Resolves when another bundle is held than before.
+    pub(crate) async fn bundle_changed(&self) {
+        self.bundle_changed.notified().await;
+    }
+
+    /// The agent's own SVID was signed by an authority that is tainted.
+    pub(crate) fn svid_is_tainted(&self) {
+        self.svid_tainted.notify_one();
+    }
+
+    /// Resolves when the agent's own SVID is to be replaced before its time.
+    pub(crate) async fn svid_tainted(&self) {
+        self.svid_tainted.notified().await;
+    }
+
+    /// Whether the server tells what changes, so that polling is a safety net.
+    pub(crate) fn set_followed(&self, followed: bool) {
+        if self.followed.swap(followed, Ordering::AcqRel) && !followed {
+            self.unfollowed.notify_one();
+        }
+    }
+
+    pub(crate) fn is_followed(&self) -> bool {
+        self.followed.load(Ordering::Acquire)
+    }
+
+    /// Resolves when the server does no longer tell what changes.
+    pub(crate) async fn unfollowed(&self) {
+        self.unfollowed.notified().await;
+    }
+
+    /// What the agent holds is not what the server has.
+    pub(crate) fn request_sync(&self) {
+        self.sync_now.notify_one();
     }
 
     /// Tells the keeper of the SVID. One denial that waits is enough.

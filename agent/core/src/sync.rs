@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plastron_spiffe::x509::X509Svid;
 use plastron_spiffe::{Bundle, TrustDomain};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -14,37 +15,50 @@ use tokio::time::Instant;
 use crate::agent::Parts;
 use crate::cache::{Cache, Wanted};
 use crate::enrol::millis;
-use crate::issued::{IssuedError, check_bundle};
-use crate::persist::PersistError;
+use crate::held_bundle::{BundleFault, HeldBundle};
 use crate::report::Chain;
-use crate::schedule::{Backoff, jittered};
+use crate::schedule::{Backoff, jittered, random_below};
 use crate::sign::{SignError, sign};
 use crate::snapshot::Publisher;
 use crate::standing::Standing;
-use crate::upstream::{Caller, MAX_SVIDS_PER_CALL, UpstreamError};
+use crate::taint::{leads_to, replacement_point, tainted_authorities};
+use crate::upstream::{AuthorizedEntry, Caller, MAX_SVIDS_PER_CALL, UpstreamError};
 
 /// Longest delay between attempts while the server is away. SPIRE waits up to 8 minutes; most of a one-hour SVID's second half is
 /// needed for the outage itself, not for noticing its end.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// Shortest time between two synchronisations, however short-lived the SVIDs are.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// Where the server pushes, this many intervals pass between two synchronisations: what a push that was lost would cost, against a server's
+/// time for an agent that has nothing to ask.
+const SAFETY_NET: u32 = 12;
+/// Seconds until an SVID is asked for again that a tainted authority signed although its taint is known.
+const TAINTED_AGAIN: u64 = 30;
 /// Federated bundles fetched at once (SPIRE's number).
 const PARALLEL_BUNDLES: usize = 10;
 
 pub(crate) struct Synchroniser<'a> {
     parts: &'a Parts,
     standing: &'a Standing,
-    publisher: Publisher,
+    publisher: &'a Publisher,
+    bundle: &'a HeldBundle<'a>,
     cache: Cache,
     federated: BTreeMap<TrustDomain, Arc<Bundle>>,
     /// What was published last is not what is held now. True at first: the first synchronisation always publishes.
     changed: bool,
+    /// The bundle whose tainted authorities were looked for last.
+    looked_at: Option<Arc<Bundle>>,
 }
 
 impl<'a> Synchroniser<'a> {
-    pub(crate) fn new(parts: &'a Parts, standing: &'a Standing, publisher: Publisher) -> Self {
+    pub(crate) fn new(
+        parts: &'a Parts,
+        standing: &'a Standing,
+        publisher: &'a Publisher,
+        bundle: &'a HeldBundle<'a>,
+    ) -> Self {
         let cache = Cache::new(parts.settings.x509_svid_cache_max_size);
-        Self { parts, standing, publisher, cache, federated: BTreeMap::new(), changed: true }
+        Self { parts, standing, publisher, bundle, cache, federated: BTreeMap::new(), changed: true, looked_at: None }
     }
 
     /// Runs for ever.
@@ -72,14 +86,23 @@ impl<'a> Synchroniser<'a> {
         }
     }
 
-    /// Waits for the next synchronisation, and meanwhile signs what workloads ask for.
+    /// Waits for the next synchronisation, and meanwhile signs what workloads ask for and what must be replaced.
     async fn rest(&mut self, wait: Duration) {
-        let until = Instant::now() + wait;
+        let mut until = Instant::now() + wait;
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return,
                 () = self.standing.sync_now() => return,
                 () = self.publisher.wanted() => {}
+                () = self.standing.unfollowed() => {
+                    // All agents of a server that ends notice it at the same moment.
+                    until = until.min(Instant::now() + random_below(self.parts.settings.sync_interval));
+                    continue;
+                }
+                () = self.standing.bundle_changed() => {
+                    self.look_for_tainted().await;
+                    until = until.min(Instant::now() + self.until_next());
+                }
             }
             if let Err(error) = self.sign_due().await {
                 tracing::error!(error = %Chain(&error), "Failed to fetch X509-SVIDs for a workload");
@@ -89,7 +112,8 @@ impl<'a> Synchroniser<'a> {
     }
 
     fn until_next(&self) -> Duration {
-        let interval = jittered(self.parts.settings.sync_interval);
+        let interval = self.parts.settings.sync_interval;
+        let interval = jittered(if self.standing.is_followed() { interval * SAFETY_NET } else { interval });
         let renewal = self.cache.next_renewal().map(|at| Duration::from_secs(at.saturating_sub(self.now())));
         renewal.map_or(interval, |renewal| interval.min(renewal.max(SHORTEST_WAIT)))
     }
@@ -112,6 +136,7 @@ impl<'a> Synchroniser<'a> {
         self.fetch_bundle().await?;
         self.fetch_entries().await?;
         self.fetch_federated_bundles().await;
+        self.look_for_tainted().await;
         self.publish();
         self.sign_due().await
     }
@@ -124,15 +149,48 @@ impl<'a> Synchroniser<'a> {
             .bundle(&caller)
             .await
             .map_err(|error| self.failed(&caller, error, SyncError::Bundle))?;
-        check_bundle(&bundle, &self.parts.settings.trust_domain)?;
-        if bundle != *caller.bundle {
-            tracing::debug!(authorities = bundle.x509_authorities.len(), "Bundle updated");
-            let bundle = Arc::new(bundle);
-            self.parts.data.save(Some(&caller.svid), &bundle)?;
-            self.standing.set_bundle(bundle);
-            self.changed = true;
-        }
+        self.bundle.offer(bundle)?;
         Ok(())
+    }
+
+    /// Has SVIDs that a tainted authority signed replaced before their time, the agent's own as well. Each bundle is looked at once.
+    async fn look_for_tainted(&mut self) {
+        let Caller { svid: own, bundle } = self.standing.caller();
+        if self.looked_at.as_ref().is_some_and(|last| Arc::ptr_eq(last, &bundle)) {
+            return;
+        }
+        self.looked_at = Some(Arc::clone(&bundle));
+        let Some(tainted) = tainted_authorities(&bundle) else { return };
+        let now = self.parts.clock.now();
+        if leads_to(&own.svid, &tainted, now) {
+            tracing::warn!(spiffe_id = %own.id(), "The agent's own SVID was signed by a tainted authority; it is replaced");
+            self.standing.svid_is_tainted();
+        }
+        let svids = self.cache.svids();
+        let found = self.replace_tainted(svids, tainted, 0).await;
+        if found > 0 {
+            tracing::warn!(svids = found, "Workload SVIDs were signed by a tainted authority; they are replaced");
+        }
+    }
+
+    /// Of these SVIDs, has those replaced that lead to a tainted authority, from so many seconds on; how many there are.
+    async fn replace_tainted(
+        &mut self,
+        svids: Vec<(Arc<str>, Arc<X509Svid>)>,
+        tainted: Arc<Bundle>,
+        from: u64,
+    ) -> usize {
+        let now = self.parts.clock.now();
+        let found = tokio::task::spawn_blocking(move || {
+            let leads = |(_, svid): &(Arc<str>, Arc<X509Svid>)| leads_to(svid, &tainted, now);
+            svids.into_iter().filter(leads).collect::<Vec<_>>()
+        });
+        // A panic in it would be a fault of ours; SVIDs are renewed at half-life all the same.
+        let found = found.await.unwrap_or_default();
+        for (id, svid) in &found {
+            self.cache.replace_early(id, svid, replacement_point(now.as_secs().saturating_add(from), svid.not_after()));
+        }
+        found.len()
     }
 
     async fn fetch_entries(&mut self) -> Result<(), SyncError> {
@@ -209,14 +267,28 @@ impl<'a> Synchroniser<'a> {
             }
             self.changed = true;
             self.publish();
+            self.replace_tainted_again(batch).await;
         }
         self.publish();
         Ok(())
     }
 
+    /// A signature that was under way when its authority was tainted, or a server that has not heard of it yet: such an SVID serves, and another is
+    /// asked for soon.
+    async fn replace_tainted_again(&mut self, batch: &[Arc<AuthorizedEntry>]) {
+        let Some(tainted) = tainted_authorities(&self.standing.caller().bundle) else { return };
+        let mut svids = self.cache.svids();
+        svids.retain(|(id, _)| batch.iter().any(|entry| entry.id == *id));
+        self.replace_tainted(svids, tainted, TAINTED_AGAIN).await;
+    }
+
     fn publish(&mut self) {
+        let bundle = self.standing.caller().bundle;
         if std::mem::take(&mut self.changed) {
-            self.publisher.publish(self.cache.served(), self.standing.caller().bundle, self.federated.clone());
+            self.publisher.publish(self.cache.served(), bundle, self.federated.clone());
+        } else {
+            // An attestation brings one too.
+            self.publisher.publish_bundle(bundle);
         }
     }
 
@@ -244,8 +316,6 @@ pub(crate) enum SyncError {
     Svids(#[source] UpstreamError),
     #[error("failed to make X509-SVID requests")]
     Sign(#[source] SignError),
-    #[error("the bundle is not acceptable")]
-    Issued(#[from] IssuedError),
-    #[error("can't keep the bundle")]
-    Persist(#[from] PersistError),
+    #[error("failed to take over the bundle")]
+    Taken(#[from] BundleFault),
 }

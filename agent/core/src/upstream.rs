@@ -57,6 +57,28 @@ pub trait Upstream: Send + Sync {
         entry_id: &str,
         audience: &[String],
     ) -> Result<JwtSvidReply, UpstreamError>;
+    /// Opens the stream on which the server says what changes. `has` is the sequence number of the bundle that workloads have.
+    /// [`UpstreamError::Unimplemented`] where the server has none.
+    async fn watch(&self, caller: &Caller, has: u64) -> Result<Box<dyn PushStream>, UpstreamError>;
+}
+
+/// An open push stream of the server. The first message has the whole present state.
+#[async_trait::async_trait]
+pub trait PushStream: Send {
+    /// What changed; `None` where the server ended the stream in order. Waits for as long as it takes, and is cancel-safe.
+    async fn next(&mut self) -> Result<Option<Pushed>, UpstreamError>;
+
+    /// Tells the server that workloads have the bundle of this sequence number.
+    async fn acknowledge(&mut self, sequence: u64) -> Result<(), UpstreamError>;
+}
+
+/// What a push stream says; what is not there is as it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// The trust domain's bundle.
+    pub bundle: Option<Bundle>,
+    /// A name for the set of entries that the agent may serve: with another name, it is another set.
+    pub entries: Option<u64>,
 }
 
 /// The agent as the caller of an authenticated RPC: its SVID, and what verifies the server.
@@ -257,6 +279,12 @@ pub enum UpstreamError {
         rpc: &'static str,
         /// The server's words.
         message: String,
+    },
+    /// The server does not have this RPC.
+    #[error("the server has no {rpc}")]
+    Unimplemented {
+        /// The RPC.
+        rpc: &'static str,
     },
     /// Any other status.
     #[error("{rpc} failed with {code}: {message:?}")]

@@ -1,4 +1,5 @@
-//! A client of the server's API: SPIRE's Agent, Entry, SVID and Bundle services over gRPC (spire-api-sdk names and numbers).
+//! A client of the server's API: SPIRE's Agent, Entry, SVID and Bundle services over gRPC (spire-api-sdk names and numbers), and our own
+//! push stream where the server has it.
 //!
 //! AttestAgent and the GetBundle after it go over a connection without a client certificate; everything else over mutual TLS with the
 //! agent's SVID. The server must show exactly `spiffe://<trust domain>/spire/server`; DNS names are not compared.
@@ -12,12 +13,13 @@ mod entries;
 mod jwt;
 mod status;
 mod svids;
+mod watch;
 
 use std::sync::Arc;
 
 use plastron_agent_core::upstream::{
-    AttestResult, Caller, EntrySync, JwtSvidReply, KnownEntries, NodeAttestation, SvidOutcome, SvidRequest, Upstream,
-    UpstreamError,
+    AttestResult, Caller, EntrySync, JwtSvidReply, KnownEntries, NodeAttestation, PushStream, SvidOutcome, SvidRequest,
+    Upstream, UpstreamError,
 };
 use plastron_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use plastron_proto::spire::api::server::agent::v1::{AgentX509svidParams, PostStatusRequest, RenewAgentRequest};
@@ -99,6 +101,7 @@ impl Upstream for GrpcUpstream {
         let channel = self.connections.authenticated(caller)?;
         svids::new_svids(self.address(), channel, &self.batch_size, requests).await
     }
+
     async fn new_jwt_svid(
         &self,
         caller: &Caller,
@@ -107,5 +110,9 @@ impl Upstream for GrpcUpstream {
     ) -> Result<JwtSvidReply, UpstreamError> {
         let channel = self.connections.authenticated(caller)?;
         jwt::new_jwt_svid(self.address(), channel, entry_id, audience).await
+    }
+
+    async fn watch(&self, caller: &Caller, has: u64) -> Result<Box<dyn PushStream>, UpstreamError> {
+        watch::open(self.address(), self.connections.authenticated(caller)?, has).await
     }
 }

@@ -224,13 +224,12 @@ fn may_heal(error: &UpstreamError) -> bool {
         | UpstreamError::Unavailable { .. }
         | UpstreamError::UntrustedServer { .. }
         | UpstreamError::ResourceExhausted { .. } => true,
-        UpstreamError::Status { code, .. } => {
-            !matches!(code.as_str(), "Unknown" | "Cancelled" | "DeadlineExceeded" | "Unimplemented")
-        }
+        UpstreamError::Status { code, .. } => !matches!(code.as_str(), "Unknown" | "Cancelled" | "DeadlineExceeded"),
         UpstreamError::InvalidArgument { .. }
         | UpstreamError::OwnIdentity { .. }
         | UpstreamError::DeadlineExceeded { .. }
         | UpstreamError::MalformedReply { .. }
+        | UpstreamError::Unimplemented { .. }
         | UpstreamError::Attestor(_) => false,
     }
 }

@@ -1,18 +1,19 @@
 //! A server in memory: it verifies CSRs and signs real SVIDs, and can be told to be away, to deny, or to lie.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use plastron_agent_core::Clock;
 use plastron_agent_core::upstream::{
     AgentDenial, AttestResult, AuthorizedEntry, Caller, EntrySync, JwtSvidReply, KnownEntries, NodeAttestation,
-    SvidOutcome, SvidRequest, Upstream, UpstreamError,
+    PushStream, Pushed, SvidOutcome, SvidRequest, Upstream, UpstreamError,
 };
 use plastron_plugins::node::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
 use plastron_spiffe::x509::verify_csr;
 use plastron_spiffe::{Bundle, Selector, TrustDomain};
 use rustls_pki_types::UnixTime;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::authority::Authority;
@@ -73,11 +74,40 @@ pub(crate) struct State {
     pub(crate) issued: usize,
     pub(crate) agent_keys: Vec<Vec<u8>>,
     pub(crate) jwt: JwtState,
+    pub(crate) watch: WatchService,
+    pub(crate) watches: usize,
+    /// What the agent said that its workloads have, in order.
+    pub(crate) acknowledged: Vec<u64>,
+    pub(crate) bundles_asked_for: usize,
+}
+
+/// How the server does with push streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WatchService {
+    /// It has none.
+    Unimplemented,
+    /// It pushes.
+    Works,
+    /// It lets none open.
+    Busy,
+    /// It lets them open and ends them in order after their first message.
+    EndsAtOnce,
+    /// It pushes nothing any more, and the agent does not notice.
+    Mute,
 }
 
 pub(crate) struct FakeServer {
+    me: Weak<FakeServer>,
     state: Mutex<State>,
     clock: Arc<PausedClock>,
+    changed: watch::Sender<()>,
+}
+
+struct FakeStream {
+    server: Arc<FakeServer>,
+    caller: Caller,
+    changed: watch::Receiver<()>,
+    told: Option<(Bundle, u64)>,
 }
 
 pub(crate) fn domain() -> TrustDomain {
@@ -110,8 +140,22 @@ impl FakeServer {
             issued: 0,
             agent_keys: Vec::new(),
             jwt,
+            watch: WatchService::Unimplemented,
+            watches: 0,
+            acknowledged: Vec::new(),
+            bundles_asked_for: 0,
         };
-        Arc::new(Self { state: Mutex::new(state), clock: Arc::clone(clock) })
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            state: Mutex::new(state),
+            clock: Arc::clone(clock),
+            changed: watch::Sender::new(()),
+        })
+    }
+
+    /// Lets streams see what the test changed.
+    pub(crate) fn push(&self) {
+        self.changed.send_replace(());
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -179,7 +223,13 @@ impl Upstream for FakeServer {
     ) -> Result<AttestResult, UpstreamError> {
         self.state().attestations += 1;
         self.reach()?;
-        assert_eq!(trust.x509_authorities, self.state().bundle.x509_authorities);
+        let live: Vec<_> = self.state().bundle.x509_authorities.clone();
+        assert!(
+            trust
+                .x509_authorities
+                .iter()
+                .any(|authority| live.iter().any(|other| other.certificate == authority.certificate))
+        );
         assert_eq!(attestation.kind, "fake");
         attestation.conversation.payload().await?;
         attestation.conversation.respond(b"challenge").await?;
@@ -224,6 +274,7 @@ impl Upstream for FakeServer {
 
     async fn bundle(&self, caller: &Caller) -> Result<Bundle, UpstreamError> {
         self.authenticate(caller)?;
+        self.state().bundles_asked_for += 1;
         Ok(self.state().bundle.clone())
     }
 
@@ -276,6 +327,7 @@ impl Upstream for FakeServer {
         }
         Ok(outcomes)
     }
+
     async fn new_jwt_svid(
         &self,
         caller: &Caller,
@@ -300,6 +352,66 @@ impl Upstream for FakeServer {
         })?;
         Ok(state.jwt.issue(&entry, audience, self.clock.seconds()))
     }
+
+    async fn watch(&self, caller: &Caller, has: u64) -> Result<Box<dyn PushStream>, UpstreamError> {
+        self.authenticate(caller)?;
+        let mut state = self.state();
+        state.watches += 1;
+        match state.watch {
+            WatchService::Unimplemented => Err(UpstreamError::Unimplemented { rpc: "Watch/Subscribe" }),
+            WatchService::Busy => Err(busy()),
+            WatchService::Works | WatchService::EndsAtOnce | WatchService::Mute => {
+                state.acknowledged.push(has);
+                let server = self.me.upgrade().unwrap();
+                let changed = self.changed.subscribe();
+                Ok(Box::new(FakeStream { server, caller: caller.clone(), changed, told: None }))
+            }
+        }
+    }
+}
+
+impl State {
+    fn entries_name(&self) -> u64 {
+        let entry =
+            |entry: &AuthorizedEntry| entry.id.bytes().map(u64::from).sum::<u64>() * 1000 + entry.revision as u64;
+        self.entries.values().map(entry).fold(1, u64::wrapping_add)
+    }
+}
+
+#[async_trait::async_trait]
+impl PushStream for FakeStream {
+    async fn next(&mut self) -> Result<Option<Pushed>, UpstreamError> {
+        loop {
+            self.changed.borrow_and_update();
+            self.server.authenticate(&self.caller)?;
+            {
+                let state = self.server.state();
+                let now = (state.bundle.clone(), state.entries_name());
+                match state.watch {
+                    WatchService::Busy | WatchService::Unimplemented => return Err(busy()),
+                    WatchService::EndsAtOnce if self.told.is_some() => return Ok(None),
+                    WatchService::Mute if self.told.is_some() => {}
+                    _ if self.told.as_ref() == Some(&now) => {}
+                    _ => {
+                        let bundle = self.told.as_ref().is_none_or(|told| told.0 != now.0).then(|| now.0.clone());
+                        let entries = self.told.as_ref().is_none_or(|told| told.1 != now.1).then_some(now.1);
+                        self.told = Some(now);
+                        return Ok(Some(Pushed { bundle, entries }));
+                    }
+                }
+            }
+            self.changed.changed().await.unwrap();
+        }
+    }
+
+    async fn acknowledge(&mut self, sequence: u64) -> Result<(), UpstreamError> {
+        self.server.state().acknowledged.push(sequence);
+        Ok(())
+    }
+}
+
+fn busy() -> UpstreamError {
+    UpstreamError::ResourceExhausted { rpc: "Watch/Subscribe", message: "no place".to_owned() }
 }
 
 #[derive(Default)]

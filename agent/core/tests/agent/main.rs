@@ -7,6 +7,7 @@ mod denial;
 mod fake_server;
 mod jwt;
 mod jwt_authority;
+mod push;
 mod restart;
 mod rotation;
 mod workloads;
