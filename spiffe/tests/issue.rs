@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::disallowed_methods, reason = "openssl judges what we issue, and reads files")]
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use aws_lc_rs::signature::{
 };
 use der::Decode;
 use plastron_spiffe::x509::{
-    CaTemplate, IssueError, Issuer, LeafTemplate, Purpose, SerialNumber, SignatureAlgorithm, X509Svid, verify_chain,
+    CaRequest, CaTemplate, IntermediateTemplate, IssueError, Issuer, LeafTemplate, Purpose, SerialNumber,
+    SignatureAlgorithm, X509Svid, verify_authority, verify_chain, verify_csr,
 };
 use plastron_spiffe::{Bundle, SpiffeId, TrustDomain, X509Authority};
 use rustls_pki_types::UnixTime;
@@ -224,4 +226,62 @@ fn what_would_not_be_an_svid_is_not_issued() {
         not_after: at(NOW),
     };
     assert_eq!(with_path.to_tbs(ca.algorithm()).unwrap_err(), IssueError::CaPath { id });
+}
+
+/// The CA asks with a request by its own key, and the upstream's certificate for it stands between leaf and root.
+#[test]
+fn a_ca_below_an_upstream_issues_leaves_that_openssl_accepts_in_strict_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    for (upstream, ca) in CaKey::all().into_iter().zip(CaKey::all().into_iter().rev()) {
+        let root = upstream.certificate(&domain(), NOW + 1_000_000);
+        let request = CaRequest {
+            spiffe_id: &domain().id(),
+            public_key: &ca.public_key(),
+            country: &["US".to_owned()],
+            organization: &["SPIFFE".to_owned()],
+            common_name: "",
+        };
+        let tbs = request.to_tbs(ca.algorithm()).unwrap();
+        let signature = ca.sign(tbs.as_bytes());
+        let csr = verify_csr(&tbs.assemble(&signature).unwrap()).unwrap();
+        assert_eq!(csr.public_key, ca.public_key());
+        assert_eq!(csr.uris, ["spiffe://example.org"]);
+        let template = IntermediateTemplate {
+            spiffe_id: &domain().id(),
+            public_key: &csr.public_key,
+            subject: &csr.subject,
+            serial: &SerialNumber::from_random([9; 16]),
+            not_before: at(NOW - 10),
+            not_after: at(NOW + 900_000),
+        };
+        let tbs = template.to_tbs(&root, upstream.algorithm()).unwrap();
+        let signature = upstream.sign(tbs.as_bytes());
+        let intermediate = tbs.assemble(&signature).unwrap();
+
+        let issuer = Issuer::from_certificate(&intermediate, ca.algorithm()).unwrap();
+        let id = domain().with_path("/web").unwrap();
+        let leaf = leaf(&ca, &issuer, &id, &[], &CaKey::all().remove(0).public_key());
+        let svid = X509Svid::parse(vec![leaf.clone(), intermediate.clone()]).unwrap();
+        verify_chain(svid, &bundle(&root), Purpose::Any, at(NOW)).unwrap();
+        let path = |name| dir.path().join(name);
+        for (name, der) in [("root", &root), ("intermediate", &intermediate), ("leaf", &leaf)] {
+            write_pem(&path(name), der);
+        }
+        let checked = Command::new("openssl")
+            .args(["verify", "-x509_strict", "-attime", &NOW.to_string(), "-CAfile"])
+            .args([&path("root"), Path::new("-untrusted"), &path("intermediate"), &path("leaf")])
+            .output()
+            .unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+
+        let verified = verify_authority(vec![intermediate.clone()], std::slice::from_ref(&root), 0, at(NOW)).unwrap();
+        assert_eq!((verified.chain(), verified.root()), (&[intermediate][..], &root[..]));
+
+        let late = IntermediateTemplate { not_after: at(NOW + 1_000_001), ..template.clone() };
+        assert!(matches!(late.to_tbs(&root, upstream.algorithm()), Err(IssueError::OutlivesIssuer { .. })));
+        let path = IntermediateTemplate { spiffe_id: &id, ..template };
+        assert!(matches!(path.to_tbs(&root, upstream.algorithm()), Err(IssueError::CaPath { .. })));
+        let path = CaRequest { spiffe_id: &id, ..request };
+        assert!(matches!(path.to_tbs(ca.algorithm()), Err(IssueError::CaPath { .. })));
+    }
 }

@@ -4,6 +4,7 @@
 //! Issuing is a hot path: everything that depends on the CA alone is encoded once, in `Issuer`.
 
 mod error;
+mod intermediate;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use crate::tlv::{
 };
 
 pub use error::IssueError;
+pub use intermediate::{CaRequest, IntermediateTemplate};
 
 /// ub-common-name of RFC 5280, appendix A.1: a longer first DNS name stays out of the subject.
 const MAX_COMMON_NAME_LEN: usize = 64;
@@ -208,14 +210,7 @@ impl CaTemplate<'_> {
         if !spiffe_id.is_trust_domain() {
             return Err(IssueError::CaPath { id: (*spiffe_id).clone() });
         }
-        let countries = country.iter().map(|name| rdn(&COUNTRY_NAME, &[name]));
-        let mut subject: Vec<_> =
-            countries.chain(organization.iter().map(|name| rdn(&ORGANIZATION_NAME, &[name]))).collect();
-        if !common_name.is_empty() {
-            subject.push(rdn(&COMMON_NAME, &[common_name]));
-        }
-        subject.push(rdn(&SERIAL_NUMBER, &[&serial.to_decimal()]));
-        let subject = tlv(SEQUENCE, &[&subject.concat()]);
+        let subject = name_of(country, organization, common_name, Some(serial));
         let key_id = key_identifier(public_key)?;
         let encode = || -> der::Result<Vec<u8>> {
             Ok([
@@ -311,6 +306,19 @@ fn encode_tbs(fields: Fields<'_>) -> Result<TbsCertificate, IssueError> {
         ],
     );
     Ok(TbsCertificate { der, algorithm })
+}
+
+/// The Name of a CA certificate.
+fn name_of(country: &[String], organization: &[String], common_name: &str, serial: Option<&SerialNumber>) -> Vec<u8> {
+    let countries = country.iter().map(|name| rdn(&COUNTRY_NAME, &[name]));
+    let mut name: Vec<_> = countries.chain(organization.iter().map(|name| rdn(&ORGANIZATION_NAME, &[name]))).collect();
+    if !common_name.is_empty() {
+        name.push(rdn(&COMMON_NAME, &[common_name]));
+    }
+    if let Some(serial) = serial {
+        name.push(rdn(&SERIAL_NUMBER, &[&serial.to_decimal()]));
+    }
+    tlv(SEQUENCE, &[&name.concat()])
 }
 
 /// UTCTime until 2049, GeneralizedTime after (RFC 5280, section 4.1.2.5).

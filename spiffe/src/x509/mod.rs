@@ -1,5 +1,6 @@
 //! X.509-SVIDs (X509-SVID.md): build and validate.
 
+mod authority;
 mod csr;
 mod issue;
 mod serial;
@@ -7,8 +8,11 @@ mod subject;
 mod validate;
 mod verify;
 
+pub use authority::{AuthorityChainError, VerifiedAuthority, verify_authority};
 pub use csr::{CsrError, MAX_CSR_LEN, MAX_CSR_URIS, OtherName, VerifiedCsr, verify_csr};
-pub use issue::{CaTemplate, IssueError, Issuer, LeafTemplate, SignatureAlgorithm, TbsCertificate};
+pub use issue::{
+    CaRequest, CaTemplate, IntermediateTemplate, IssueError, Issuer, LeafTemplate, SignatureAlgorithm, TbsCertificate,
+};
 pub use serial::SerialNumber;
 pub use subject::{MAX_SUBJECT_LEN, Subject, SubjectError};
 pub use validate::{SvidError, X509Svid};
