@@ -1,4 +1,7 @@
-//! Health over HTTP: `/live` and `/ready` answer 200 or 500, with every named check in JSON.
+//! Health over HTTP: `/live` and `/ready` answer 200, or 500 where a check failed, with every named check in JSON.
+//!
+//! `/ready` answers 503 where nothing failed and a program serves what it has because it can't do its work now: whoever sends work
+//! should send it elsewhere, and nobody should restart the program for it. Both are failures to a probe.
 //!
 //! A check runs when it is asked for, at most once a second however often that is, and counts as failed after five seconds.
 //! The page tells anyone who can connect what is wrong, so it listens on the loopback unless it is told otherwise.
@@ -16,10 +19,12 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::macros::format_description;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use checks::{CheckOutcome, Checks, ChecksBuilder};
+pub use checks::{CheckOutcome, Checks, ChecksBuilder, FromCache};
 use listener::Bounded;
 
 /// SPIRE's `health_checks` block.
@@ -130,34 +135,63 @@ impl HealthServer {
 }
 
 async fn live(State(checks): State<Checks>) -> impl IntoResponse {
-    answer(checks.live().await)
+    answer(checks.live().await, Vec::new())
 }
 
 async fn ready(State(checks): State<Checks>) -> impl IntoResponse {
-    answer(checks.ready().await)
+    answer(checks.ready().await, checks.details())
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Shown {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
 }
 
-fn answer(outcomes: Vec<(&'static str, CheckOutcome)>) -> (StatusCode, Json<BTreeMap<&'static str, Shown>>) {
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line {
+    Outcome(Shown),
+    Detail(serde_json::Value),
+}
+
+fn answer(
+    outcomes: Vec<(&'static str, CheckOutcome)>,
+    details: Vec<(&'static str, serde_json::Value)>,
+) -> (StatusCode, Json<BTreeMap<&'static str, Line>>) {
     let mut status = StatusCode::OK;
-    let mut shown = BTreeMap::new();
+    let mut lines = BTreeMap::new();
     for (name, outcome) in outcomes {
-        let shown_outcome = match outcome {
-            CheckOutcome::Passed => Shown { status: "ok", error: None },
+        let shown = match outcome {
+            CheckOutcome::Passed => Shown { status: "ok", ..Shown::default() },
+            CheckOutcome::FromCache(FromCache { since, reason, remedy }) => {
+                if status == StatusCode::OK {
+                    status = StatusCode::SERVICE_UNAVAILABLE;
+                }
+                let (since, remedy) = (Some(rfc3339(since)), Some(remedy));
+                Shown { status: "serving from cache", error: Some(reason), since, remedy }
+            }
             CheckOutcome::Failed(reason) => {
                 status = StatusCode::INTERNAL_SERVER_ERROR;
-                Shown { status: "failed", error: Some(reason) }
+                Shown { status: "failed", error: Some(reason), ..Shown::default() }
             }
         };
-        shown.insert(name, shown_outcome);
+        lines.insert(name, Line::Outcome(shown));
     }
-    (status, Json(shown))
+    lines.extend(details.into_iter().map(|(name, detail)| (name, Line::Detail(detail))));
+    (status, Json(lines))
+}
+
+/// Unix seconds for people; as a number where no calendar has them.
+fn rfc3339(seconds: u64) -> String {
+    let at = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let text = at.and_then(|at| at.format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z")).ok());
+    text.unwrap_or_else(|| seconds.to_string())
 }
 
 #[cfg(test)]

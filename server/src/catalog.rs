@@ -18,7 +18,7 @@ use std::sync::Arc;
 use plastron_daemon::config::{LoadError, Strictness};
 use plastron_daemon::plugins::{self, Plugin};
 use plastron_hcl1::{Notice, Subtree};
-use plastron_hsm::{KeyInventory, KeyStoreError};
+use plastron_hsm::KeyStoreError;
 use plastron_plugins::node::{EnrolledTpms, JudgesEnrolled, KeptEventLogs, NodeAttestor};
 use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
 use plastron_plugins_node_tpm::TpmNodeAttestor;
@@ -26,6 +26,7 @@ use plastron_server_core::store::StoreError;
 use plastron_server_store::SqliteStore;
 
 use keys::KeyManager;
+pub(crate) use keys::OpenedKeys;
 use store::DataStore;
 use tpm::Pools;
 pub(crate) use tpm::PoolsError;
@@ -89,7 +90,7 @@ impl Catalog {
     }
 
     /// Opens the key store. Blocks.
-    pub(crate) fn key_store(&self) -> Result<Arc<dyn KeyInventory>, KeyStoreError> {
+    pub(crate) fn key_store(&self) -> Result<OpenedKeys, KeyStoreError> {
         self.key_manager.open()
     }
 

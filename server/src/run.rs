@@ -1,10 +1,12 @@
 //! Puts the server together, serves, and ends in order.
 
+mod health;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use plastron_daemon::health::{Checks, HealthError};
+use plastron_daemon::health::HealthError;
 use plastron_daemon::logging::{AUDIT_TARGET, Log, Reopen};
 use plastron_daemon::shutdown::{DRAIN_LIMIT, drain, stop_token};
 use plastron_hsm::{KeyStore, KeyStoreError};
@@ -25,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::AuditedLog;
-use crate::catalog::{NodeAttestors, PoolsError};
+use crate::catalog::{NodeAttestors, OpenedKeys, PoolsError};
 use crate::config::Settings;
 
 /// Why the server does not run.
@@ -68,7 +70,7 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     make_data_dir(&settings.data_dir)?;
     let catalog = Arc::new(settings.catalog);
     let store = Arc::new(catalog.store().await?);
-    let keys = {
+    let OpenedKeys { store: keys, device } = {
         let catalog = Arc::clone(&catalog);
         tokio::task::spawn_blocking(move || catalog.key_store()).await.map_err(|_panic| RunError::Interrupted)??
     };
@@ -105,7 +107,7 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     tasks.spawn(tls.follow(Arc::clone(&services), ended.clone()));
     tasks.spawn(reopen_log(log.reopen, ended.clone()));
     if let Some(health) = health {
-        tasks.spawn(health.serve(checks(Arc::clone(&services)), ended.clone()));
+        tasks.spawn(health.serve(health::checks(&services, device), ended.clone()));
     }
 
     let outcome = tokio::select! {
@@ -222,16 +224,6 @@ async fn reopen_log(reopen: Reopen, ended: CancellationToken) {
             }
         }
     }
-}
-
-fn checks(services: Arc<Services>) -> Checks {
-    Checks::builder()
-        .live("server", || async { Ok(()) })
-        .ready("server.ca", move || {
-            let services = Arc::clone(&services);
-            async move { services.health.check().await.map_err(|error| plastron_daemon::config::explain(&error)) }
-        })
-        .build()
 }
 
 #[cfg(test)]

@@ -18,19 +18,36 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub enum CheckOutcome {
     /// All is well.
     Passed,
+    /// The program can't do its work, and serves what it has.
+    FromCache(FromCache),
     /// What is wrong, for the operator.
     Failed(String),
 }
 
-type Probe = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+/// What a program that serves what it has tells about that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FromCache {
+    /// Since when, Unix seconds.
+    pub since: u64,
+    /// What is in the way.
+    pub reason: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+type Probe = Box<dyn Fn() -> Pin<Box<dyn Future<Output = CheckOutcome> + Send>> + Send + Sync>;
+type Detail = Box<dyn Fn() -> serde_json::Value + Send + Sync>;
 
 /// The checks of a program. Cheap to clone.
 #[derive(Clone)]
-pub struct Checks(Arc<[Check]>);
+pub struct Checks(Arc<ChecksBuilder>);
 
 /// Collects the checks of a program.
 #[derive(Default)]
-pub struct ChecksBuilder(Vec<Check>);
+pub struct ChecksBuilder {
+    checks: Vec<Check>,
+    details: Vec<(&'static str, Detail)>,
+}
 
 struct Check {
     name: &'static str,
@@ -56,9 +73,14 @@ impl Checks {
         self.outcomes(|_| true).await
     }
 
+    /// What stands beside the outcomes: figures that nobody is to act on by themselves.
+    pub fn details(&self) -> Vec<(&'static str, serde_json::Value)> {
+        self.0.details.iter().map(|(name, detail)| (*name, detail())).collect()
+    }
+
     async fn outcomes(&self, wanted: impl Fn(&Check) -> bool) -> Vec<(&'static str, CheckOutcome)> {
         let mut outcomes = Vec::new();
-        for check in self.0.iter().filter(|check| wanted(check)) {
+        for check in self.0.checks.iter().filter(|check| wanted(check)) {
             outcomes.push((check.name, check.outcome().await));
         }
         outcomes
@@ -82,17 +104,40 @@ impl ChecksBuilder {
         self.add(name, true, probe)
     }
 
-    fn add<F>(mut self, name: &'static str, live: bool, probe: impl Fn() -> F + Send + Sync + 'static) -> Self
+    /// A check that says whether the program can serve, and knows a state between that and failure.
+    pub fn ready_or_from_cache<F>(self, name: &'static str, probe: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = CheckOutcome> + Send + 'static,
+    {
+        self.push(name, false, Box::new(move || Box::pin(probe())))
+    }
+
+    /// Figures for the page of [`ready`](Self::ready) checks. They are read whenever the page is, so reading them must cost nothing.
+    pub fn detail(mut self, name: &'static str, read: impl Fn() -> serde_json::Value + Send + Sync + 'static) -> Self {
+        self.details.push((name, Box::new(read)));
+        self
+    }
+
+    fn add<F>(self, name: &'static str, live: bool, probe: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
-        self.0.push(Check { name, live, probe: Box::new(move || Box::pin(probe())), last: Mutex::new(None) });
+        let probe = move || {
+            let outcome = probe();
+            let named = async { outcome.await.map_or_else(CheckOutcome::Failed, |()| CheckOutcome::Passed) };
+            Box::pin(named) as Pin<Box<dyn Future<Output = CheckOutcome> + Send>>
+        };
+        self.push(name, live, Box::new(probe))
+    }
+
+    fn push(mut self, name: &'static str, live: bool, probe: Probe) -> Self {
+        self.checks.push(Check { name, live, probe, last: Mutex::new(None) });
         self
     }
 
     /// The list, complete.
     pub fn build(self) -> Checks {
-        Checks(self.0.into())
+        Checks(Arc::new(self))
     }
 }
 
@@ -105,11 +150,8 @@ impl Check {
         {
             return outcome.clone();
         }
-        let outcome = match tokio::time::timeout(TIMEOUT, (self.probe)()).await {
-            Ok(Ok(())) => CheckOutcome::Passed,
-            Ok(Err(reason)) => CheckOutcome::Failed(reason),
-            Err(_) => CheckOutcome::Failed(format!("no answer within {} s", TIMEOUT.as_secs())),
-        };
+        let late = |_elapsed| CheckOutcome::Failed(format!("no answer within {} s", TIMEOUT.as_secs()));
+        let outcome = tokio::time::timeout(TIMEOUT, (self.probe)()).await.unwrap_or_else(late);
         *last = Some((Instant::now(), outcome.clone()));
         outcome
     }

@@ -57,6 +57,37 @@ async fn every_named_check_is_shown() {
     task.await.unwrap().unwrap();
 }
 
+/// 503 says that work should go elsewhere; 500 outweighs it, and `/live` knows nothing of it, so that nobody restarts the program.
+#[tokio::test]
+async fn serving_from_cache_is_not_ready_and_alive() {
+    let cached = || async {
+        CheckOutcome::FromCache(FromCache {
+            since: 1_780_272_000,
+            reason: "token gone".to_owned(),
+            remedy: "plug it in".to_owned(),
+        })
+    };
+    let checks = |broken: bool| {
+        Checks::builder()
+            .live("server", || async { Ok(()) })
+            .ready_or_from_cache("server.ca", cached)
+            .ready("store", move || async move { if broken { Err("disk full".to_owned()) } else { Ok(()) } })
+            .detail("keys", || serde_json::json!({ "sessions": 2 }))
+            .build()
+    };
+    let (address, _stop, _task) = started(checks(false)).await;
+    let (status, body) = asked(address, "/is-ready").await;
+    assert_eq!(status, 503);
+    assert_eq!(
+        body,
+        "{\"keys\":{\"sessions\":2},\"server\":{\"status\":\"ok\"},\"server.ca\":{\"status\":\"serving from cache\",\"error\":\"token gone\",\
+         \"since\":\"2026-06-01T00:00:00Z\",\"remedy\":\"plug it in\"},\"store\":{\"status\":\"ok\"}}"
+    );
+    assert_eq!(asked(address, "/live").await, (200, "{\"server\":{\"status\":\"ok\"}}".to_owned()));
+    let (address, _stop, _task) = started(checks(true)).await;
+    assert_eq!(asked(address, "/is-ready").await.0, 500);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_check_runs_at_most_once_a_second_and_may_not_hang() {
     let runs = Arc::new(AtomicUsize::new(0));

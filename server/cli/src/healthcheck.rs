@@ -8,6 +8,9 @@ use crate::arguments::go_bool;
 use crate::output::printable;
 use crate::{CliError, ConnectionArgs, Io};
 
+/// What a server calls its health while it issues nothing.
+const CACHED: &str = "plastron.server.cached";
+
 /// Flags of `healthcheck`.
 #[derive(Debug, clap::Args)]
 pub struct HealthcheckArgs {
@@ -26,10 +29,14 @@ impl HealthcheckArgs {
         if self.verbose {
             io.out("Checking server health...\n")?;
         }
-        match self.check(io).await {
+        match self.check("", io).await {
             Ok(ServingStatus::Serving) => io.out("Server is healthy.\n"),
             Ok(status) => {
-                Err(CliError::Unhealthy { reason: format!("server returned status {:?}", status.as_str_name()) })
+                let mut reason = format!("server returned status {:?}", status.as_str_name());
+                if let Ok(ServingStatus::Serving) = self.check(CACHED, io).await {
+                    reason.push_str("; it issues nothing and serves what it has from its cache");
+                }
+                Err(CliError::Unhealthy { reason })
             }
             Err(error) => {
                 if self.verbose {
@@ -42,9 +49,9 @@ impl HealthcheckArgs {
         }
     }
 
-    async fn check(&self, io: &Io<'_>) -> Result<ServingStatus, CliError> {
+    async fn check(&self, service: &str, io: &Io<'_>) -> Result<ServingStatus, CliError> {
         let channel = self.connection.connect(&io.environment).await?;
-        let request = HealthCheckRequest { service: String::new() };
+        let request = HealthCheckRequest { service: service.to_owned() };
         let HealthCheckResponse { status } = HealthClient::new(channel).check(request).await?.into_inner();
         Ok(ServingStatus::try_from(status).unwrap_or(ServingStatus::Unknown))
     }

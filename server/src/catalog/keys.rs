@@ -7,7 +7,7 @@ use std::sync::Arc;
 use plastron_daemon::config::{LoadError, Strictness};
 use plastron_daemon::plugins::Plugin;
 use plastron_hcl1::{Located, Notice};
-use plastron_hsm::{KeyInventory, KeyStoreError};
+use plastron_hsm::{KeyDevice, KeyInventory, KeyStoreError};
 use plastron_hsm_pkcs11::{PinSource, Pkcs11Config, Pkcs11Store, TokenSelector};
 use plastron_hsm_soft::SoftStore;
 use serde::Deserialize;
@@ -22,6 +22,14 @@ pub(super) enum KeyManager {
     Memory,
     Disk(PathBuf),
     Pkcs11(Pkcs11Config),
+}
+
+/// A key store that was opened.
+pub(crate) struct OpenedKeys {
+    /// The keys.
+    pub(crate) store: Arc<dyn KeyInventory>,
+    /// The device behind them, where there is one.
+    pub(crate) device: Option<Arc<dyn KeyDevice>>,
 }
 
 #[derive(Deserialize)]
@@ -57,11 +65,14 @@ impl KeyManager {
         }
     }
 
-    pub(super) fn open(&self) -> Result<Arc<dyn KeyInventory>, KeyStoreError> {
+    pub(super) fn open(&self) -> Result<OpenedKeys, KeyStoreError> {
         Ok(match self {
-            Self::Memory => Arc::new(SoftStore::in_memory("memory")),
-            Self::Disk(directory) => Arc::new(SoftStore::on_disk(directory)?),
-            Self::Pkcs11(config) => Arc::new(Pkcs11Store::open(config)?),
+            Self::Memory => OpenedKeys { store: Arc::new(SoftStore::in_memory("memory")), device: None },
+            Self::Disk(directory) => OpenedKeys { store: Arc::new(SoftStore::on_disk(directory)?), device: None },
+            Self::Pkcs11(config) => {
+                let store = Arc::new(Pkcs11Store::open(config)?);
+                OpenedKeys { device: Some(Arc::clone(&store) as _), store }
+            }
         })
     }
 }

@@ -7,6 +7,7 @@ mod authorization;
 mod ca;
 mod faults;
 mod fixture;
+mod health;
 mod issuance;
 mod minting;
 mod no_audit;

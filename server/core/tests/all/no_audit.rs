@@ -7,7 +7,7 @@ use plastron_server_core::admission::{AdmissionError, RenewalError};
 use plastron_server_core::audit::AuditSinkError;
 use plastron_server_core::authorization::{Caller, Denied, Effect, Method, rpc};
 use plastron_server_core::ca::CaError;
-use plastron_server_core::health::Unhealthy;
+use plastron_server_core::health::{NotReady, Obstacle};
 use plastron_server_core::issuance::{BatchRefusal, SvidRequest};
 
 use crate::fixture::{CA_TTL, Disk, Server, anonymous, csr, entry, id, local};
@@ -179,7 +179,8 @@ async fn readiness_names_the_reason_and_comes_back() {
     let tried = disk.audit.writes().len();
     for _ in 0..20 {
         let unhealthy = server.services.health.check().await.unwrap_err();
-        let Unhealthy::Audit(source) = unhealthy else { unreachable!("the log is the reason: {unhealthy}") };
+        let NotReady::FromCache(from_cache) = unhealthy else { unreachable!("it serves what it has: {unhealthy}") };
+        let Obstacle::Audit(source) = from_cache.obstacle else { unreachable!("the log is the reason") };
         assert_eq!(
             source.to_string(),
             "the audit log can't be written since 2026-06-01T00:00:00Z: No space left on device (os error 28)"

@@ -1,0 +1,118 @@
+//! What readiness says while the CA's key store does not do its work.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use plastron_hsm::{KeyId, KeyRecord, KeyStore, KeyStoreError, KeyType, SignatureScheme, StoreIdentity};
+use plastron_server_core::ca::CaError;
+use plastron_server_core::health::{FromCache, NotReady, Obstacle, Unhealthy};
+
+use crate::faults::SlowKeys;
+use crate::fixture::{CA_TTL, Disk, START};
+
+type Answer = fn(String) -> KeyStoreError;
+
+/// Signs, or answers with an error.
+struct Moody {
+    inner: Arc<dyn KeyStore>,
+    error: Mutex<Option<Answer>>,
+}
+
+impl Moody {
+    fn over(disk: &mut Disk) -> Arc<Self> {
+        let keys = Arc::new(Self { inner: Arc::clone(&disk.keys), error: Mutex::default() });
+        disk.keys = Arc::clone(&keys) as _;
+        keys
+    }
+
+    fn says(&self, error: Option<Answer>) {
+        *self.error.lock().unwrap() = error;
+    }
+}
+
+#[async_trait::async_trait]
+impl KeyStore for Moody {
+    fn identity(&self) -> &StoreIdentity {
+        self.inner.identity()
+    }
+
+    async fn generate(&self, label: &str, key_type: KeyType) -> Result<KeyRecord, KeyStoreError> {
+        self.inner.generate(label, key_type).await
+    }
+
+    async fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, KeyStoreError> {
+        self.inner.find(id).await
+    }
+
+    async fn sign(&self, id: &KeyId, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, KeyStoreError> {
+        if let Some(error) = *self.error.lock().unwrap() {
+            return Err(error("token".to_owned()));
+        }
+        self.inner.sign(id, scheme, digest).await
+    }
+}
+
+fn locked(store: String) -> KeyStoreError {
+    let (reason, remedy) = ("C_Login: CKR_PIN_LOCKED".to_owned(), "unlock it".to_owned());
+    KeyStoreError::Open { store, reason, remedy }
+}
+
+fn left_alone(store: String) -> KeyStoreError {
+    let reason = "all 2 sessions hang in the token's module".to_owned();
+    KeyStoreError::CircuitOpen { store, reason, retry_after: Duration::from_secs(16) }
+}
+
+fn from_cache(answer: Result<(), NotReady>) -> FromCache {
+    let Err(NotReady::FromCache(from_cache)) = answer else { unreachable!("{answer:?}") };
+    from_cache
+}
+
+/// Threat 53: a token that is locked or hangs stops issuance and nothing else, and readiness says since when, why and what to do.
+#[tokio::test]
+async fn a_key_that_does_not_sign_leaves_the_server_serving_from_cache() {
+    let mut disk = Disk::new();
+    let keys = Moody::over(&mut disk);
+    let server = disk.start().await.unwrap();
+    server.services.health.check().await.unwrap();
+    disk.clock.advance(60);
+    for (error, said, remedy) in
+        [(locked as Answer, "CKR_PIN_LOCKED", "unlock it"), (left_alone, "all 2 sessions hang", "restart this server")]
+    {
+        keys.says(Some(error));
+        disk.clock.advance(7);
+        let found = from_cache(server.services.health.check().await);
+        // Found at first, and not by every question anew.
+        assert_eq!(found.since, START + 67);
+        assert!(found.obstacle.remedy().contains(remedy), "{}", found.obstacle.remedy());
+        assert!(format!("{found:?}").contains(said), "{found:?}");
+        assert_eq!(server.services.bundles.current().x509_authorities.len(), 1, "the bundle is served");
+    }
+    keys.says(None);
+    server.services.health.check().await.unwrap();
+    disk.clock.advance(60);
+    keys.says(Some(locked));
+    assert_eq!(from_cache(server.services.health.check().await).since, START + 134);
+}
+
+/// A key store that hangs does not make readiness hang.
+#[tokio::test]
+async fn a_test_signature_that_does_not_come_is_not_waited_for() {
+    let mut disk = Disk::new();
+    let keys = SlowKeys::over(Arc::clone(&disk.keys));
+    disk.keys = Arc::clone(&keys) as _;
+    let server = disk.start().await.unwrap();
+    let held = keys.hold();
+    let found = from_cache(server.services.health.check().await);
+    assert!(matches!(found.obstacle, Obstacle::NoAnswer { seconds: 3 }), "{found:?}");
+    drop(held);
+    server.services.health.check().await.unwrap();
+}
+
+/// Nothing that an expired CA signed is worth anything: that is no cache to serve from.
+#[tokio::test]
+async fn an_expired_ca_is_a_failure() {
+    let server = Disk::new().start().await.unwrap();
+    server.clock.advance(CA_TTL + 1);
+    let answer = server.services.health.check().await;
+    assert!(matches!(&answer, Err(NotReady::Failed(Unhealthy::Ca(CaError::Expired { .. })))), "{answer:?}");
+}
