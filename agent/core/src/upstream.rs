@@ -281,10 +281,12 @@ pub enum UpstreamError {
         message: String,
     },
     /// The server does not have this RPC.
-    #[error("the server has no {rpc}")]
+    #[error("the server has no {rpc}: {message:?}")]
     Unimplemented {
         /// The RPC.
         rpc: &'static str,
+        /// The server's words.
+        message: String,
     },
     /// Any other status.
     #[error("{rpc} failed with {code}: {message:?}")]

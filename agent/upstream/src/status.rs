@@ -54,7 +54,7 @@ pub(crate) fn error(server: &str, rpc: &'static str, status: &Status) -> Upstrea
         Code::Unavailable => UpstreamError::Unavailable { server: server.to_owned(), reason: message },
         Code::InvalidArgument => UpstreamError::InvalidArgument { rpc, message },
         Code::ResourceExhausted => UpstreamError::ResourceExhausted { rpc, message },
-        Code::Unimplemented => UpstreamError::Unimplemented { rpc },
+        Code::Unimplemented => UpstreamError::Unimplemented { rpc, message },
         code => UpstreamError::Status { rpc, code: format!("{code:?}"), message },
     }
 }

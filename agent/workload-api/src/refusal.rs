@@ -82,16 +82,13 @@ fn no_token(error: &JwtSvidError) -> Status {
         JwtSvidError::Upstream(error) => match error {
             UpstreamError::Unavailable { .. } | UpstreamError::DeadlineExceeded { .. } => "the server can't be reached",
             UpstreamError::UntrustedServer { .. } => "the server is not trusted",
-            UpstreamError::Status { code, message, .. }
-                if code == "Unimplemented" && message.contains(JWT_DISABLED) =>
-            {
-                JWT_DISABLED
-            }
+            UpstreamError::Unimplemented { message, .. } if message.contains(JWT_DISABLED) => JWT_DISABLED,
             UpstreamError::AgentDenied { .. }
             | UpstreamError::PermissionDenied { .. }
             | UpstreamError::InvalidArgument { .. }
             | UpstreamError::OwnIdentity { .. }
             | UpstreamError::ResourceExhausted { .. }
+            | UpstreamError::Unimplemented { .. }
             | UpstreamError::Status { .. }
             | UpstreamError::MalformedReply { .. }
             | UpstreamError::Attestor(_) => "the server issues none",

@@ -358,7 +358,9 @@ impl Upstream for FakeServer {
         let mut state = self.state();
         state.watches += 1;
         match state.watch {
-            WatchService::Unimplemented => Err(UpstreamError::Unimplemented { rpc: "Watch/Subscribe" }),
+            WatchService::Unimplemented => {
+                Err(UpstreamError::Unimplemented { rpc: "Watch/Subscribe", message: "unknown service".to_owned() })
+            }
             WatchService::Busy => Err(busy()),
             WatchService::Works | WatchService::EndsAtOnce | WatchService::Mute => {
                 state.acknowledged.push(has);

@@ -163,7 +163,7 @@ async fn what_may_heal_is_tried_again_and_what_may_not_is_not() {
     let timed_out = UpstreamError::DeadlineExceeded { rpc: "NewJWTSVID", seconds: 30 };
     let malformed = UpstreamError::MalformedReply { rpc: "NewJWTSVID", reason: "x".to_owned() };
     let invalid = UpstreamError::InvalidArgument { rpc: "NewJWTSVID", message: "no".to_owned() };
-    let unimplemented = UpstreamError::Unimplemented { rpc: "NewJWTSVID" };
+    let unimplemented = UpstreamError::Unimplemented { rpc: "NewJWTSVID", message: "no".to_owned() };
     let codes = ["Unknown", "Cancelled", "DeadlineExceeded"].map(status);
     for (n, error) in codes.into_iter().chain([timed_out, malformed, invalid, unimplemented]).enumerate() {
         node.server.state().jwt.failures.push_back(error);

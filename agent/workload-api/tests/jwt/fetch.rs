@@ -108,15 +108,11 @@ async fn a_workload_without_an_entry_gets_no_token() {
 async fn what_the_server_does_wrong_is_told_in_general_terms() {
     let world = World::start(USUAL, &[("a", "/web", "", 1)]).await;
     let mut client = world.client().await;
-    let status = |code: &str, message: &str| UpstreamError::Status {
-        rpc: "NewJWTSVID",
-        code: code.to_owned(),
-        message: message.to_owned(),
-    };
+    let unimplemented = |message: &str| UpstreamError::Unimplemented { rpc: "NewJWTSVID", message: message.to_owned() };
     let cases = [
         (UpstreamError::DeadlineExceeded { rpc: "NewJWTSVID", seconds: 30 }, "the server can't be reached"),
-        (status("Unimplemented", "JWT functionality is disabled"), "JWT functionality is disabled"),
-        (status("Unimplemented", "secret"), "the server issues none"),
+        (unimplemented("JWT functionality is disabled"), "JWT functionality is disabled"),
+        (unimplemented("secret"), "the server issues none"),
         (UpstreamError::InvalidArgument { rpc: "NewJWTSVID", message: "secret".to_owned() }, "the server issues none"),
         (UpstreamError::MalformedReply { rpc: "NewJWTSVID", reason: "secret".to_owned() }, "the server issues none"),
     ];
