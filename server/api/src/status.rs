@@ -118,7 +118,10 @@ impl Failure {
             Self::Mint(error) => mint(error),
             Self::Bundle(BundleError::Store(_)) => (Code::Internal, Told::Step),
             Self::Bundle(
-                BundleError::TooMany { .. } | BundleError::X509Authority { .. } | BundleError::JwtAuthority { .. },
+                BundleError::Nothing
+                | BundleError::TooMany { .. }
+                | BundleError::X509Authority { .. }
+                | BundleError::JwtAuthority { .. },
             ) => (Code::InvalidArgument, Told::Chain),
             Self::RateLimited(_) | Self::Busy { .. } => (Code::ResourceExhausted, Told::Chain),
             Self::Idle { .. } => (Code::DeadlineExceeded, Told::Chain),

@@ -31,25 +31,31 @@ impl Bundles {
         self.ledger.state().bundle().unwrap_or_else(|| Arc::new(Bundle::empty(self.trust_domain.clone())))
     }
 
-    /// Adds authorities that the bundle does not have yet. Checks that there are not too many and that each parses.
+    /// Adds authorities that the bundle does not have yet. Checks that there are some and not too many, and that each parses. That one
+    /// is tainted is not for the caller to say here (`local_authority`): the flag is dropped, as in SPIRE.
     pub async fn append(
         &self,
         permit: Permit<rpc::AppendBundle>,
         x509: Vec<X509Authority>,
         jwt: Vec<JwtAuthority>,
     ) -> Result<Arc<Bundle>, BundleError> {
+        if x509.is_empty() && jwt.is_empty() {
+            return Err(BundleError::Nothing);
+        }
         let present = self.current();
         let total = present.x509_authorities.len() + present.jwt_authorities.len() + x509.len() + jwt.len();
         if total > MAX_AUTHORITIES {
             return Err(BundleError::TooMany { got: total });
         }
-        for (index, authority) in x509.iter().enumerate() {
-            X509Authority::parse(authority.certificate.clone())
-                .map_err(|source| BundleError::X509Authority { index, source })?;
-        }
-        if let Some(index) = jwt.iter().position(|authority| authority.key_id.is_empty()) {
-            return Err(BundleError::JwtAuthority { index });
-        }
+        let read = |(index, X509Authority { certificate, tainted: _ })| {
+            X509Authority::parse(certificate).map_err(|source| BundleError::X509Authority { index, source })
+        };
+        let x509 = x509.into_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+        let read = |(index, JwtAuthority { key_id, public_key, expires_at, tainted: _ })| {
+            JwtAuthority::parse(key_id, public_key, expires_at)
+                .map_err(|source| BundleError::JwtAuthority { index, source })
+        };
+        let jwt = jwt.into_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
         let subject = format!("{} X.509 and {} JWT authorities", x509.len(), jwt.len());
         let trust_domain = self.trust_domain.clone();
         let result = self
@@ -67,6 +73,9 @@ impl Bundles {
 /// Why the bundle was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
+    /// The request has none: InvalidArgument.
+    #[error("no authorities to append")]
+    Nothing,
     /// It would have too many authorities: InvalidArgument.
     #[error("the bundle would have {got} authorities, of at most {MAX_AUTHORITIES}")]
     TooMany {
@@ -81,11 +90,13 @@ pub enum BundleError {
         /// What is wrong with it.
         source: AuthorityFault,
     },
-    /// A key without an identifier: InvalidArgument.
-    #[error("JWT authority {index} has no key ID")]
+    /// A key without an identifier, or that no token can be verified with: InvalidArgument.
+    #[error("JWT authority {index} is refused")]
     JwtAuthority {
         /// Its index in the request.
         index: usize,
+        /// What is wrong with it.
+        source: AuthorityFault,
     },
     /// The store failed.
     #[error("the bundle can't be stored")]

@@ -5,6 +5,7 @@ mod jwks;
 mod pem;
 
 use der::{Decode, Encode};
+use rustls_pki_types::alg_id;
 use x509_cert::Certificate;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
@@ -72,6 +73,20 @@ pub struct JwtAuthority {
     pub expires_at: i64,
     /// Whether tokens that it signed must no longer be used.
     pub tainted: bool,
+}
+
+impl JwtAuthority {
+    /// A key that tokens can be verified with. Checks, in order: a key ID; a supported key. Ed25519 is none: no algorithm of JWT-SVID.md
+    /// goes with it.
+    pub fn parse(key_id: String, public_key: Vec<u8>, expires_at: i64) -> Result<Self, BundleError> {
+        if key_id.is_empty() {
+            return Err(BundleError::NoKeyId);
+        }
+        if PublicKey::parse(&public_key)?.algorithm == alg_id::ED25519 {
+            return Err(BundleError::Key(KeyError::Unsupported));
+        }
+        Ok(Self { key_id, public_key, expires_at, tainted: false })
+    }
 }
 
 /// What one trust domain's SVIDs are verified against. Bundles of two trust domains are never merged.
@@ -144,6 +159,9 @@ pub enum BundleError {
     /// A leaf certificate among the authorities.
     #[error("a certificate is not that of a CA that may sign certificates")]
     NotACa,
+    /// A JWT authority that no token could name.
+    #[error("missing key ID")]
+    NoKeyId,
     /// A key that no authority may have.
     #[error("an authority's key can't be used")]
     Key(#[from] KeyError),

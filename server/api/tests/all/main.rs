@@ -1,8 +1,10 @@
 //! The API in a process of its own tests: real services, real SQLite, keys in memory, both listeners.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod bundle;
 mod harness;
 mod hostile;
+mod mint;
 mod strangers;
 mod thread;
 mod watch;
