@@ -47,6 +47,27 @@ impl VerifiedAuthority {
     }
 }
 
+/// What is told of a certificate by whoever holds the key of it. Nothing is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// SubjectPublicKeyInfo, DER.
+    pub public_key: Vec<u8>,
+    /// End of validity, inclusive, Unix seconds.
+    pub not_after: u64,
+}
+
+impl CertificateFacts {
+    /// Reads a certificate.
+    pub fn read(der: &[u8]) -> Result<Self, AuthorityChainError> {
+        let parsed = Parsed::new(der)?;
+        let tbs = parsed.certificate.tbs_certificate();
+        Ok(Self {
+            public_key: tbs.subject_public_key_info().to_der()?,
+            not_after: tbs.validity().not_after.to_unix_duration().as_secs(),
+        })
+    }
+}
+
 /// Why a CA certificate is not one to sign with. `subject`: of the certificate that is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthorityChainError {

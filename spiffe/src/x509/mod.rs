@@ -8,7 +8,7 @@ mod subject;
 mod validate;
 mod verify;
 
-pub use authority::{AuthorityChainError, VerifiedAuthority, verify_authority};
+pub use authority::{AuthorityChainError, CertificateFacts, VerifiedAuthority, verify_authority};
 pub use csr::{CsrError, MAX_CSR_LEN, MAX_CSR_URIS, OtherName, VerifiedCsr, verify_csr};
 pub use issue::{
     CaRequest, CaTemplate, IntermediateTemplate, IssueError, Issuer, LeafTemplate, SignatureAlgorithm, TbsCertificate,

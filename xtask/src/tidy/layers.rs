@@ -30,6 +30,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("hsm/tpm", 5),
     ("plugins/node-join-token", 5),
     ("plugins/node-tpm", 5),
+    ("plugins/upstream-disk", 5),
     ("plugins/workload-unix", 5),
     ("server/api", 5),
     ("server/cli", 5),
