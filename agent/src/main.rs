@@ -62,8 +62,9 @@ fn validate(overrides: &Overrides) -> ExitCode {
 fn client(command: plastron_agent_cli::Command) -> ExitCode {
     process::install_crypto();
     let environment = Environment::from_lookup(|name| std::env::var(name).ok());
-    let (mut input, mut out) = (std::io::stdin(), std::io::stdout());
-    let context = Context { environment: &environment, tpm: tpm::source(), input: &mut input, out: &mut out };
+    let (mut input, mut out, mut err) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let tpm = tpm::source();
+    let context = Context { environment: &environment, tpm, input: &mut input, out: &mut out, err: &mut err };
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {

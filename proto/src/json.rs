@@ -181,13 +181,20 @@ fn value_json(field: &FieldDescriptorProto, raw: Raw<'_>, depth: usize) -> Resul
         (Type::Int64, Raw::Number(n)) => Value::String(i64::from_le_bytes(n.to_le_bytes()).to_string()),
         (Type::Uint64, Raw::Number(n)) => Value::String(n.to_string()),
         (Type::Float, Raw::Number(n)) => Value::from(f32::from_bits(u32::try_from(n).unwrap_or_default())),
-        (Type::Double, Raw::Number(n)) => Value::from(f64::from_bits(n)),
+        (Type::Double, Raw::Number(n)) => double_json(f64::from_bits(n)),
         (Type::Enum, Raw::Number(n)) => enum_json(type_name, n)?,
         (Type::String, Raw::Bytes(bytes)) => Value::String(String::from_utf8_lossy(bytes).into_owned()),
         (Type::Bytes, Raw::Bytes(bytes)) => Value::String(STANDARD.encode(bytes)),
         (Type::Message, Raw::Bytes(bytes)) => message_json(type_name, bytes, depth)?,
         _ => return Err(unsupported()),
     })
+}
+
+/// Whole numbers print as such: a time in a token's claims is `1800000300` to every reader, and never `1800000300.0`.
+fn double_json(number: f64) -> Value {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let whole = (number.fract() == 0.0 && number.abs() <= EXACT).then(|| format!("{number:.0}").parse::<i64>().ok());
+    whole.flatten().map_or_else(|| Value::from(number), Value::from)
 }
 
 fn enum_json(type_name: &str, number: u64) -> Result<Value, JsonError> {

@@ -55,6 +55,12 @@ pub enum CliError {
     /// The stream ended without a message.
     #[error("the agent closed the stream without an answer")]
     NoAnswer,
+    /// The agent does not take the token.
+    #[error("SVID is not valid: {}", .reason.escape_debug())]
+    InvalidSvid {
+        /// The agent's words.
+        reason: String,
+    },
     /// The answer is unusable.
     #[error("the agent's answer is refused")]
     Response(#[from] ResponseError),
@@ -158,6 +164,17 @@ impl From<Status> for CliError {
 }
 
 impl CliError {
+    /// Whether trying again later may help one who watches: the agent was away, or had nothing to give.
+    pub(crate) fn may_heal(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::TimedOut { .. } | Self::NoAnswer => true,
+            Self::Refused(refused) => {
+                !matches!(refused.0.code(), Code::InvalidArgument | Code::Cancelled | Code::Unimplemented)
+            }
+            _ => false,
+        }
+    }
+
     /// The program's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -168,7 +185,7 @@ impl CliError {
                 _ => EXIT_FAILURE,
             },
             Self::NoEventLog { .. } => EXIT_NOT_FOUND,
-            Self::Response(_) | Self::EventLog { .. } => EXIT_UNTRUSTED,
+            Self::Response(_) | Self::InvalidSvid { .. } | Self::EventLog { .. } => EXIT_UNTRUSTED,
             Self::Connect { .. }
             | Self::TimedOut { .. }
             | Self::NoAnswer

@@ -24,7 +24,7 @@ pub(crate) struct CallFlags {
     #[command(flatten)]
     pub(crate) socket: SocketFlags,
     /// Time to wait for a response; 0 waits for ever
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
 }
 

@@ -1,10 +1,10 @@
-//! The agent's command line: `api fetch [x509]`, `api watch`, `healthcheck`, `tpm info|fingerprint|quote|eventlog`.
+//! The agent's command line: `api fetch [x509|jwt]`, `api validate jwt`, `api watch`, `healthcheck`, `tpm info|fingerprint|quote|eventlog`.
 //!
 //! Verbs, flags, texts and JSON are SPIRE's where SPIRE has them, so that scripts and fingers keep working; flags may be written with one
 //! dash or two ([`normalise`]). The program parses [`Command`] beside its own `run` and `validate`, and hands it to [`run`].
 //!
 //! This crate is a client of the Workload API and knows no TPM library: the program gives it a [`TpmSource`] where it was built with one.
-//! Deliberately not yet: the JWT verbs, `logger`, `debug`, `doctor`.
+//! Deliberately not yet: `logger`, `debug`, `doctor`.
 
 mod arguments;
 mod client;
@@ -12,11 +12,13 @@ mod duration;
 mod endpoint;
 mod error;
 mod fetch;
+mod fetch_jwt;
 mod files;
 mod healthcheck;
 mod print;
 mod svid;
 mod tpm;
+mod validate_jwt;
 mod watch;
 
 use std::io::{Read, Write};
@@ -50,6 +52,9 @@ pub enum Api {
     /// Fetch SVIDs once
     #[command(args_conflicts_with_subcommands = true)]
     Fetch(Fetch),
+    /// Have SVIDs validated
+    #[command(subcommand)]
+    Validate(Validate),
     /// Print X.509-SVIDs, now and after every change
     Watch(watch::Watch),
 }
@@ -67,6 +72,23 @@ pub struct Fetch {
 enum FetchKind {
     /// X.509-SVIDs with their keys and bundles
     X509(fetch::FetchX509),
+    /// JWT-SVIDs and the bundles that verify them
+    Jwt(fetch_jwt::FetchJwt),
+}
+
+/// What `api validate` validates.
+#[derive(Debug, Subcommand)]
+pub enum Validate {
+    /// A JWT-SVID
+    #[command(name = "jwt")]
+    Jwt(JwtValidation),
+}
+
+/// `api validate jwt`.
+#[derive(Debug, Args)]
+pub struct JwtValidation {
+    #[command(flatten)]
+    flags: validate_jwt::ValidateJwt,
 }
 
 /// What a command needs of the world around it.
@@ -79,6 +101,8 @@ pub struct Context<'a> {
     pub input: &'a mut dyn Read,
     /// Standard output.
     pub out: &'a mut dyn Write,
+    /// Standard error, for what goes wrong while a command goes on.
+    pub err: &'a mut dyn Write,
 }
 
 /// Runs a command. The error's [`CliError::exit_code`] is the program's; its text, with its sources, goes to standard error.
@@ -86,6 +110,10 @@ pub async fn run(command: Command, context: Context<'_>) -> Result<(), CliError>
     match command {
         Command::Api(Api::Fetch(Fetch { kind: Some(FetchKind::X509(arguments)), x509: _ }))
         | Command::Api(Api::Fetch(Fetch { kind: None, x509: arguments })) => fetch::run(arguments, context).await,
+        Command::Api(Api::Fetch(Fetch { kind: Some(FetchKind::Jwt(arguments)), x509: _ })) => {
+            fetch_jwt::run(arguments, context).await
+        }
+        Command::Api(Api::Validate(Validate::Jwt(JwtValidation { flags }))) => validate_jwt::run(flags, context).await,
         Command::Api(Api::Watch(arguments)) => watch::run(arguments, context).await,
         Command::Healthcheck(arguments) => healthcheck::run(arguments, context).await,
         Command::Tpm(arguments) => tpm::run(arguments, context),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use der::{Decode, Encode, Header, Reader, SliceReader};
 use plastron_proto::workload::{X509svid, X509svidResponse};
+use plastron_spiffe::jwt::JwtError;
 use plastron_spiffe::x509::{BundleSource, Purpose, SvidError, X509Svid, verify_chain};
 use plastron_spiffe::{Bundle, SpiffeId, SpiffeIdError, TrustDomain, X509Authority};
 use rustls_pki_types::UnixTime;
@@ -143,6 +144,22 @@ pub enum ResponseError {
         stated: SpiffeId,
         /// In the certificate.
         certified: SpiffeId,
+    },
+    /// The token is none.
+    #[error("the token of {id} is no JWT-SVID")]
+    Token {
+        /// Whose.
+        id: SpiffeId,
+        /// Which check.
+        source: JwtError,
+    },
+    /// The token is for others.
+    #[error("the token of {id} is not for {missing:?}")]
+    Audience {
+        /// Whose.
+        id: SpiffeId,
+        /// What was asked for.
+        missing: String,
     },
     /// The chain does not verify.
     #[error("{id} SVID failed verification against bundle")]

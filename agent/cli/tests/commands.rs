@@ -1,11 +1,13 @@
 //! The commands against a Workload API of the test's own on a real Unix socket.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command as Tool;
+use std::sync::{Arc, Mutex};
 
 use clap::Parser;
 use plastron_agent_cli::{
@@ -13,6 +15,8 @@ use plastron_agent_cli::{
 };
 use plastron_proto::workload as wire;
 use plastron_proto::workload::spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer};
+use plastron_spiffe::SpiffeId;
+use plastron_spiffe::jwt::{JwtAlgorithm, JwtSvidTemplate};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -31,6 +35,10 @@ enum Answer {
     Messages(Vec<wire::X509svidResponse>),
     Refusal(Status),
     Silence,
+    /// One after the other.
+    Sequence(Arc<Mutex<VecDeque<Answer>>>),
+    /// Tokens, and what is said of a token.
+    Jwt(Vec<wire::Jwtsvid>, Result<wire::ValidateJwtsvidResponse, Status>),
 }
 
 #[derive(Clone)]
@@ -54,10 +62,15 @@ impl SpiffeWorkloadApi for Api {
         if values != ["true"] {
             return Err(Status::invalid_argument("security header missing from request"));
         }
-        match self.0.clone() {
+        let answer = match self.0.clone() {
+            Answer::Sequence(answers) => answers.lock().unwrap().pop_front().unwrap(),
+            answer => answer,
+        };
+        match answer {
             Answer::Messages(messages) => Ok(Response::new(Box::pin(tokio_stream::iter(messages).map(Ok)))),
             Answer::Refusal(status) => Err(status),
             Answer::Silence => std::future::pending().await,
+            Answer::Sequence(_) | Answer::Jwt(..) => Err(Status::unimplemented("")),
         }
     }
 
@@ -70,23 +83,38 @@ impl SpiffeWorkloadApi for Api {
 
     async fn fetch_jwtsvid(
         &self,
-        _request: Request<wire::JwtsvidRequest>,
+        request: Request<wire::JwtsvidRequest>,
     ) -> Result<Response<wire::JwtsvidResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let wire::JwtsvidRequest { audience, spiffe_id } = request.into_inner();
+        assert!(!audience.is_empty());
+        match self.0.clone() {
+            Answer::Jwt(svids, _) => {
+                let wanted = svids.into_iter().filter(|svid| spiffe_id.is_empty() || svid.spiffe_id == spiffe_id);
+                Ok(Response::new(wire::JwtsvidResponse { svids: wanted.collect() }))
+            }
+            Answer::Refusal(status) => Err(status),
+            _ => std::future::pending().await,
+        }
     }
 
     async fn fetch_jwt_bundles(
         &self,
         _request: Request<wire::JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
-        Err(Status::unimplemented(""))
+        let bundles = [("spiffe://example.org".to_owned(), b"{\n    \"keys\": []\n}".to_vec())].into();
+        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(wire::JwtBundlesResponse { bundles })]))))
     }
 
     async fn validate_jwtsvid(
         &self,
-        _request: Request<wire::ValidateJwtsvidRequest>,
+        request: Request<wire::ValidateJwtsvidRequest>,
     ) -> Result<Response<wire::ValidateJwtsvidResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let wire::ValidateJwtsvidRequest { audience, svid } = request.into_inner();
+        assert_eq!((audience.as_str(), svid.as_str()), ("x", "a.b.c"));
+        match self.0.clone() {
+            Answer::Jwt(_, valid) => valid.map(Response::new),
+            _ => std::future::pending().await,
+        }
     }
 
     async fn fetch_witsvid(
@@ -135,15 +163,21 @@ impl Drop for Agent {
 
 /// Runs a command line as a program would, with this socket in the standard's variable.
 async fn call(socket: &Path, arguments: &[&str]) -> (Result<(), CliError>, String) {
+    let (outcome, out, _) = call_with_errors(socket, arguments).await;
+    (outcome, out)
+}
+
+/// With what went to standard error meanwhile.
+async fn call_with_errors(socket: &Path, arguments: &[&str]) -> (Result<(), CliError>, String, String) {
     let line = ["program"].iter().chain(arguments).map(OsString::from);
     let Program { command } = Program::try_parse_from(normalise(line)).unwrap();
     let environment =
         Environment { spiffe_endpoint_socket: Some(format!("unix://{}", socket.display())), ..Environment::default() };
-    let mut out = Vec::new();
-    let outcome =
-        run(command, Context { environment: &environment, tpm: None, input: &mut std::io::empty(), out: &mut out })
-            .await;
-    (outcome, String::from_utf8(out).unwrap())
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let input = &mut std::io::empty();
+    let context = Context { environment: &environment, tpm: None, input, out: &mut out, err: &mut err };
+    let outcome = run(command, context).await;
+    (outcome, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
 
 fn authority(trust_domain: &str) -> CertifiedIssuer<'static, KeyPair> {
@@ -314,16 +348,124 @@ async fn refusals_have_their_own_exit_codes() {
 }
 
 #[tokio::test]
-async fn watch_prints_every_update_until_the_stream_ends() {
+async fn watch_prints_every_update_and_comes_back_until_it_is_told_that_it_is_wrong() {
     let ca = authority("example.org");
     let one = wire::X509svidResponse {
         svids: vec![svid(&ca, "spiffe://example.org/web", "")],
         ..wire::X509svidResponse::default()
     };
-    let agent = Agent::with(Answer::Messages(vec![one.clone(), one]));
-    let (outcome, text) = call(&agent.socket(), &["api", "watch"]).await;
-    assert!(matches!(outcome, Err(CliError::NoAnswer)), "{outcome:?}");
-    assert_eq!(text.matches("Received 1 svid after ").count(), 2, "{text}");
+    let answers = [
+        Answer::Messages(vec![one.clone(), one.clone()]),
+        Answer::Messages(vec![one]),
+        Answer::Refusal(Status::invalid_argument("security header missing from request")),
+    ];
+    let agent = Agent::with(Answer::Sequence(Arc::new(Mutex::new(answers.into()))));
+    let (outcome, text, errors) = call_with_errors(&agent.socket(), &["api", "watch"]).await;
+    assert!(matches!(outcome, Err(CliError::Refused(_))), "{outcome:?}");
+    assert_eq!(text.matches("Received 1 svid after ").count(), 3, "{text}");
+    assert_eq!(errors.matches("the agent closed the stream").count(), 2, "{errors}");
+}
+
+/// A token in the form of a JWT-SVID, signed by no one.
+fn token(id: &str, audience: &[&str]) -> String {
+    let audience: Vec<String> = audience.iter().map(|value| (*value).to_owned()).collect();
+    let template = JwtSvidTemplate {
+        spiffe_id: &SpiffeId::parse(id).unwrap(),
+        audience: &audience,
+        issuer: None,
+        issued_at: 1_800_000_000,
+        expires_at: 1_800_000_300,
+        jti: None,
+    };
+    template.to_unsigned(JwtAlgorithm::Rs256, "key").unwrap().assemble(b"signature").unwrap()
+}
+
+fn jwt_svid(id: &str, audience: &[&str], hint: &str) -> wire::Jwtsvid {
+    wire::Jwtsvid { spiffe_id: id.to_owned(), svid: token(id, audience), hint: hint.to_owned() }
+}
+
+#[tokio::test]
+async fn fetch_jwt_prints_what_spire_prints() {
+    let (web, db) = ("spiffe://example.org/web", "spiffe://example.org/db");
+    let svids = vec![jwt_svid(db, &["x", "y"], "int\x1b"), jwt_svid(web, &["x", "y"], "")];
+    let agent = Agent::with(Answer::Jwt(svids.clone(), Err(Status::unimplemented(""))));
+    let (outcome, text) = call(&agent.socket(), &["api", "fetch", "jwt", "-audience", "x,y"]).await;
+    outcome.unwrap();
+    let expected = format!(
+        "token({db}):\n\t{}\nhint({db}):\n\tint\\u{{1b}}\ntoken({web}):\n\t{}\nbundle(spiffe://example.org):\n\t{{\n    \"keys\": []\n}}\n",
+        svids[0].svid, svids[1].svid
+    );
+    assert_eq!(text, expected);
+
+    let line = ["api", "fetch", "jwt", "-audience", "x", "-audience", "y", "-spiffeID", web, "-output", "json"];
+    let (outcome, text) = call(&agent.socket(), &line).await;
+    outcome.unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json.pointer("/0/svids/0/svid").unwrap(), &svids[1].svid);
+    assert_eq!(json.pointer("/0/svids").unwrap().as_array().unwrap().len(), 1);
+    assert!(json.pointer("/1/bundles/spiffe:~1~1example.org").unwrap().as_str().unwrap().starts_with("ewog"), "{json}");
+}
+
+#[tokio::test]
+async fn fetch_jwt_prints_no_token_that_is_not_what_was_asked_for() {
+    let web = "spiffe://example.org/web";
+    let good = jwt_svid(web, &["x"], "");
+    for (name, svid) in [
+        ("another ID", wire::Jwtsvid { spiffe_id: "spiffe://example.org/db".to_owned(), ..good.clone() }),
+        ("no ID", wire::Jwtsvid { spiffe_id: "web".to_owned(), ..good.clone() }),
+        ("another audience", jwt_svid(web, &["y"], "")),
+        ("no token", wire::Jwtsvid { svid: "token\x1b[2J".to_owned(), ..good.clone() }),
+    ] {
+        let agent = Agent::with(Answer::Jwt(vec![svid], Err(Status::unimplemented(""))));
+        let (outcome, text) = call(&agent.socket(), &["api", "fetch", "jwt", "-audience", "x"]).await;
+        let error = outcome.unwrap_err();
+        assert_eq!(error.exit_code(), EXIT_UNTRUSTED, "{name}: {error}");
+        assert_eq!(text, "", "{name}");
+    }
+    let agent = Agent::with(Answer::Refusal(Status::permission_denied("no identity issued")));
+    let (outcome, text) = call(&agent.socket(), &["api", "fetch", "jwt", "-audience", "x"]).await;
+    assert_eq!((outcome.unwrap_err().exit_code(), text.as_str()), (EXIT_DENIED, ""));
+    for line in [&["api", "fetch", "jwt"][..], &["api", "fetch", "jwt", "-audience", ""]] {
+        let error = call(&agent.socket(), line).await.0.unwrap_err();
+        assert_eq!(error.exit_code(), EXIT_USAGE, "{error}");
+        assert_eq!(error.to_string(), "audience must be specified");
+    }
+    let agent = Agent::with(Answer::Silence);
+    let error =
+        call(&agent.socket(), &["api", "fetch", "jwt", "-audience", "x", "-timeout", "50ms"]).await.0.unwrap_err();
+    assert!(matches!(error, CliError::TimedOut { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn validate_jwt_prints_what_spire_prints() {
+    let number = prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(1_800_000_300.0)) };
+    let claims = prost_types::Struct { fields: [("exp".to_owned(), number)].into() };
+    let valid =
+        wire::ValidateJwtsvidResponse { spiffe_id: "spiffe://example.org/web".to_owned(), claims: Some(claims) };
+    let agent = Agent::with(Answer::Jwt(Vec::new(), Ok(valid)));
+    let line = ["api", "validate", "jwt", "-audience", "x", "-svid", "a.b.c"];
+    let (outcome, text) = call(&agent.socket(), &line).await;
+    outcome.unwrap();
+    assert_eq!(text, "SVID is valid.\nSPIFFE ID : spiffe://example.org/web\nClaims    : {\"exp\":1800000300}\n");
+    let (outcome, text) = call(&agent.socket(), &[&line[..], &["-output", "json"]].concat()).await;
+    outcome.unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json, serde_json::json!({"spiffe_id": "spiffe://example.org/web", "claims": {"exp": 1_800_000_300}}));
+
+    let agent = Agent::with(Answer::Jwt(Vec::new(), Err(Status::invalid_argument("token has expired\x1b"))));
+    let (outcome, text) = call(&agent.socket(), &line).await;
+    let error = outcome.unwrap_err();
+    assert_eq!(error.to_string(), r"SVID is not valid: token has expired\u{1b}");
+    assert_eq!((error.exit_code(), text.as_str()), (EXIT_UNTRUSTED, ""));
+    let agent = Agent::with(Answer::Jwt(Vec::new(), Err(Status::unavailable("workload attestation failed"))));
+    assert_eq!(call(&agent.socket(), &line).await.0.unwrap_err().exit_code(), EXIT_FAILURE);
+    for (line, message) in [
+        (&["api", "validate", "jwt", "-svid", "a.b.c"][..], "audience must be specified"),
+        (&["api", "validate", "jwt", "-audience", "x"], "svid must be specified"),
+    ] {
+        let error = call(&agent.socket(), line).await.0.unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.exit_code()), (message, EXIT_USAGE));
+    }
 }
 
 #[tokio::test]

@@ -25,7 +25,8 @@ async fn call(arguments: &[&str], mut input: &[u8]) -> (Result<(), CliError>, St
     let Program { command } = Program::try_parse_from(normalise(line)).unwrap();
     let mut out = Vec::new();
     let environment = Environment::default();
-    let context = Context { environment: &environment, tpm: None, input: &mut input, out: &mut out };
+    let mut err = Vec::new();
+    let context = Context { environment: &environment, tpm: None, input: &mut input, out: &mut out, err: &mut err };
     let outcome = run(command, context).await;
     (outcome, String::from_utf8(out).unwrap())
 }

@@ -62,7 +62,13 @@ async fn call(source: &Source, arguments: &[&str]) -> (Result<(), CliError>, Str
     let environment = Environment::default();
     let outcome = run(
         command,
-        Context { environment: &environment, tpm: Some(source), input: &mut std::io::empty(), out: &mut out },
+        Context {
+            environment: &environment,
+            tpm: Some(source),
+            input: &mut std::io::empty(),
+            out: &mut out,
+            err: &mut std::io::sink(),
+        },
     )
     .await;
     (outcome, String::from_utf8(out).unwrap())

@@ -6,12 +6,11 @@ mod authority;
 #[path = "jwt/bundles.rs"]
 mod bundles;
 #[path = "../../core/tests/agent/fake_server.rs"]
-#[allow(dead_code, reason = "the agent's own tests need more of it")]
+#[expect(dead_code, reason = "the agent's own tests need more of it")]
 mod fake_server;
 #[path = "jwt/fetch.rs"]
 mod fetch;
 #[path = "../../core/tests/agent/jwt_authority.rs"]
-#[allow(dead_code, reason = "the agent's own tests need more of it")]
 mod jwt_authority;
 #[path = "jwt/validate.rs"]
 mod validate;

@@ -103,3 +103,17 @@ fn bytes_that_are_no_message_are_an_error() {
         assert!(message_json("spire.api.types.Entry", bytes, MAX_DEPTH).is_err(), "{bytes:?}");
     }
 }
+
+#[test]
+fn whole_numbers_in_claims_print_without_a_fraction() {
+    let number = |n: f64| prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(n)) };
+    let claims = [("exp", 1_800_000_300.0), ("half", 0.5), ("minus", -3.0), ("zero", 0.0), ("huge", 1e300)];
+    let fields = claims.into_iter().map(|(name, n)| (name.to_owned(), number(n))).collect();
+    let response = crate::workload::ValidateJwtsvidResponse {
+        spiffe_id: "spiffe://example.org/web".to_owned(),
+        claims: Some(prost_types::Struct { fields }),
+    };
+    let json = to_json(&response).unwrap();
+    assert_eq!(json["claims"], json!({"exp": 1_800_000_300, "half": 0.5, "minus": -3, "zero": 0, "huge": 1e300}));
+    assert!(json.to_string().contains(r#""exp":1800000300,"#), "{json}");
+}
