@@ -8,6 +8,7 @@
 
 mod error;
 mod fault_proxy;
+mod foreign;
 mod manufacturer;
 mod process;
 mod program;
@@ -20,6 +21,7 @@ mod wall_clock;
 
 pub use error::HarnessError;
 pub use fault_proxy::{Calls, FaultProxy};
+pub use foreign::{go_workload, python_workload};
 pub use manufacturer::Manufacturer;
 pub use process::Process;
 pub use program::{program, scratch_dir};

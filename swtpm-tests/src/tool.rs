@@ -18,6 +18,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("softhsm2-util", "softhsm2"),
     ("pkcs11-tool", "opensc"),
     ("openssl", "openssl"),
+    ("go", "golang-go in version 1.26 or newer, or what https://go.dev/dl has"),
+    ("python3", "python3-venv"),
     ("setpriv", "util-linux"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),

@@ -12,6 +12,8 @@ mod fault_proxy;
 mod harness;
 mod healing;
 mod ima_list;
+mod interop_go;
+mod interop_python;
 mod operator;
 mod owned_agent;
 mod resident_key;

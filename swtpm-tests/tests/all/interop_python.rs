@@ -1,0 +1,31 @@
+//! Workloads on PyPI's `spiffe`: it takes what the real agent hands out, and `cryptography` and PyJWT validate it while authorities are
+//! rotated.
+
+use std::process::Command;
+
+use plastron_swtpm_tests::{Process, python_workload};
+
+use crate::interop_go::{ROTATION, SHORT_LIVES, numbers};
+use crate::workloads::testbed::{Agent, PATIENCE, TRUST_DOMAIN, Testbed, own_uid};
+
+fn spawn(name: &str, agent: &Agent, arguments: &[&str]) -> Process {
+    let (python, script) = python_workload().unwrap();
+    let mut command = Command::new(python);
+    command.arg(script).args(arguments).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("SPIFFE_ENDPOINT_SOCKET", format!("unix:{}", agent.socket().display()));
+    Process::spawn(name, &command).unwrap()
+}
+
+#[test]
+fn python_spiffe_validates_every_svid_over_rotations() {
+    let bed = Testbed::start(SHORT_LIVES);
+    let agent = bed.start_agent();
+    bed.entry(&bed.only_node(), "/py", &[&own_uid()], &[]);
+    let seconds = ROTATION.as_secs().to_string();
+    let mut x509 = spawn("python x509", &agent, &["x509", &seconds]);
+    let line = x509.wait_for_line("x509 done: ", ROTATION + PATIENCE).unwrap();
+    println!("{}", x509.log());
+    let [rounds, svids, signers, authorities] = numbers(&line)[..] else { unreachable!("{line}") };
+    assert!(rounds > 50 && svids >= 5 && signers >= 2 && authorities >= 3, "{line}");
+    assert!(x509.log().contains(&format!("x509 identity spiffe://{TRUST_DOMAIN}/py")), "{}", x509.log());
+}
