@@ -14,7 +14,7 @@ use aws_lc_rs::signature::{
 use der::Decode;
 use plastron_spiffe::x509::{
     CaRequest, CaTemplate, IntermediateTemplate, IssueError, Issuer, LeafTemplate, Purpose, SerialNumber,
-    SignatureAlgorithm, X509Svid, verify_authority, verify_chain, verify_csr,
+    SignatureAlgorithm, SuccessorTemplate, X509Svid, verify_authority, verify_chain, verify_csr, verify_successor,
 };
 use plastron_spiffe::{Bundle, SpiffeId, TrustDomain, X509Authority};
 use rustls_pki_types::UnixTime;
@@ -113,6 +113,36 @@ fn leaf(ca: &CaKey, issuer: &Issuer, id: &SpiffeId, dns_names: &[String], public
     .unwrap();
     let signature = ca.sign(tbs.as_bytes());
     tbs.assemble(&signature).unwrap()
+}
+
+/// A CA of each key type names one of each as its successor, and a node that knows the first alone follows, when that has expired.
+#[test]
+fn every_ca_names_a_successor_that_a_node_follows() {
+    for before in CaKey::all() {
+        let known = before.certificate(&domain(), NOW - 1);
+        let predecessor = Issuer::from_certificate(&known, before.algorithm()).unwrap();
+        for ca in CaKey::all() {
+            let root = ca.certificate(&domain(), NOW + 7200);
+            let issuer = Issuer::from_certificate(&root, ca.algorithm()).unwrap();
+            let template = SuccessorTemplate {
+                spiffe_id: &domain().id(),
+                successor: &root,
+                serial: &SerialNumber::from_random([9; 16]),
+                not_before: at(NOW - 10),
+                not_after: at(NOW + 7200),
+            };
+            let tbs = template.to_tbs(&predecessor).unwrap();
+            let signature = before.sign(tbs.as_bytes());
+            let link = tbs.assemble(&signature).unwrap();
+            let id = domain().with_path("/spire/server").unwrap();
+            let leaf = leaf(&ca, &issuer, &id, &[], &CaKey::all().remove(0).public_key());
+            let svid = X509Svid::parse(vec![leaf, link]).unwrap();
+            let followed = verify_successor(svid.clone(), &bundle(&known), Purpose::ServerAuth, at(NOW)).unwrap();
+            assert_eq!(followed.id(), &id);
+            // Whoever knows the new one needs no link, and is not disturbed by it.
+            verify_chain(svid, &bundle(&root), Purpose::ServerAuth, at(NOW)).unwrap();
+        }
+    }
 }
 
 #[test]

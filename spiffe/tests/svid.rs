@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::time::Duration;
 
-use plastron_spiffe::x509::{Purpose, SvidError, VerifiedSvid, X509Svid, verify_chain};
+use plastron_spiffe::x509::{Purpose, SvidError, VerifiedSvid, X509Svid, verify_chain, verify_successor};
 use plastron_spiffe::{Bundle, SpiffeIdError, TrustDomain, X509Authority};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CustomExtension, DistinguishedName, DnType,
@@ -308,6 +308,41 @@ fn an_expired_authority_is_no_authority() {
     let beside = verify_chain(svid(&old), &bundle, Purpose::Any, at(NOW + 1001)).unwrap_err();
     assert!(matches!(&beside, SvidError::UnknownAuthority { .. }), "{beside}");
     verify_chain(svid(&new), &bundle, Purpose::Any, at(NOW + 1001)).unwrap();
+}
+
+/// A node that was away for longer than its authorities lived.
+///
+/// Threat 49
+#[test]
+fn an_expired_authority_speaks_only_by_the_successor_that_it_named() {
+    let last = Ca::root_until("last", NOW - 30 * 86_400);
+    let next = last.intermediate(ca_params("next"));
+    let chain = [next.leaf(|_| {}), next.der.clone()];
+    let follow = |chain: &[Vec<u8>], bundle: &Bundle| {
+        verify_successor(X509Svid::parse(chain.to_vec()).unwrap(), bundle, Purpose::ServerAuth, at(NOW))
+    };
+    let away = last.bundle("example.org");
+    assert_eq!(follow(&chain, &away).unwrap().id().as_str(), WEB);
+    let unknown = |result: Result<VerifiedSvid, SvidError>| {
+        assert!(matches!(result, Err(SvidError::UnknownAuthority { .. })), "{result:?}");
+    };
+    unknown(verify(&chain, &away, Purpose::ServerAuth));
+    // What it signed itself proves only that its key is still there, or is not secret any more.
+    unknown(follow(&[last.leaf(|_| {})], &away));
+    // A successor that somebody else named, and one that nobody named.
+    let stranger = Ca::root_until("last", NOW - 30 * 86_400);
+    unknown(follow(&chain, &stranger.bundle("example.org")));
+    unknown(follow(&[next.leaf(|_| {})], &away));
+    // A successor that is over itself: the node was away for two lives.
+    let over = last.intermediate(ca_with("next", |params| params.not_after = when(NOW - 1)));
+    assert!(matches!(follow(&[over.leaf(|_| {}), over.der.clone()], &away), Err(SvidError::Expired { .. })));
+    // Whoever knows one authority that is valid needs no successor.
+    let mut known = away.clone();
+    known.x509_authorities.push(X509Authority::parse(Ca::root("valid").der).unwrap());
+    unknown(follow(&chain, &known));
+    let mut tainted = away;
+    tainted.x509_authorities[0].tainted = true;
+    unknown(follow(&chain, &tainted));
 }
 
 #[test]

@@ -73,13 +73,23 @@ pub(crate) async fn renew(parts: &Parts, current: &Caller) -> Result<Caller, Att
     Ok(Caller { svid: Arc::new(svid), bundle: Arc::clone(&current.bundle) })
 }
 
-/// Which authorities to believe when attesting: those that the server gave last, unless all of them have expired. Then only the
-/// configured ones can still help a node that was off for longer than its CA lived.
+/// Which authorities to believe when attesting: those that the server gave last, unless all of them have expired; then the configured
+/// ones. Where those have expired too, the node was away for longer than anything that it knows: it keeps to the last ones, and takes the
+/// server whose CA one of them named as its successor.
 pub(crate) fn trust(parts: &Parts, last: Option<&Arc<Bundle>>) -> Arc<Bundle> {
     let now = parts.clock.now().as_secs();
+    let configured = &parts.settings.bootstrap;
     match last {
         Some(bundle) if has_live_authority(bundle, now) => Arc::clone(bundle),
-        _ => Arc::clone(&parts.settings.bootstrap),
+        Some(bundle) if !has_live_authority(configured, now) => {
+            tracing::warn!(
+                authorities = bundle.x509_authorities.len(),
+                "All X.509 authorities that this agent knows have expired: it takes a server whose CA one of them named as its \
+                 successor, or that a bundle at trust_bundle_path knows when the agent starts"
+            );
+            Arc::clone(bundle)
+        }
+        _ => Arc::clone(configured),
     }
 }
 

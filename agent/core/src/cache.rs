@@ -46,8 +46,14 @@ impl Held {
     }
 
     fn is_due(&self, now: u64) -> bool {
-        let needs = self.identity.is_none() || self.outdated || self.renew_at <= now;
-        needs && self.retry_at <= now
+        let needs = self.identity.is_none() || self.outdated || self.renew_at <= now || self.is_early(now);
+        // A retry that is further away than any delay was set before the clock went back.
+        needs && (self.retry_at <= now || self.retry_at > now.saturating_add(LONGEST_REFUSAL_DELAY))
+    }
+
+    /// The clock was set back: what it has is not valid yet.
+    fn is_early(&self, now: u64) -> bool {
+        self.identity.as_ref().is_some_and(|identity| now < identity.svid.not_before())
     }
 }
 

@@ -3,8 +3,12 @@
 //! At half-life, or when denied: a new attestation where the attestor can attest again, else RenewAgent. Failures keep the present
 //! SVID and try again with back-off; only a ban, or the end of what can't be renewed, ends the agent.
 
-use tokio::sync::mpsc;
+use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::Clock;
 use crate::agent::{AgentError, Parts};
 use crate::attest::{self, AttestError};
 use crate::enrol::{FIRST_RETRY, LONGEST_RETRY, millis};
@@ -13,6 +17,9 @@ use crate::schedule::{Backoff, renewal_point, sleep_until};
 use crate::standing::{Denial, Standing};
 use crate::taint::{leads_to, replacement_point};
 use crate::upstream::{AgentDenial, Caller};
+
+/// Shortest pause after a failure.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a denial calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +51,14 @@ pub(crate) async fn keep_identity(
 ) -> AgentError {
     let first = standing.caller().svid;
     let mut due = renewal_point(first.svid.not_before(), first.svid.not_after());
+    let mut from = first.svid.not_before();
+    let mut pause = None;
     drop(first);
     let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
     let mut denied = false;
     loop {
         let denial = tokio::select! {
-            () = sleep_until(parts.clock.as_ref(), due) => None,
+            () = rest(parts.clock.as_ref(), pause, from, due) => None,
             Some(denial) = denials.recv() => Some(denial),
             () = standing.svid_tainted() => {
                 due = due.min(replacement_point(parts.clock.now().as_secs(), standing.caller().svid.svid.not_after()));
@@ -70,13 +79,21 @@ pub(crate) async fn keep_identity(
             }
             denied = true;
         }
+        if parts.clock.now().as_secs() < from {
+            tracing::warn!(
+                spiffe_id = %caller.svid.id(), valid_from = from,
+                "The clock was set back to before this agent's SVID is valid: it gets another"
+            );
+        }
         match fresh_svid(parts, &caller).await {
             Ok(fresh) => {
                 tracing::info!(
                     spiffe_id = %fresh.svid.id(), expires_at = fresh.svid.svid.not_after(), "Successfully rotated agent SVID"
                 );
                 due = renewal_point(parts.clock.now().as_secs(), fresh.svid.svid.not_after());
+                from = fresh.svid.svid.not_before();
                 backoff.reset();
+                pause = None;
                 denied = false;
                 standing.renewed(with_latest_bundle(parts, standing, fresh));
             }
@@ -98,7 +115,7 @@ pub(crate) async fn keep_identity(
                 tracing::error!(
                     spiffe_id = %caller.svid.id(), error = %Chain(&error), retry_in_ms = millis(delay), "Failed to rotate agent SVID"
                 );
-                due = now.saturating_add(delay.as_secs().max(1));
+                pause = Some(Instant::now() + delay.max(SHORTEST_PAUSE));
             }
         }
     }
@@ -117,6 +134,14 @@ fn with_latest_bundle(parts: &Parts, standing: &Standing, fresh: Caller) -> Call
         tracing::error!(error = %Chain(&error), "Can't keep the bundle beside the new SVID");
     }
     Caller { bundle: held, ..fresh }
+}
+
+/// Until the SVID is due, or for a pause after a failure. A pause is not of the wall clock, which may be what just went wrong.
+async fn rest(clock: &dyn Clock, pause: Option<Instant>, from: u64, due: u64) {
+    match pause {
+        Some(pause) => tokio::time::sleep_until(pause).await,
+        None => sleep_until(clock, from, due).await,
+    }
 }
 
 async fn fresh_svid(parts: &Parts, caller: &Caller) -> Result<Caller, AttestError> {

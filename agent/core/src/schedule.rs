@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::Clock;
 
 /// Longest uninterrupted sleep while waiting for a wall-clock time: the clock may be set, or the machine may have been suspended.
-const LONGEST_NAP: Duration = Duration::from_secs(30);
+const LONGEST_NAP: Duration = Duration::from_secs(10);
 
 /// When to renew what is valid from `from` until `not_after`, in Unix seconds: at half-life ±10 %.
 pub(crate) fn renewal_point(from: u64, not_after: u64) -> u64 {
@@ -20,11 +20,13 @@ pub(crate) fn jittered(duration: Duration) -> Duration {
     scale(duration, 900 + random_up_to(200))
 }
 
-/// Waits until the wall clock shows `at`, in Unix seconds, however it gets there.
-pub(crate) async fn sleep_until(clock: &dyn Clock, at: u64) {
+/// Waits until the wall clock shows `at`, in Unix seconds, however it gets there; or until it shows a time before `from`, which it does
+/// where it was set back: what is valid from then on is not valid any more.
+pub(crate) async fn sleep_until(clock: &dyn Clock, from: u64, at: u64) {
     loop {
-        let left = at.saturating_sub(clock.now().as_secs());
-        if left == 0 {
+        let now = clock.now().as_secs();
+        let left = at.saturating_sub(now);
+        if left == 0 || now < from {
             return;
         }
         tokio::time::sleep(Duration::from_secs(left).min(LONGEST_NAP)).await;

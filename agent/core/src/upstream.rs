@@ -251,7 +251,11 @@ pub enum UpstreamError {
         reason: String,
     },
     /// Whoever answered is not the server of our trust domain, as far as the bundle tells.
-    #[error("the server at {server} is not trusted: {reason}; check trust_bundle_path and server_address")]
+    #[error(
+        "the server at {server} is not trusted: {reason}; check server_address. If the server lost its CA and made another, that is a \
+         new trust root, which an agent never takes by itself: put its bundle at trust_bundle_path, remove agent-data.json from data_dir \
+         and start the agent again"
+    )]
     UntrustedServer {
         /// Its address.
         server: String,

@@ -40,19 +40,23 @@ impl Connections {
             SvidKey::Held(key) => TlsIdentity::held(svid, Arc::clone(key)),
         };
         let identity = identity.map_err(|error| UpstreamError::OwnIdentity { reason: error.to_string() })?;
-        let channel = self.channel(&caller.bundle, Some(IdentitySlot::new(identity)))?;
+        let channel = self.channel(self.tls(&caller.bundle, Some(IdentitySlot::new(identity))))?;
         *current = Some((caller.clone(), channel.clone()));
         Ok(channel)
     }
 
-    /// A new connection without a client certificate.
+    /// A new connection without a client certificate, to attest over. An agent that was away for longer than its bundle was valid takes
+    /// the server that the bundle's authorities named as their successor.
     pub(crate) fn anonymous(&self, trust: &Bundle) -> Result<Channel, UpstreamError> {
-        self.channel(trust, None)
+        self.channel(self.tls(trust, None).or_successor())
+    }
+
+    fn tls(&self, bundle: &Bundle, identity: Option<Arc<IdentitySlot>>) -> ClientTls {
+        ClientTls::new(self.server.clone(), BundleSlot::new([bundle.clone()]), identity)
     }
 
     /// Connects when first used, and again after a connection ended.
-    fn channel(&self, bundle: &Bundle, identity: Option<Arc<IdentitySlot>>) -> Result<Channel, UpstreamError> {
-        let tls = ClientTls::new(self.server.clone(), BundleSlot::new([bundle.clone()]), identity);
+    fn channel(&self, tls: ClientTls) -> Result<Channel, UpstreamError> {
         tls.connect_lazy(&self.address).map_err(|error| sort(&self.address, &error))
     }
 }

@@ -5,6 +5,7 @@
 
 mod error;
 mod intermediate;
+mod successor;
 
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ use crate::tlv::{
 
 pub use error::IssueError;
 pub use intermediate::{CaRequest, IntermediateTemplate};
+pub use successor::SuccessorTemplate;
 
 /// ub-common-name of RFC 5280, appendix A.1: a longer first DNS name stays out of the subject.
 const MAX_COMMON_NAME_LEN: usize = 64;
@@ -76,6 +78,8 @@ pub struct Issuer {
     not_after: UnixTime,
     /// The extensions that every leaf of this CA has: key usage, extended key usage, basic constraints, authority key identifier.
     leaf_extensions: Vec<u8>,
+    /// The last of them alone.
+    authority_key_identifier: Vec<u8>,
 }
 
 impl Issuer {
@@ -112,6 +116,8 @@ impl Issuer {
             name: tbs.subject().to_der().map_err(|error| malformed(error.to_string()))?,
             not_after: UnixTime::since_unix_epoch(tbs.validity().not_after.to_unix_duration()),
             leaf_extensions: encode().map_err(|error| malformed(error.to_string()))?,
+            authority_key_identifier: authority_key_identifier(&key_id)
+                .map_err(|error| malformed(error.to_string()))?,
         })
     }
 

@@ -11,12 +11,13 @@ mod verify;
 pub use authority::{AuthorityChainError, CertificateFacts, VerifiedAuthority, verify_authority};
 pub use csr::{CsrError, MAX_CSR_LEN, MAX_CSR_URIS, OtherName, VerifiedCsr, verify_csr};
 pub use issue::{
-    CaRequest, CaTemplate, IntermediateTemplate, IssueError, Issuer, LeafTemplate, SignatureAlgorithm, TbsCertificate,
+    CaRequest, CaTemplate, IntermediateTemplate, IssueError, Issuer, LeafTemplate, SignatureAlgorithm,
+    SuccessorTemplate, TbsCertificate,
 };
 pub use serial::SerialNumber;
 pub use subject::{MAX_SUBJECT_LEN, Subject, SubjectError};
 pub use validate::{SvidError, X509Svid};
-pub use verify::{BundleSource, Purpose, VerifiedSvid, verify_chain};
+pub use verify::{BundleSource, Purpose, VerifiedSvid, verify_chain, verify_successor};
 
 /// Longest certificate that is read or issued, in bytes. An RSA-8192 leaf with the longest SPIFFE ID has 5 KiB; the rest is
 /// room for DNS names. A TLS handshake message carries 64 KiB.

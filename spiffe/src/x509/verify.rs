@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 
 use der::asn1::AnyRef;
 use der::{Decode, SliceReader, Tag, Tagged};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter};
 use x509_cert::Certificate;
 use x509_cert::ext::pkix::KeyUsage;
@@ -79,16 +79,12 @@ pub fn verify_chain(
     let Some(bundle) = bundles.bundle(trust_domain) else {
         return Err(SvidError::UnknownTrustDomain { trust_domain: trust_domain.clone() });
     };
-    let roots: Vec<_> = bundle
-        .x509_authorities
-        .iter()
-        .map(|authority| CertificateDer::from(authority.certificate.as_slice()))
-        .collect();
+    let roots = roots(bundle);
     // An authority that does not parse can't have signed anything; the others still count. webpki does not look at the end of an
     // anchor: one that has expired must not be one, or a CA key that leaked would be good for ever.
     let anchors: Vec<_> = roots
         .iter()
-        .filter(|root| ends(root).is_ok_and(|not_after| not_after >= now.as_secs()))
+        .filter(|root| is_live(root, now))
         .filter_map(|root| webpki::anchor_from_trusted_cert(root).ok())
         .collect();
     if anchors.is_empty() {
@@ -96,33 +92,105 @@ pub fn verify_chain(
         let reason = format!("of {total} authorities in the bundle of {trust_domain} none is usable at {now}");
         return Err(SvidError::UnknownAuthority { reason });
     }
+    lead_to(&anchors, svid, purpose, now, Signer::Anchor)
+}
+
+/// For a node that was away for longer than all authorities that it knows were valid: verifies a chain to one of those, over a
+/// certificate in which it named the CA that followed on it. Only the CA key that the node knew last can have signed that, and only for
+/// such a node is the key still worth anything: where one authority of the bundle has not expired, nothing else is believed.
+///
+/// Checks, in order: a bundle for the domain that the leaf names; every authority in it has expired at `now`; none of those counts that
+/// is tainted; then all that [`verify_chain`] checks, at `now`, of the chain below the authority; and that this is a CA certificate and
+/// not an SVID that the authority signed itself.
+pub fn verify_successor(
+    svid: X509Svid,
+    bundles: &dyn BundleSource,
+    purpose: Purpose,
+    now: UnixTime,
+) -> Result<VerifiedSvid, SvidError> {
+    let trust_domain = svid.id.trust_domain();
+    let Some(bundle) = bundles.bundle(trust_domain) else {
+        return Err(SvidError::UnknownTrustDomain { trust_domain: trust_domain.clone() });
+    };
+    let all = roots(bundle);
+    if all.iter().any(|root| is_live(root, now)) {
+        let reason = format!("the bundle of {trust_domain} has an authority that is valid; no other is believed");
+        return Err(SvidError::UnknownAuthority { reason });
+    }
+    let untainted: Vec<_> = bundle.x509_authorities.iter().filter(|authority| !authority.tainted).collect();
+    let roots: Vec<_> =
+        untainted.iter().map(|authority| CertificateDer::from(authority.certificate.as_slice())).collect();
+    let anchors: Vec<_> = roots.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok()).collect();
+    lead_to(&anchors, svid, purpose, now, Signer::NamedByAnchor).map_err(|error| match error {
+        SvidError::UnknownAuthority { .. } => {
+            let (total, trust_domain) = (all.len(), &bundle.trust_domain);
+            let reason = format!(
+                "all {total} authorities in the bundle of {trust_domain} have expired, and none of them names the peer's as its successor"
+            );
+            SvidError::UnknownAuthority { reason }
+        }
+        other => other,
+    })
+}
+
+fn roots(bundle: &Bundle) -> Vec<CertificateDer<'_>> {
+    bundle.x509_authorities.iter().map(|authority| CertificateDer::from(authority.certificate.as_slice())).collect()
+}
+
+fn is_live(root: &CertificateDer<'_>, now: UnixTime) -> bool {
+    ends(root).is_ok_and(|not_after| not_after >= now.as_secs())
+}
+
+/// Who may have signed the leaf.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signer {
+    /// An anchor, or a CA below it.
+    Anchor,
+    /// Only a CA below an anchor.
+    NamedByAnchor,
+}
+
+fn lead_to(
+    anchors: &[TrustAnchor<'_>],
+    svid: X509Svid,
+    purpose: Purpose,
+    now: UnixTime,
+    signer: Signer,
+) -> Result<VerifiedSvid, SvidError> {
     let mut chain = svid.chain.iter().map(|certificate| CertificateDer::from(certificate.as_slice()));
     let leaf = chain.next().ok_or(SvidError::ChainLength { got: 0 })?;
     let intermediates: Vec<_> = chain.collect();
     let entity = EndEntityCert::try_from(&leaf).map_err(|error| refusal(error, purpose))?;
-    let not_a_signer = Cell::new(false);
-    let every_signer_signs = |path: &webpki::VerifiedPath<'_>| {
-        if path.intermediate_certificates().all(|certificate| may_sign(certificate.der().as_ref())) {
-            return Ok(());
+    let objection = Cell::new(None);
+    let acceptable = |path: &webpki::VerifiedPath<'_>| {
+        let found = if !path.intermediate_certificates().all(|certificate| may_sign(certificate.der().as_ref())) {
+            Some(SvidError::Path { reason: "an intermediate's key usage lacks keyCertSign".to_owned() })
+        } else if signer == Signer::NamedByAnchor && path.intermediate_certificates().next().is_none() {
+            Some(SvidError::UnknownAuthority { reason: "an authority that has expired signed it itself".to_owned() })
+        } else {
+            None
+        };
+        match found {
+            None => Ok(()),
+            Some(found) => {
+                objection.set(Some(found));
+                Err(webpki::Error::EndEntityUsedAsCa)
+            }
         }
-        not_a_signer.set(true);
-        Err(webpki::Error::EndEntityUsedAsCa)
     };
     let verified = entity.verify_for_usage(
         webpki::ALL_VERIFICATION_ALGS,
-        &anchors,
+        anchors,
         &intermediates,
         now,
         purpose,
         None,
-        Some(&every_signer_signs),
+        Some(&acceptable),
     );
-    match verified {
-        Ok(_) => {}
-        Err(_) if not_a_signer.get() => {
-            return Err(SvidError::Path { reason: "an intermediate's key usage lacks keyCertSign".to_owned() });
-        }
-        Err(error) => return Err(refusal(error, purpose)),
+    match (verified, objection.take()) {
+        (Ok(_), _) => {}
+        (Err(_), Some(objection)) => return Err(objection),
+        (Err(error), None) => return Err(refusal(error, purpose)),
     }
     Ok(VerifiedSvid(svid))
 }

@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use super::verifier::{PeerRefused, PeerVerifier};
+use super::verifier::{Believes, PeerRefused, PeerVerifier};
 use super::{BundleSlot, IdentitySlot};
 use crate::tls_profile;
 
@@ -33,13 +33,21 @@ pub struct ClientTls {
     server: SpiffeId,
     bundles: Arc<BundleSlot>,
     identity: Option<Arc<IdentitySlot>>,
+    believes: Believes,
     provider: Arc<CryptoProvider>,
 }
 
 impl ClientTls {
     /// Expects `server`, verified against the bundles in a slot; presents the SVID in a slot, or none.
     pub fn new(server: SpiffeId, bundles: Arc<BundleSlot>, identity: Option<Arc<IdentitySlot>>) -> Self {
-        Self { server, bundles, identity, provider: tls_profile::provider() }
+        Self { server, bundles, identity, believes: Believes::Bundles, provider: tls_profile::provider() }
+    }
+
+    /// Where every authority in the slot has expired, also takes a server whose CA one of them named as its successor: for a node that was
+    /// away for long, to attest again.
+    #[must_use]
+    pub fn or_successor(self) -> Self {
+        Self { believes: Believes::BundlesOrSuccessor, ..self }
     }
 
     /// A channel to `host:port` whose first connection stands. It connects anew by itself, with what is in the slots by then.
@@ -75,7 +83,7 @@ impl ClientTls {
 
     async fn handshake(&self, address: &Address) -> Result<TlsStream<TcpStream>, ConnectError> {
         let text = || address.authority.to_string();
-        let verifier = PeerVerifier::new(&self.bundles, Some(self.server.clone()), &self.provider);
+        let verifier = PeerVerifier::new(&self.bundles, Some(self.server.clone()), self.believes, &self.provider);
         let config = self
             .config(&verifier)
             .map_err(|error| ConnectError::Tls { address: text(), source: io::Error::other(error) })?;

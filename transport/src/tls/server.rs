@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::verifier::{PeerVerifier, Verdict};
+use super::verifier::{Believes, PeerVerifier, Verdict};
 use super::{BundleSlot, IdentitySlot};
 use crate::tls_profile;
 
@@ -28,7 +28,7 @@ impl ServerTls {
 
     /// One handshake, and what became of the client's certificate.
     pub(super) async fn accept(&self, stream: TcpStream) -> (std::io::Result<TlsStream<TcpStream>>, Verdict) {
-        let verifier = PeerVerifier::new(&self.bundles, None, &self.provider);
+        let verifier = PeerVerifier::new(&self.bundles, None, Believes::Bundles, &self.provider);
         let config = match self.config(&verifier) {
             Ok(config) => config,
             Err(error) => return (Err(std::io::Error::other(error)), None),

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use plastron_spiffe::SpiffeId;
-use plastron_spiffe::x509::{Purpose, SvidError, VerifiedSvid, X509Svid, verify_chain};
+use plastron_spiffe::x509::{Purpose, SvidError, VerifiedSvid, X509Svid, verify_chain, verify_successor};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -33,10 +33,20 @@ pub enum PeerRefused {
     },
 }
 
+/// Which authorities speak for a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Believes {
+    /// Those of the bundle that have not expired.
+    Bundles,
+    /// The same; where all have expired, also the successor that one of them named.
+    BundlesOrSuccessor,
+}
+
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     bundles: Arc<BundleSlot>,
     expected: Option<SpiffeId>,
+    believes: Believes,
     provider: Arc<CryptoProvider>,
     verdict: Mutex<Verdict>,
 }
@@ -45,10 +55,11 @@ impl PeerVerifier {
     pub(super) fn new(
         bundles: &Arc<BundleSlot>,
         expected: Option<SpiffeId>,
+        believes: Believes,
         provider: &Arc<CryptoProvider>,
     ) -> Arc<Self> {
         let (bundles, provider) = (Arc::clone(bundles), Arc::clone(provider));
-        Arc::new(Self { bundles, expected, provider, verdict: Mutex::new(None) })
+        Arc::new(Self { bundles, expected, believes, provider, verdict: Mutex::new(None) })
     }
 
     /// After the handshake, also a failed one; `None` where the peer presented no certificate.
@@ -75,7 +86,14 @@ impl PeerVerifier {
     }
 
     fn judge(&self, chain: Vec<Vec<u8>>, purpose: Purpose, now: UnixTime) -> Result<Arc<VerifiedSvid>, PeerRefused> {
-        let svid = verify_chain(X509Svid::parse(chain)?, &*self.bundles.load(), purpose, now)?;
+        let (svid, bundles) = (X509Svid::parse(chain)?, self.bundles.load());
+        let svid = match (verify_chain(svid.clone(), &*bundles, purpose, now), self.believes) {
+            // The stricter of the two decides first; the other has its own conditions.
+            (Err(SvidError::UnknownAuthority { .. }), Believes::BundlesOrSuccessor) => {
+                verify_successor(svid, &*bundles, purpose, now)?
+            }
+            (result, _) => result?,
+        };
         match &self.expected {
             Some(expected) if svid.id() != expected => {
                 Err(PeerRefused::Id { expected: expected.clone(), got: svid.id().clone() })

@@ -23,7 +23,7 @@ use crate::jwt_authority::JwtState;
 pub(crate) struct PausedClock {
     base: u64,
     start: Instant,
-    jump: Mutex<u64>,
+    jump: Mutex<i64>,
 }
 
 impl PausedClock {
@@ -32,11 +32,15 @@ impl PausedClock {
     }
 
     pub(crate) fn seconds(&self) -> u64 {
-        self.base + self.start.elapsed().as_secs() + *self.jump.lock().unwrap()
+        (self.base + self.start.elapsed().as_secs()).checked_add_signed(*self.jump.lock().unwrap()).unwrap()
     }
 
     pub(crate) fn jump(&self, by: Duration) {
-        *self.jump.lock().unwrap() += by.as_secs();
+        *self.jump.lock().unwrap() += i64::try_from(by.as_secs()).unwrap();
+    }
+
+    pub(crate) fn jump_back(&self, by: Duration) {
+        *self.jump.lock().unwrap() -= i64::try_from(by.as_secs()).unwrap();
     }
 }
 

@@ -91,6 +91,54 @@ async fn a_node_that_was_off_for_a_month_attests_again_by_itself() {
     assert_eq!(node.server.state().attestations, 3);
 }
 
+/// What was issued by the clock of before is not valid by that of now: agent and workload get other SVIDs within seconds, and the clock is
+/// not asked in a loop.
+///
+/// Threat 56
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_makes_new_svids() {
+    let node = Node::new();
+    node.server.add_entry("one", "/one", &["unix:uid:1"]);
+    let agent = node.start();
+    let mut workload = agent.subscribe(&["unix:uid:1"]);
+    identities(&mut workload).await;
+    for (count, back) in [(2, Duration::from_secs(3600)), (3, Duration::from_secs(30 * 86_400))] {
+        node.clock.jump_back(back);
+        // It is signed again while the CA's certificate is still what workloads have; they get a new one by the push of the bundle.
+        let began = tokio::time::Instant::now();
+        let update = identities(&mut workload).await;
+        assert!(began.elapsed() <= Duration::from_secs(10), "{:?}", began.elapsed());
+        assert!(update.identities[0].svid.not_before() <= node.clock.seconds());
+        pass(60).await;
+        assert_eq!(node.server.state().attestations, count, "once for each time that the clock was set");
+    }
+    // And it goes on as ever: half a life later there is another.
+    let before = node.clock.seconds();
+    identities(&mut workload).await;
+    assert!(node.clock.seconds() - before < 2000);
+}
+
+/// A server that is away keeps an agent waiting, whatever the clock says meanwhile.
+///
+/// Threat 56
+#[tokio::test(start_paused = true)]
+async fn pauses_between_attempts_are_not_of_the_wall_clock() {
+    let node = Node::new();
+    node.server.add_entry("one", "/one", &["unix:uid:1"]);
+    let agent = node.start();
+    let mut workload = agent.subscribe(&["unix:uid:1"]);
+    identities(&mut workload).await;
+    node.server.state().away = true;
+    pass(3000).await;
+    let attempts = node.server.state().attestations;
+    node.clock.jump_back(Duration::from_secs(30 * 86_400));
+    pass(300).await;
+    let more = node.server.state().attestations - attempts;
+    assert!((4..=8).contains(&more), "{more} attempts in five minutes");
+    node.server.state().away = false;
+    assert!(identities(&mut workload).await.identities[0].svid.not_before() <= node.clock.seconds());
+}
+
 /// Threat 52
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_away_is_asked_with_back_off() {
