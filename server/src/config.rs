@@ -17,6 +17,7 @@ use plastron_hcl1::{Located, Place, Subtree};
 use plastron_hsm::KeyType;
 use plastron_server_api::RateLimits;
 use plastron_server_core::ServicesConfig;
+use plastron_server_core::authority::guaranteed_svid_ttl;
 use plastron_server_core::ca::{CaConfig, CaSubject};
 use plastron_spiffe::{SpiffeId, TrustDomain};
 
@@ -28,9 +29,8 @@ const DEFAULT_BIND_ADDRESS: &str = "0.0.0.0";
 const DEFAULT_BIND_PORT: u16 = 8081;
 const DEFAULT_SOCKET_PATH: &str = "/tmp/spire-server/private/api.sock";
 const DEFAULT_X509_SVID_TTL: Duration = Duration::from_secs(3600);
+const DEFAULT_JWT_SVID_TTL: Duration = Duration::from_secs(300);
 const DEFAULT_CA_TTL: Duration = Duration::from_secs(24 * 3600);
-/// A CA is replaced when a sixth of its life is left, at the latest a week before its end: what lives longer is cut short.
-const CA_TTL_SHARE: u32 = 6;
 
 /// Where SPIRE tolerates unknown keys too.
 const TOLERANT: &[&str] = &["server.experimental"];
@@ -151,18 +151,32 @@ fn settle(
     let ca_ttl = ttl(server.ca_ttl, DEFAULT_CA_TTL)?;
     let default_x509_svid_ttl = ttl(server.default_x509_svid_ttl, DEFAULT_X509_SVID_TTL)?;
     let agent_ttl = ttl(server.agent_ttl, default_x509_svid_ttl)?;
-    for (name, lifetime) in [("agent_ttl", agent_ttl), ("default_x509_svid_ttl", default_x509_svid_ttl)] {
-        if lifetime > ca_ttl / CA_TTL_SHARE {
+    let default_jwt_svid_ttl = ttl(server.default_jwt_svid_ttl, DEFAULT_JWT_SVID_TTL)?;
+    for (name, lifetime) in [
+        ("agent_ttl", agent_ttl),
+        ("default_x509_svid_ttl", default_x509_svid_ttl),
+        ("default_jwt_svid_ttl", default_jwt_svid_ttl),
+    ] {
+        if lifetime > guaranteed_svid_ttl(ca_ttl) {
             warnings.push(format!(
-                "{name} is more than a sixth of ca_ttl: SVIDs can be cut short by the end of the CA's life; \
+                "{name} is more than a sixth of ca_ttl, or than 7 days: SVIDs can be cut short by the end of the CA's life; \
                  raise ca_ttl or lower {name}"
             ));
         }
     }
-    let key_type = server.ca_key_type.map_or(Ok(KeyType::EcP256), |located| {
+    let read_key_type = |located: Located<String>| {
         Setting { value: located.value, origin: Origin::File(located.place) }.parse(|text| key_type(text))
-    })?;
-    let ca = CaConfig { trust_domain, key_type, ttl: ca_ttl, subject: subject(server.ca_subject) };
+    };
+    let key_type = server.ca_key_type.map_or(Ok(KeyType::EcP256), read_key_type)?;
+    let ca = CaConfig {
+        trust_domain,
+        key_type,
+        jwt_key_type: server.jwt_key_type.map_or(Ok(key_type), read_key_type)?,
+        ttl: ca_ttl,
+        subject: subject(server.ca_subject),
+        jwt_issuer: server.jwt_issuer.filter(|issuer| !issuer.is_empty()),
+        disable_jwt_svids: server.disable_jwt_svids.unwrap_or_default(),
+    };
     let admin_ids = server
         .admin_ids
         .into_iter()
@@ -177,6 +191,7 @@ fn settle(
             admin_ids: admin_ids.collect::<Result<_, _>>()?,
             agent_ttl,
             default_x509_svid_ttl,
+            default_jwt_svid_ttl,
         },
         rate_limits: server.ratelimit.map_or_else(RateLimits::default, |limits| RateLimits {
             attestation: limits.attestation.unwrap_or(true),
@@ -251,9 +266,6 @@ fn refuse_what_is_not_here(server: &RawServer) -> Result<(), SettingsError> {
 /// Keys that do no harm: they tune what this server does otherwise or not at all.
 fn warn_of_what_has_no_effect(server: &RawServer, warnings: &mut Vec<String>) -> Result<(), SettingsError> {
     let mut warn = |place: &Place, why: &str| warnings.push(format!("{place}: has no effect: {why}"));
-    for block in [&server.default_jwt_svid_ttl, &server.jwt_key_type, &server.jwt_issuer].into_iter().flatten() {
-        warn(block.place(), "this server issues no JWT-SVIDs yet");
-    }
     for block in [
         &server.max_attested_node_info_staleness,
         &server.prune_attested_nodes_batch_size,

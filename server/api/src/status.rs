@@ -18,6 +18,7 @@ use plastron_server_core::registration::{EntryError, RegistrationError};
 use plastron_server_core::store::{AdmitError, NodeError, PendingError, StoreError, TokenError};
 use plastron_server_core::tokens::JoinTokenError;
 use plastron_server_core::watch::Ended;
+use plastron_spiffe::jwt::JwtIssueError;
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -279,7 +280,18 @@ fn mint(error: &MintError) -> (Code, Told) {
 
 fn sign(error: &SignError) -> Code {
     match error {
-        SignError::Expired { .. } => Code::Unavailable,
+        // A tainted or revoked authority is replaced within seconds.
+        SignError::Expired { .. } | SignError::Authority(_) => Code::Unavailable,
+        SignError::JwtDisabled => Code::Unimplemented,
+        SignError::Jwt(error) => match error {
+            JwtIssueError::RootPath { .. } | JwtIssueError::Audience | JwtIssueError::TooLarge { .. } => {
+                Code::InvalidArgument
+            }
+            JwtIssueError::KeyId
+            | JwtIssueError::Validity { .. }
+            | JwtIssueError::Signature { .. }
+            | JwtIssueError::Encoding { .. } => Code::Internal,
+        },
         SignError::Template(_) | SignError::Random { .. } => Code::Internal,
         SignError::KeyStore(error) => match error {
             KeyStoreError::Overloaded { .. } => Code::ResourceExhausted,

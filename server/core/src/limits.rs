@@ -32,3 +32,20 @@ pub const BACKDATE: Duration = Duration::from_secs(10);
 pub const MIN_SVID_TTL: Duration = Duration::from_secs(1);
 /// Push streams of one agent at a time: a new one opens while the server has not yet seen the end of the one before. The oldest gives way.
 pub const MAX_WATCHES_OF_AGENT: usize = 2;
+/// How often the change log is looked at, and with it the bundle that others publish into: a look is one row, and whoever waits for this
+/// server to serve an authority waits that long.
+pub const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
+/// How often a server notes that it is there, where it has nothing new to tell: a small part of `SERVER_SEEN_LATELY`.
+pub const HEARTBEAT_PERIOD: Duration = Duration::from_secs(10);
+/// Seconds for which a server counts as seen lately. Clocks of servers may differ by that much; whoever is gone for longer is not waited for.
+pub const SERVER_SEEN_LATELY: i64 = 3600;
+/// How long an authority waits for other servers before it signs all the same: ten looks at the log. Who does not follow it for that long is
+/// dead, or cut off from the store; a trust domain that can't sign because one of its servers was unplugged would be worse.
+pub const SERVERS_TAKE: Duration = Duration::from_secs(5);
+/// Pause between two looks at what other servers serve.
+pub const LOOK_FOR_SERVERS: Duration = Duration::from_millis(50);
+/// How long an authority waits for the workloads of connected agents to have it. A push takes milliseconds; an agent that hangs must not
+/// hold up all others.
+pub const AGENTS_TAKE: Duration = Duration::from_secs(5);
+/// Seconds after which the journal of a server that was not seen any more goes, if its authorities ended as well (SPIRE: 14 days).
+pub const SERVER_FORGOTTEN: i64 = 14 * 24 * 3600;

@@ -3,8 +3,19 @@
 //! What may be done to which authority is SPIRE's: the next one is prepared, a prepared one is activated, an old one is tainted, and a
 //! tainted one is revoked. Which code a refusal is on the wire is the API's business; each refusal here has a name.
 
-use crate::ca::CaError;
-use crate::store::{AuthorityChangeError, SlotKind, SlotStatus};
+mod operations;
+
+use std::sync::Arc;
+
+use crate::ca::{CaError, CertificateAuthority};
+use crate::ledger::Ledger;
+use crate::store::{AuthorityChangeError, JournalEntry, SlotKind, SlotStatus};
+
+/// Shows and moves the authorities of this server.
+pub struct LocalAuthorities {
+    ca: Arc<CertificateAuthority>,
+    ledger: Arc<Ledger>,
+}
 
 /// An authority, in few words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +26,17 @@ pub struct AuthoritySummary {
     pub expires_at: i64,
     /// X.509 below an upstream authority: that root's subject key identifier. Otherwise empty.
     pub upstream_authority_subject_key_id: String,
+}
+
+impl AuthoritySummary {
+    fn of(entry: &JournalEntry) -> Self {
+        let upstream = entry.ca().and_then(|ca| ca.upstream_authority_id.clone());
+        Self {
+            authority_id: entry.authority_id().unwrap_or_default(),
+            expires_at: i64::try_from(entry.not_after).unwrap_or(i64::MAX),
+            upstream_authority_subject_key_id: upstream.unwrap_or_default(),
+        }
+    }
 }
 
 /// The authorities of one kind that this server has. An old one and a prepared one are never there at the same time: they share a slot.

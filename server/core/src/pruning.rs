@@ -1,11 +1,12 @@
-//! What is removed by time alone: entries and join tokens that have expired, and old rows of the change log.
+//! What is removed by time alone: entries and join tokens that have expired, journals of servers that are gone, and old rows of the
+//! change log.
 
 use std::sync::Arc;
 
 use crate::audit;
 use crate::clock::{Clock, unix_seconds};
 use crate::ledger::Ledger;
-use crate::limits::MAX_ENTRIES_PER_CALL;
+use crate::limits::{MAX_ENTRIES_PER_CALL, SERVER_FORGOTTEN};
 use crate::store::StoreError;
 
 /// Seconds for which the change log is kept. Who follows it is seconds behind; who was away for longer reads everything anew.
@@ -39,6 +40,13 @@ pub(crate) async fn prune(ledger: &Arc<Ledger>, clock: &dyn Clock) -> Result<(),
         .await?;
     if tokens > 0 {
         audit::change(ACTOR, "join token prune", &format!("{tokens} tokens"), "ok");
+    }
+    let gone = now.saturating_sub(SERVER_FORGOTTEN);
+    let slots: usize = ledger
+        .write("remove servers that are gone", move |store| async move { store.prune_servers(gone).await })
+        .await?;
+    if slots > 0 {
+        audit::change(ACTOR, "ca journal prune", &format!("{slots} slots of servers that are gone"), "ok");
     }
     let rows = ledger.store().prune_change_log(now.saturating_sub(CHANGE_LOG_KEPT)).await?;
     if rows > 0 {

@@ -27,16 +27,19 @@ pub struct ServerSvid {
     pub not_before: u64,
     /// Validity, Unix seconds, inclusive.
     pub not_after: u64,
+    /// Subject key identifier of the root in the bundle that it hangs from, lower-case hex.
+    pub anchor_id: Arc<str>,
 }
 
 impl fmt::Debug for ServerSvid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, chain, private_key: _, not_before, not_after } = self;
+        let Self { id, chain, private_key: _, not_before, not_after, anchor_id } = self;
         f.debug_struct("ServerSvid")
             .field("id", id)
             .field("certificates", &chain.len())
             .field("not_before", not_before)
             .field("not_after", not_after)
+            .field("anchor_id", anchor_id)
             .finish_non_exhaustive()
     }
 }
@@ -69,15 +72,22 @@ impl ServerSvidSource {
         self.current.subscribe()
     }
 
-    /// Replaces the SVID, and its key, once half its life is over. True where it did.
+    /// Replaces the SVID, and its key, once half its life is over, or at once where its authority was tainted or revoked, or it is not
+    /// valid yet because the clock was set back. True where it did.
     pub async fn rotate_if_due(&self) -> Result<bool, ServerSvidError> {
-        let (not_before, not_after) = {
-            let svid = self.current.borrow();
-            (svid.not_before, svid.not_after)
-        };
+        let svid = Arc::clone(&self.current.borrow());
+        let (not_before, not_after) = (svid.not_before, svid.not_after);
         let half = not_before.saturating_add(not_after.saturating_sub(not_before) / 2);
-        if self.clock.now().as_secs() < half {
+        let trusted = self.ca.is_trusted(&svid.anchor_id);
+        if trusted && (not_before..half).contains(&self.clock.now().as_secs()) {
             return Ok(false);
+        }
+        if !trusted {
+            let subject_key_id = &svid.anchor_id;
+            tracing::info!(
+                %subject_key_id,
+                "Server SVID signed using a tainted authority, forcing rotation of the Server SVID"
+            );
         }
         let svid = issue(&self.ca, &self.audit, &self.id, self.ttl).await?;
         self.current.send_replace(Arc::new(svid));
@@ -114,6 +124,7 @@ async fn issue(
         private_key,
         not_before: svid.not_before,
         not_after: svid.not_after,
+        anchor_id: svid.anchor_id,
     })
 }
 

@@ -17,12 +17,15 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::issuance::Issuance;
 use crate::ledger::Ledger;
+use crate::limits::{FOLLOW_PERIOD, HEARTBEAT_PERIOD};
+use crate::local_authority::LocalAuthorities;
 use crate::minting::Minting;
 use crate::nodes::Nodes;
 use crate::pending::PendingTpms;
 use crate::pruning::prune;
 use crate::registration::Registration;
 use crate::server_svid::{ServerSvidError, ServerSvidSource};
+use crate::store::StoreError;
 use crate::tokens::JoinTokens;
 use crate::watch::Watchers;
 
@@ -44,6 +47,8 @@ pub struct ServicesConfig {
     pub agent_ttl: Duration,
     /// Lifetime of workload SVIDs whose entry has none (`default_x509_svid_ttl`), and of the server's own.
     pub default_x509_svid_ttl: Duration,
+    /// Lifetime of JWT-SVIDs whose entry has none (`default_jwt_svid_ttl`).
+    pub default_jwt_svid_ttl: Duration,
 }
 
 /// The services. What is public here is what the gRPC services and the program call.
@@ -72,6 +77,10 @@ pub struct Services {
     pub server_svid: ServerSvidSource,
     /// The CA.
     pub ca: Arc<CertificateAuthority>,
+    /// The LocalAuthority service.
+    pub local_authorities: LocalAuthorities,
+    /// Lifetime of JWT-SVIDs whose entry has none.
+    pub default_jwt_svid_ttl: Duration,
     /// The push to agents.
     pub watchers: Arc<Watchers>,
     /// Readiness.
@@ -92,15 +101,21 @@ impl Services {
         clock: Arc<dyn Clock>,
         audit: Arc<dyn AuditSink>,
     ) -> Result<Arc<Self>, StartError> {
-        let ServicesConfig { ca, admin_ids, agent_ttl, default_x509_svid_ttl } = config;
+        let ServicesConfig { ca, admin_ids, agent_ttl, default_x509_svid_ttl, default_jwt_svid_ttl } = config;
         let trust_domain = ca.trust_domain.clone();
         let shortest_window = (ca.ttl / 6).min(default_x509_svid_ttl / 2);
         let rotation_tick = (shortest_window / LOOKS_PER_WINDOW).clamp(Duration::from_millis(100), ROTATION_TICK);
         let audit = AuditLog::new(audit);
         let (ledger_of, clock_of, audit_of) = (|| Arc::clone(&ledger), || Arc::clone(&clock), || Arc::clone(&audit));
-        let ca = Arc::new(CertificateAuthority::open(ca, keys, ledger_of(), clock_of(), audit_of()).await?);
+        let watchers = Watchers::new(ledger_of(), clock_of(), &trust_domain);
+        let listeners = Arc::clone(&watchers);
+        let opened = CertificateAuthority::open(ca, keys, ledger_of(), clock_of(), audit_of(), listeners).await?;
+        let ca = Arc::new(opened);
         let server_svid =
             ServerSvidSource::start(Arc::clone(&ca), clock_of(), audit_of(), default_x509_svid_ttl).await?;
+        // Who prepares an authority from now on waits for this server; what others prepared before, it has before it serves anyone.
+        ca.announce().await.map_err(StartError::Store)?;
+        ledger.catch_up().await.map_err(StartError::Store)?;
         let admission = NodeAdmission::new(attestors, Arc::clone(&ca), ledger_of(), clock_of(), audit_of(), agent_ttl);
         Ok(Arc::new(Self {
             authorizer: Authorizer::new(ledger_of(), clock_of(), audit_of(), admin_ids),
@@ -111,7 +126,9 @@ impl Services {
             registration: Registration::new(ledger_of(), clock_of(), trust_domain.clone()),
             minting: Minting::new(Arc::clone(&ca), audit_of(), default_x509_svid_ttl),
             issuance: Issuance::new(Arc::clone(&ca), ledger_of(), clock_of(), audit_of(), default_x509_svid_ttl),
-            watchers: Watchers::new(ledger_of(), clock_of(), &trust_domain),
+            watchers,
+            local_authorities: LocalAuthorities::new(Arc::clone(&ca), ledger_of()),
+            default_jwt_svid_ttl,
             bundles: Bundles::new(ledger_of(), trust_domain),
             health: Health::new(Arc::clone(&ca), ledger_of(), clock_of(), audit_of()),
             audit: audit_of(),
@@ -129,10 +146,15 @@ impl Services {
         Inventory { nodes: state.count_nodes(|_node| true), entries: state.count_entries(|_entry| true) }
     }
 
-    /// Replaces CA and server SVID when they are due, removes what has expired, and tells agents what changed, until cancelled.
+    /// Replaces authorities and the server's SVID when they are due, removes what has expired, follows what other servers commit, and
+    /// tells agents what changed, until cancelled. Then other servers need not wait for this one any more.
     pub async fn maintain(self: Arc<Self>, cancelled: CancellationToken) {
         let watchers = self.watchers.follow(cancelled.clone());
-        tokio::join!(watchers, self.keep(cancelled));
+        // Following goes on while a rotation waits: two servers that rotate at the same time wait for each other.
+        tokio::join!(watchers, self.keep(cancelled.clone()), self.follow(cancelled));
+        if let Err(error) = self.ca.leave().await {
+            tracing::warn!(error = chain(&error), "Other servers can't be told that this one stops");
+        }
     }
 
     async fn keep(&self, cancelled: CancellationToken) {
@@ -140,31 +162,63 @@ impl Services {
         rotation.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pruning = tokio::time::interval_at(Instant::now() + PRUNING_PERIOD, PRUNING_PERIOD);
         pruning.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut revisions = self.ledger.revisions();
+        let mut sequence = self.bundles.current().sequence_number;
         loop {
             tokio::select! {
                 () = cancelled.cancelled() => return,
                 _ = rotation.tick() => {
                     self.heal_audit_log().await;
                     self.rotate().await;
-                    self.follow().await;
                 }
-                _ = pruning.tick() => {
-                    self.prune().await;
+                Ok(()) = revisions.changed() => {
+                    // An authority that was tainted or revoked does not sign until the next tick, nor does the server show its SVID.
+                    let now = self.bundles.current().sequence_number;
+                    if now != sequence {
+                        sequence = now;
+                        self.rotate().await;
+                    }
                 }
+                _ = pruning.tick() => self.prune().await,
             }
+        }
+    }
+
+    /// Takes over what another process wrote to the store, and what was committed although it was reported as failed; and tells other
+    /// servers that this one is there and serves it.
+    async fn follow(&self, cancelled: CancellationToken) {
+        let mut period = interval(FOLLOW_PERIOD);
+        period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut told, mut sequence, mut failing) = (None, 0, false);
+        loop {
+            tokio::select! {
+                () = cancelled.cancelled() => return,
+                _ = period.tick() => {}
+            }
+            let outcome = async {
+                self.ledger.catch_up().await?;
+                let served = self.bundles.current().sequence_number;
+                if served != sequence || told.is_none_or(|told: Instant| told.elapsed() >= HEARTBEAT_PERIOD) {
+                    self.ca.announce().await?;
+                    (told, sequence) = (Some(Instant::now()), served);
+                }
+                Ok::<_, StoreError>(())
+            };
+            let outcome = outcome.await;
+            let failed = outcome.is_err();
+            match outcome {
+                Ok(()) if failing => tracing::info!("The change log is followed again"),
+                Ok(()) => {}
+                Err(error) if failing => tracing::debug!(error = chain(&error), "The change log can't be followed"),
+                Err(error) => tracing::error!(error = chain(&error), "The change log can't be followed"),
+            }
+            failing = failed;
         }
     }
 
     /// A sink that works again is found without anyone's call. Why it does not is told by `/ready`: the log is what can't be written.
     async fn heal_audit_log(&self) {
         let _still_broken = self.audit.check().await;
-    }
-
-    /// Takes over what another process wrote to the store, and what was committed although it was reported as failed.
-    async fn follow(&self) {
-        if let Err(error) = self.ledger.catch_up().await {
-            tracing::error!(error = chain(&error), "The change log can't be followed");
-        }
     }
 
     /// Removes what has expired.
@@ -174,12 +228,17 @@ impl Services {
         }
     }
 
-    /// Replaces the CA and the server's SVID if they are due, and retires what was replaced.
+    /// Replaces authorities and the server's SVID if they are due, and retires what was replaced.
     pub async fn rotate(&self) {
         match self.ca.rotate_if_due().await {
             Ok(true) => tracing::info!("Successfully rotated X.509 CA"),
             Ok(false) => {}
-            Err(error) => tracing::error!(error = chain(&error), "The X.509 CA could not be rotated"),
+            Err(error) => tracing::error!(error = chain(&error), "Unable to rotate X509 CA"),
+        }
+        match self.ca.rotate_jwt_if_due().await {
+            Ok(true) => tracing::info!("Successfully rotated JWT key"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(error = chain(&error), "Unable to rotate JWT key"),
         }
         self.ca.retire().await;
         match self.server_svid.rotate_if_due().await {
@@ -203,8 +262,11 @@ pub struct Inventory {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// There is no CA.
-    #[error("can't start the X.509 CA")]
+    #[error("can't start the CA")]
     Ca(#[from] CaError),
+    /// The other servers can't be told of this one.
+    #[error("can't tell other servers that this one is there")]
+    Store(#[source] StoreError),
     /// There is no SVID for the server itself.
     #[error("can't issue the server's own SVID")]
     ServerSvid(#[from] ServerSvidError),

@@ -79,6 +79,11 @@ fn what_is_wrong_is_named_with_its_place() {
         (with("trust_domain = \"UPPER\"", PLUGINS), "server.conf:4:16: server.trust_domain: "),
         (with("ca_ttl = \"soon\"", PLUGINS), "server.conf:4:10: server.ca_ttl: expected a duration"),
         (with("ca_key_type = \"dsa\"", PLUGINS), "server.conf:4:15: server.ca_key_type: key type \"dsa\" is unknown"),
+        (
+            with("jwt_key_type = \"hs256\"", PLUGINS),
+            "server.conf:4:16: server.jwt_key_type: key type \"hs256\" is unknown",
+        ),
+        (with("default_jwt_svid_ttl = \"soon\"", PLUGINS), "server.default_jwt_svid_ttl: expected a duration"),
         (with("admin_ids = [\"nobody\"]", PLUGINS), "server.conf:4:14: server.admin_ids"),
         (with("federation { }", PLUGINS), "this server has no federation yet"),
         (
@@ -234,8 +239,35 @@ fn files_of_pools_that_cannot_be_used_are_named() {
 
 #[test]
 fn keys_without_effect_are_warned_of() {
-    let text = with("jwt_issuer = \"x\"\nexperimental { cache_reload_interval = \"1s\" }\nca_ttl = \"2h\"", PLUGINS);
+    let text = with(
+        "default_jwt_svid_ttl = \"21m\"\nexperimental { cache_reload_interval = \"1s\" }\nca_ttl = \"2h\"",
+        PLUGINS,
+    );
     let warnings = load_text(&text, |_| {}).unwrap().warnings;
     assert_eq!(warnings.len(), 4, "{warnings:?}");
-    assert!(warnings[0].contains("server.jwt_issuer: has no effect"), "{warnings:?}");
+    assert!(warnings[0].contains("server.experimental.cache_reload_interval: has no effect"), "{warnings:?}");
+    assert!(warnings[3].contains("default_jwt_svid_ttl is more than a sixth of ca_ttl"), "{warnings:?}");
+}
+
+#[test]
+fn jwt_keys_follow_ca_keys_and_all_four_types_are_taken() {
+    for (name, key_type) in [
+        ("rsa-2048", KeyType::Rsa2048),
+        ("rsa-4096", KeyType::Rsa4096),
+        ("ec-p256", KeyType::EcP256),
+        ("EC-P384", KeyType::EcP384),
+    ] {
+        let ca = load_text(&with(&format!("ca_key_type = \"{name}\""), PLUGINS), |_| {}).unwrap().services.ca;
+        assert_eq!((ca.key_type, ca.jwt_key_type), (key_type, key_type));
+        let text = format!("ca_key_type = \"ec-p256\"\njwt_key_type = \"{name}\"");
+        let ca = load_text(&with(&text, PLUGINS), |_| {}).unwrap().services.ca;
+        assert_eq!((ca.key_type, ca.jwt_key_type), (KeyType::EcP256, key_type));
+    }
+    let text = "jwt_issuer = \"https://issuer.example\"\ndisable_jwt_svids = true";
+    let services = load_text(&with(text, PLUGINS), |_| {}).unwrap().services;
+    assert_eq!(services.ca.jwt_issuer.as_deref(), Some("https://issuer.example"));
+    assert!(services.ca.disable_jwt_svids);
+    assert_eq!(services.default_jwt_svid_ttl, Duration::from_secs(300));
+    let services = load_text(&with("jwt_issuer = \"\"", PLUGINS), |_| {}).unwrap().services;
+    assert_eq!((services.ca.jwt_issuer, services.ca.disable_jwt_svids), (None, false), "SPIRE's defaults");
 }

@@ -36,12 +36,16 @@ async fn services(dir: &Path) -> Arc<Services> {
         ca: CaConfig {
             trust_domain: TrustDomain::parse("example.org").unwrap(),
             key_type: KeyType::EcP256,
+            jwt_key_type: KeyType::EcP256,
             ttl: hour * 24,
             subject: CaSubject::default(),
+            jwt_issuer: None,
+            disable_jwt_svids: false,
         },
         admin_ids: Vec::new(),
         agent_ttl: hour,
         default_x509_svid_ttl: hour,
+        default_jwt_svid_ttl: Duration::from_secs(300),
     };
     Services::start(
         config,

@@ -77,12 +77,16 @@ impl Server {
             ca: CaConfig {
                 trust_domain: trust_domain.clone(),
                 key_type: KeyType::EcP256,
+                jwt_key_type: KeyType::EcP256,
                 ttl: hour * 24,
                 subject: CaSubject::default(),
+                jwt_issuer: None,
+                disable_jwt_svids: false,
             },
             admin_ids: Vec::new(),
             agent_ttl: hour,
             default_x509_svid_ttl: hour,
+            default_jwt_svid_ttl: Duration::from_secs(300),
         };
         let attestors: Vec<Arc<dyn NodeAttestor>> = vec![Arc::new(JoinTokenNodeAttestor)];
         let keys = CaKeys::kept(Arc::new(SoftStore::in_memory("test")));

@@ -71,7 +71,7 @@ async fn an_agent_is_told_at_once_and_what_it_acknowledges_counts() {
     let sequence = publish(&server, 32).await;
     let began = Instant::now();
     let pushed = bundle(stream.next().await.unwrap().unwrap());
-    assert_eq!((pushed.sequence_number, pushed.jwt_authorities.len()), (sequence, 1));
+    assert_eq!((pushed.sequence_number, pushed.jwt_authorities.len()), (sequence, 2));
     println!("a bundle arrives {:?} after the call that changed it", began.elapsed());
 
     let watchers = &server.services.watchers;

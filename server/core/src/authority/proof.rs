@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use der::{Decode, Encode};
 use plastron_hsm::{KeyId, KeyRecord, KeyStore, KeyStoreError};
-use plastron_spiffe::Bundle;
 use plastron_spiffe::x509::IssueError;
+use plastron_spiffe::{Bundle, JwtAuthority};
 use sha2::{Digest, Sha256};
 use x509_cert::Certificate;
 
-use crate::store::{JournalAuthority, JournalEntry, Publication, SlotName, subject_key_id};
+use crate::store::{JournalAuthority, JournalEntry, Publication, SlotName, StoreError, subject_key_id};
 
 /// Proof that the bundle, as committed, has what makes this journal entry trusted.
 #[derive(Clone, Debug)]
@@ -20,32 +20,45 @@ pub struct PublishedAuthority {
 impl PublishedAuthority {
     /// Looks for the certificate, the upstream root or the JWT key in the bundle. A tainted authority counts as not published: nothing new is signed with it.
     pub fn find(entry: &Arc<JournalEntry>, bundle: &Bundle) -> Result<Self, AuthorityError> {
-        let published = match entry.own_publication() {
-            Publication::X509(own) => bundle
-                .x509_authorities
-                .iter()
-                .any(|authority| authority.certificate == own.certificate && !authority.tainted),
-            Publication::Jwt(own) => bundle.jwt_authorities.iter().any(|authority| {
-                authority.key_id == own.key_id && authority.public_key == own.public_key && !authority.tainted
-            }),
-            Publication::Upstream => bundle.x509_authorities.iter().any(|authority| {
-                let upstream = entry.ca().and_then(|ca| ca.upstream_authority_id.as_deref());
-                !authority.tainted
-                    && upstream.is_some()
-                    && subject_key_id(&authority.certificate).as_deref() == upstream
-            }),
-        };
-        if published {
-            Ok(Self { entry: Arc::clone(entry) })
-        } else {
-            Err(AuthorityError::Unpublished { slot: entry.slot })
+        match Self::listing(entry, bundle) {
+            Some(Listing::Good) => Ok(Self { entry: Arc::clone(entry) }),
+            Some(Listing::Tainted) | None => Err(AuthorityError::Unpublished { slot: entry.slot }),
         }
+    }
+
+    /// Whether the bundle has it at all, tainted or not.
+    pub(crate) fn is_listed(entry: &JournalEntry, bundle: &Bundle) -> bool {
+        Self::listing(entry, bundle).is_some()
+    }
+
+    fn listing(entry: &JournalEntry, bundle: &Bundle) -> Option<Listing> {
+        let x509 = |wanted: &dyn Fn(&[u8]) -> bool| {
+            bundle.x509_authorities.iter().find(|it| wanted(&it.certificate)).map(|it| it.tainted)
+        };
+        let tainted = match entry.own_publication() {
+            Publication::X509(own) => x509(&|certificate| certificate == own.certificate),
+            Publication::Upstream => {
+                let upstream = entry.ca().and_then(|ca| ca.upstream_authority_id.as_deref());
+                x509(&|certificate| upstream.is_some() && subject_key_id(certificate).as_deref() == upstream)
+            }
+            Publication::Jwt(own) => {
+                let is_it = |it: &&JwtAuthority| it.key_id == own.key_id && it.public_key == own.public_key;
+                bundle.jwt_authorities.iter().find(is_it).map(|it| it.tainted)
+            }
+        };
+        tainted.map(|tainted| if tainted { Listing::Tainted } else { Listing::Good })
     }
 
     /// The journal entry that it is about.
     pub fn entry(&self) -> &Arc<JournalEntry> {
         &self.entry
     }
+}
+
+/// How the bundle has an authority.
+enum Listing {
+    Good,
+    Tainted,
 }
 
 /// Proof that the key store has the key of this journal entry, and that it is the one that relying parties know.
@@ -149,6 +162,26 @@ pub enum AuthorityError {
         slot: SlotName,
         /// What is wrong with it.
         source: IssueError,
+    },
+    /// The journal does not say that it ever signed.
+    #[error("the authority in slot {slot} was not active before")]
+    NeverActive {
+        /// The slot.
+        slot: SlotName,
+    },
+    /// Whether everyone has it is not known.
+    #[error("it is not known whether every server serves the authority in slot {slot}")]
+    Unacknowledged {
+        /// The slot.
+        slot: SlotName,
+        /// What the store said.
+        source: StoreError,
+    },
+    /// A CA's slot with a JWT key, or the other way round.
+    #[error("slot {slot} holds an authority of another kind")]
+    OtherKind {
+        /// The slot.
+        slot: SlotName,
     },
     /// The proofs are about different slots.
     #[error("slot {published} is published, and the key is that of slot {key}")]

@@ -1,41 +1,99 @@
 //! The authority that signs.
 
+use std::fmt::Debug;
+use std::sync::Arc;
+
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
-use plastron_hsm::{KeyId, KeyStore, KeyType, SignatureScheme};
+use plastron_hsm::{KeyId, KeyRecord, KeyStore, KeyType, SignatureScheme};
+use plastron_spiffe::jwt::JwtAlgorithm;
 use plastron_spiffe::x509::{Issuer, SignatureAlgorithm};
 use rustls_pki_types::UnixTime;
 use sha2::{Digest, Sha256, Sha384};
 
-use super::proof::{AuthorityError, MatchedKey, PublishedAuthority};
-use crate::store::{SlotName, subject_key_id};
+use super::acknowledged::AcknowledgedAuthority;
+use super::lifetime;
+use super::proof::{AuthorityError, MatchedKey};
+use crate::store::{JournalEntry, SlotKind, SlotName, subject_key_id};
 
-/// Seconds.
-const DAY: u64 = 24 * 3600;
+/// What a key of one kind of slot signs with, read from the journal once.
+pub trait SigningUse: Clone + Debug + Send + Sync + Sized + 'static {
+    /// The kind.
+    const KIND: SlotKind;
 
-/// An authority that is published and whose key is the one in the journal. Nothing else signs SVIDs.
-#[derive(Clone, Debug)]
-pub struct SigningAuthority {
-    published: PublishedAuthority,
-    key: MatchedKey,
-    issuer: Issuer,
-    authority_id: String,
+    /// From a journal entry and the key that belongs to it.
+    fn read(entry: &JournalEntry, key: &KeyRecord) -> Result<Self, AuthorityError>;
 }
 
-impl SigningAuthority {
-    /// Puts both proofs together; they must be about the same slot.
-    pub fn new(published: PublishedAuthority, key: MatchedKey) -> Result<Self, AuthorityError> {
-        let entry = published.entry();
+/// What leaves are made with.
+#[derive(Clone, Debug)]
+pub struct X509Use {
+    issuer: Issuer,
+    chain: Vec<Vec<u8>>,
+    anchor_id: Arc<str>,
+}
+
+impl SigningUse for X509Use {
+    const KIND: SlotKind = SlotKind::X509;
+
+    fn read(entry: &JournalEntry, key: &KeyRecord) -> Result<Self, AuthorityError> {
         let slot = entry.slot;
-        if slot != key.slot() {
+        let ca = entry.ca().ok_or(AuthorityError::OtherKind { slot })?;
+        let issuer = Issuer::from_certificate(&ca.certificate, certificate_algorithm(key.key_type))
+            .map_err(|source| AuthorityError::Issuer { slot, source })?;
+        let own_id = || subject_key_id(&ca.certificate);
+        let anchor_id = ca.upstream_authority_id.clone().or_else(own_id).ok_or_else(|| no_identifier(slot))?;
+        let chain = match ca.upstream_authority_id {
+            // Its certificate is a root of the bundle.
+            None => Vec::new(),
+            Some(_) => std::iter::once(&ca.certificate).chain(&ca.intermediates).cloned().collect(),
+        };
+        Ok(Self { issuer, chain, anchor_id: anchor_id.into() })
+    }
+}
+
+/// What JWT-SVIDs are made with.
+#[derive(Clone, Copy, Debug)]
+pub struct JwtUse {
+    algorithm: JwtAlgorithm,
+}
+
+impl SigningUse for JwtUse {
+    const KIND: SlotKind = SlotKind::Jwt;
+
+    fn read(_entry: &JournalEntry, key: &KeyRecord) -> Result<Self, AuthorityError> {
+        // SPIRE signs RS256 whatever the size of the modulus.
+        let algorithm = match key.key_type {
+            KeyType::EcP256 => JwtAlgorithm::Es256,
+            KeyType::EcP384 => JwtAlgorithm::Es384,
+            KeyType::Rsa2048 | KeyType::Rsa4096 => JwtAlgorithm::Rs256,
+        };
+        Ok(Self { algorithm })
+    }
+}
+
+/// An authority that is acknowledged and whose key is the one in the journal. Nothing else signs SVIDs.
+#[derive(Clone, Debug)]
+pub struct SigningAuthority<U: SigningUse = X509Use> {
+    acknowledged: AcknowledgedAuthority,
+    key: MatchedKey,
+    usage: U,
+    authority_id: Arc<str>,
+}
+
+impl<U: SigningUse> SigningAuthority<U> {
+    /// Puts both proofs together; they must be about the same slot, and that one of this kind.
+    pub fn new(acknowledged: AcknowledgedAuthority, key: MatchedKey) -> Result<Self, AuthorityError> {
+        let entry = acknowledged.entry();
+        let slot = entry.slot;
+        if slot != key.slot() || entry.key_id != key.record().id {
             return Err(AuthorityError::OtherSlot { published: slot, key: key.slot() });
         }
-        let not_a_ca = || AuthorityError::Certificate { slot, reason: "it is no CA's".to_owned() };
-        let ca = entry.ca().ok_or_else(not_a_ca)?;
-        let issuer = Issuer::from_certificate(&ca.certificate, certificate_algorithm(key.record().key_type))
-            .map_err(|source| AuthorityError::Issuer { slot, source })?;
-        let authority_id = subject_key_id(&ca.certificate)
-            .ok_or_else(|| AuthorityError::Certificate { slot, reason: "no subject key identifier".to_owned() })?;
-        Ok(Self { published, key, issuer, authority_id })
+        if slot.kind() != U::KIND {
+            return Err(AuthorityError::OtherKind { slot });
+        }
+        let usage = U::read(entry, key.record())?;
+        let authority_id = entry.authority_id().ok_or_else(|| no_identifier(slot))?.into();
+        Ok(Self { acknowledged, key, usage, authority_id })
     }
 
     /// The slot.
@@ -43,9 +101,9 @@ impl SigningAuthority {
         self.key.slot()
     }
 
-    /// What leaves are made with.
-    pub fn issuer(&self) -> &Issuer {
-        &self.issuer
+    /// What the journal says about it.
+    pub fn entry(&self) -> &Arc<JournalEntry> {
+        self.acknowledged.entry()
     }
 
     /// The key store's identifier of the key.
@@ -53,45 +111,77 @@ impl SigningAuthority {
         &self.key.record().id
     }
 
-    /// How the key signs certificates.
+    /// How the key signs.
     pub fn scheme(&self) -> SignatureScheme {
         self.key.record().key_type.default_scheme()
     }
 
-    /// SPIRE's authority ID: the subject key identifier in lower-case hex.
+    /// SPIRE's authority ID: the subject key identifier in lower-case hex, or the `kid`.
     pub fn authority_id(&self) -> &str {
         &self.authority_id
     }
 
+    /// The same, for everything that it signs.
+    pub(crate) fn shared_id(&self) -> Arc<str> {
+        Arc::clone(&self.authority_id)
+    }
+
     /// Unix seconds, inclusive.
     pub fn not_after(&self) -> u64 {
-        self.published.entry().not_after
+        self.entry().not_after
     }
 
-    /// Whether it is time to prepare the next authority: less than half of its life is left, or of thirty days (SPIRE's rule).
+    /// Whether it may sign at this moment.
+    pub fn is_valid(&self, now: UnixTime) -> bool {
+        lifetime::is_valid(self.entry(), now)
+    }
+
+    /// Whether it is time to prepare the next authority.
     pub fn is_past_half(&self, now: UnixTime) -> bool {
-        self.remaining(now) < (self.lifetime() / 2).min(30 * DAY)
+        lifetime::is_past_half(self.entry(), now)
     }
 
-    /// Whether it is time for the next authority to sign: less than a sixth of its life is left, or of seven days (SPIRE's rule).
+    /// Whether it is time for the next authority to sign.
     pub fn is_near_end(&self, now: UnixTime) -> bool {
-        self.remaining(now) < (self.lifetime() / 6).min(7 * DAY)
-    }
-
-    fn lifetime(&self) -> u64 {
-        let entry = self.published.entry();
-        entry.not_after.saturating_sub(entry.not_before)
-    }
-
-    fn remaining(&self, now: UnixTime) -> u64 {
-        self.not_after().saturating_sub(now.as_secs())
+        lifetime::is_near_end(self.entry(), now)
     }
 
     /// Has the key store sign something and verifies the signature: proof that the key is there and is the right one.
     pub async fn probe(&self, keys: &dyn KeyStore) -> Result<(), AuthorityError> {
+        self.key.probe(keys).await
+    }
+}
+
+impl SigningAuthority<X509Use> {
+    /// What leaves are made with.
+    pub fn issuer(&self) -> &Issuer {
+        &self.usage.issuer
+    }
+
+    /// What is presented after the leaf: nothing where the CA is self-signed.
+    pub fn chain(&self) -> &[Vec<u8>] {
+        &self.usage.chain
+    }
+
+    /// Subject key identifier of the root in the bundle that it hangs from, lower-case hex: its own where it is self-signed.
+    pub fn anchor_id(&self) -> &Arc<str> {
+        &self.usage.anchor_id
+    }
+}
+
+impl SigningAuthority<JwtUse> {
+    /// `alg` of what it signs.
+    pub fn algorithm(&self) -> JwtAlgorithm {
+        self.usage.algorithm
+    }
+}
+
+impl MatchedKey {
+    /// Has the key store sign something and verifies the signature.
+    pub async fn probe(&self, keys: &dyn KeyStore) -> Result<(), AuthorityError> {
         const PROBE: &[u8] = b"plastron/ca/probe/1";
         let slot = self.slot();
-        let record = self.key.record();
+        let record = self.record();
         let (digest, algorithm): (Vec<u8>, &dyn VerificationAlgorithm) = match record.key_type {
             KeyType::EcP256 => (Sha256::digest(PROBE).to_vec(), &signature::ECDSA_P256_SHA256_ASN1),
             KeyType::EcP384 => (Sha384::digest(PROBE).to_vec(), &signature::ECDSA_P384_SHA384_ASN1),
@@ -100,13 +190,17 @@ impl SigningAuthority {
             }
         };
         let signed = keys
-            .sign(&record.id, self.scheme(), &digest)
+            .sign(&record.id, record.key_type.default_scheme(), &digest)
             .await
             .map_err(|source| AuthorityError::KeyStore { slot, source })?;
         UnparsedPublicKey::new(algorithm, &record.public_key)
             .verify(PROBE, &signed)
             .map_err(|_unspecified| AuthorityError::BadSignature { slot })
     }
+}
+
+fn no_identifier(slot: SlotName) -> AuthorityError {
+    AuthorityError::Certificate { slot, reason: "no subject key identifier".to_owned() }
 }
 
 /// The algorithm of certificates signed by a key of this type.

@@ -2,6 +2,7 @@
 
 use plastron_hsm::KeyStoreError;
 use plastron_spiffe::TrustDomain;
+use plastron_spiffe::jwt::JwtIssueError;
 use plastron_spiffe::x509::IssueError;
 
 use crate::audit::AuditSinkError;
@@ -23,7 +24,7 @@ pub enum CaError {
         configured: TrustDomain,
     },
     /// An authority can't be used.
-    #[error("the X.509 CA can't sign")]
+    #[error("the CA can't sign")]
     Authority(#[from] AuthorityError),
     /// A step could not be recorded, so what follows it is not done.
     #[error("can't {step}")]
@@ -45,6 +46,9 @@ pub enum CaError {
     /// What an authority does from now on could not be recorded, so it does not.
     #[error("no authority is activated unrecorded")]
     Audit(#[from] AuditSinkError),
+    /// There is no such next authority.
+    #[error("no such authority is prepared")]
+    NothingPrepared,
     /// The authority has expired and could not be replaced.
     #[error("the CA certificate expired: not valid after {not_after}, now {now}")]
     Expired {
@@ -68,6 +72,15 @@ pub enum SignError {
         /// Unix seconds.
         now: u64,
     },
+    /// Configuration says that there are no JWT-SVIDs.
+    #[error("JWT functionality is disabled")]
+    JwtDisabled,
+    /// The active authority may not sign: it was tainted or revoked, and the next one is not there yet.
+    #[error("the active authority may not sign")]
+    Authority(#[source] AuthorityError),
+    /// No token can be made of these values.
+    #[error("the token can't be made")]
+    Jwt(#[source] JwtIssueError),
     /// No certificate can be made of these values.
     #[error("the certificate can't be made")]
     Template(#[source] IssueError),

@@ -178,8 +178,10 @@ async fn an_abandoned_attestation_is_whole_or_not_at_all() {
 async fn a_committed_ban_counts_while_the_log_cant_be_followed() {
     use plastron_server_core::store::EntryStore as _;
     let disk = Disk::new();
-    let server = disk.start_on(FaultyStore::over(disk.store().await, Step::Follow, 1)).await.unwrap();
+    let store = FaultyStore::over(disk.store().await, Step::Follow, 0);
+    let server = disk.start_on(Arc::clone(&store) as _).await.unwrap();
     let (agent, caller) = server.agent().await;
+    store.arm(1);
     let mut other = crate::fixture::entry("/other", &agent, &["unix:uid:1"]);
     other.id = "by-another-process".to_owned();
     disk.store().await.create_entries(vec![other]).await.unwrap();

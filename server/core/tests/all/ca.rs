@@ -60,7 +60,7 @@ async fn an_unpublished_authority_signs_nothing() {
     disk.keys = Arc::clone(&keys) as _;
     let store = FaultyStore::over(disk.store().await, Step::Prepare, 1);
     let Err(StartError::Ca(error)) = disk.start_on(store).await else { unreachable!("it must not start") };
-    assert!(matches!(error, CaError::Store { step: "publish the CA certificate", .. }), "{error}");
+    assert!(matches!(error, CaError::Store { step: "publish the authority", .. }), "{error}");
     let signers = keys.signers();
     assert_eq!(signers.len(), 1, "the certificate's own signature");
     let server = disk.start().await.unwrap();
@@ -87,7 +87,7 @@ async fn a_prepared_authority_is_activated_at_the_next_start() {
     let disk = Disk::new();
     let store = FaultyStore::over(disk.store().await, Step::Activate, 1);
     let Err(StartError::Ca(error)) = disk.start_on(store).await else { unreachable!("it must not start") };
-    assert!(matches!(error, CaError::Store { step: "activate the CA slot", .. }), "{error}");
+    assert!(matches!(error, CaError::Store { step: "activate the slot", .. }), "{error}");
     let journals = Ledger::open(disk.store().await).await.unwrap().state().journals();
     let prepared = journals.into_iter().find(|entry| entry.slot == SlotName::X509CaA).unwrap();
     assert_eq!(prepared.status, SlotStatus::Prepared);
@@ -126,7 +126,7 @@ async fn an_authority_near_its_end_is_replaced_in_the_other_slot() {
     assert_eq!(server.slot(SlotName::X509CaA).unwrap().status, SlotStatus::Old);
     assert_eq!(server.slot(SlotName::X509CaB).unwrap().status, SlotStatus::Active);
     let bundle = server.services.bundles.current();
-    assert_eq!((bundle.x509_authorities.len(), bundle.sequence_number), (2, 2));
+    assert_eq!((bundle.x509_authorities.len(), bundle.jwt_authorities.len(), bundle.sequence_number), (2, 2, 4));
     assert!(svid.not_after < server.clock_now(), "agents renewed long before");
 }
 

@@ -141,6 +141,11 @@ impl FaultyStore {
         Arc::new(Self { inner, step, failures: AtomicUsize::new(failures) })
     }
 
+    /// Fails from now on, this often.
+    pub(crate) fn arm(&self, failures: usize) {
+        self.failures.store(failures, Ordering::SeqCst);
+    }
+
     fn strike(&self, step: Step) -> Result<(), StoreError> {
         let left = self.failures.load(Ordering::SeqCst);
         if step != self.step || left == 0 {

@@ -184,12 +184,16 @@ pub(crate) fn config() -> ServicesConfig {
         ca: CaConfig {
             trust_domain: trust_domain(),
             key_type: KeyType::EcP256,
+            jwt_key_type: KeyType::EcP256,
             ttl: Duration::from_secs(CA_TTL),
             subject: CaSubject::default(),
+            jwt_issuer: None,
+            disable_jwt_svids: false,
         },
         admin_ids: vec![SpiffeId::parse("spiffe://ops.example/admin").unwrap(), id("/configured-admin")],
         agent_ttl: Duration::from_secs(3600),
         default_x509_svid_ttl: Duration::from_secs(3600),
+        default_jwt_svid_ttl: Duration::from_secs(300),
     }
 }
 

@@ -34,7 +34,8 @@ async fn expired_authorities_leave_the_bundle_and_their_keys_the_store() {
         assert_eq!(has_first, hour * HOUR <= 2 * CA_TTL, "in hour {hour}");
         assert!(bundle.x509_authorities.len() <= 5, "in hour {hour}");
         let held = keys.list().await.unwrap();
-        assert!(held.len() <= 2, "in hour {hour}");
+        assert!(held.len() <= 4, "in hour {hour}");
+        assert!(bundle.jwt_authorities.len() <= 5, "in hour {hour}");
         let active = server.services.ca.authority();
         assert!(held.iter().any(|key| key.id == *active.key_id()), "in hour {hour}");
         server.services.ca.probe().await.unwrap();
@@ -86,12 +87,13 @@ async fn a_rotation_that_fails_again_and_again_makes_one_key() {
         assert!(matches!(server.services.ca.rotate_if_due().await, Err(CaError::Store { .. })));
         server.clock.advance(10);
     }
-    assert_eq!(keys.list().await.unwrap().len(), 2, "the active one and the next one");
-    let next = slow.signers().into_iter().find(|signer| *signer != old).unwrap();
+    assert_eq!(keys.list().await.unwrap().len(), 3, "the active one, the next one and the JWT key");
+    let jwt = server.services.ca.jwt_authority().unwrap();
+    let next = slow.signers().into_iter().find(|signer| *signer != old && signer != jwt.key_id()).unwrap();
     assert_eq!(slow.signatures(&next), 1, "the certificate's");
     assert!(server.services.ca.rotate_if_due().await.unwrap());
     assert_eq!(server.services.ca.authority().key_id(), &next);
-    assert_eq!(keys.list().await.unwrap().len(), 2);
+    assert_eq!(keys.list().await.unwrap().len(), 3);
 }
 
 /// A clock that jumps ahead and is set right again has cost nothing.

@@ -1,0 +1,106 @@
+//! Proof that an authority is known wherever something signed by it may turn up.
+//!
+//! In the bundle is not enough: another server may still hand out the bundle of a moment ago, and an agent's workloads may still have it. So
+//! it is waited for until every server on this store that was seen lately has followed the log past the publication, and until the workloads
+//! of every agent that is connected to this one have that bundle. Neither wait is without end: whoever is dead or cut off must not keep a
+//! trust domain from signing, and is named in the audit log. Agents that only poll are not waited for: nobody knows what they have.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep};
+
+use super::{AuthorityError, PublishedAuthority};
+use crate::audit;
+use crate::clock::{Clock, unix_seconds};
+use crate::ledger::Ledger;
+use crate::limits::{AGENTS_TAKE, LOOK_FOR_SERVERS, SERVER_SEEN_LATELY, SERVERS_TAKE};
+use crate::store::{JournalEntry, ServerId, SlotStatus, StoreError};
+use crate::watch::Watchers;
+
+/// What others must have to know of an authority.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publicity {
+    /// The change that brought it, or a later one.
+    pub(crate) revision: u64,
+    /// Sequence number of a bundle that has it.
+    pub(crate) sequence: u64,
+}
+
+/// Who has to know of an authority before it signs.
+#[derive(Clone, Copy)]
+pub(crate) struct Listeners<'a> {
+    pub(crate) this_server: ServerId,
+    pub(crate) ledger: &'a Arc<Ledger>,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) watchers: &'a Watchers,
+}
+
+impl Listeners<'_> {
+    /// Servers that were seen lately and serve something older.
+    async fn late(&self, revision: u64) -> Result<Vec<ServerId>, StoreError> {
+        let earliest = unix_seconds(self.clock.now()).saturating_sub(SERVER_SEEN_LATELY);
+        let servers = self.ledger.store().servers().await?.into_iter();
+        let late = servers
+            .filter(|record| record.id != self.this_server && record.seen_at >= earliest && record.revision < revision);
+        Ok(late.map(|record| record.id).collect())
+    }
+}
+
+/// Proof that an authority is published, and that those who hand the bundle out and those who use it were given the time to take it.
+#[derive(Clone, Debug)]
+pub struct AcknowledgedAuthority {
+    published: PublishedAuthority,
+}
+
+impl AcknowledgedAuthority {
+    /// Waits for the servers, then for the agents of this one; then looks into the bundle, as it is by then.
+    pub(crate) async fn wait(
+        entry: &Arc<JournalEntry>,
+        publicity: Publicity,
+        listeners: Listeners<'_>,
+    ) -> Result<Self, AuthorityError> {
+        let slot = entry.slot;
+        let unpublished = || AuthorityError::Unpublished { slot };
+        let deadline = Instant::now() + SERVERS_TAKE;
+        loop {
+            let late = listeners
+                .late(publicity.revision)
+                .await
+                .map_err(|source| AuthorityError::Unacknowledged { slot, source })?;
+            if late.is_empty() {
+                break;
+            }
+            if Instant::now() >= deadline {
+                for server in late {
+                    let subject = format!("slot {slot} by server {server}");
+                    let outcome = format!("not within {} s: it is gone or cut off", SERVERS_TAKE.as_secs());
+                    tracing::warn!(%slot, %server, "A server does not follow the change log; going on without it");
+                    audit::change("server", "authority acknowledge", &subject, &outcome);
+                }
+                break;
+            }
+            sleep(LOOK_FOR_SERVERS).await;
+        }
+        let acknowledged = listeners.watchers.wait_acknowledged(publicity.sequence, AGENTS_TAKE).await;
+        if !acknowledged.missing.is_empty() {
+            let (missing, of) = (acknowledged.missing.len(), acknowledged.of);
+            tracing::warn!(%slot, missing, of, "Agents have not acknowledged the bundle; going on without them");
+        }
+        let bundle = listeners.ledger.state().bundle().ok_or_else(unpublished)?;
+        Ok(Self { published: PublishedAuthority::find(entry, &bundle)? })
+    }
+
+    /// What the journal says is active was acknowledged before it became that, and servers that came later began with a bundle that has it.
+    pub fn resume(published: PublishedAuthority) -> Result<Self, AuthorityError> {
+        let entry = published.entry();
+        if entry.status != SlotStatus::Active {
+            return Err(AuthorityError::NeverActive { slot: entry.slot });
+        }
+        Ok(Self { published })
+    }
+
+    /// The journal entry that it is about.
+    pub fn entry(&self) -> &Arc<JournalEntry> {
+        self.published.entry()
+    }
+}
