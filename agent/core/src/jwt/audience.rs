@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(parse(&["", ""]), Err(AudienceError::Empty));
     }
 
-    /// Threat 59: a request that would make a token that no one can send, or a cache that fills memory, is refused.
+    /// Threat 30: a request that would make a token that no one can send, or a cache that fills memory, is refused.
     #[test]
     fn count_and_length_are_bounded() {
         let value = |n: usize| n.to_string();

@@ -57,7 +57,7 @@ async fn one_hundred_callers_cost_one_signature() {
     assert_eq!(world.server.state().jwt.calls.len(), 1);
 }
 
-/// Threat 59: what a request may not be. Nothing of it reaches the server.
+/// Threat 30: what a request may not be. Nothing of it reaches the server.
 #[tokio::test]
 async fn a_bad_request_is_refused_with_its_reason() {
     let world = World::start(USUAL, &[("a", "/web", "", 1)]).await;

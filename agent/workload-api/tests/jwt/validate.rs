@@ -195,7 +195,7 @@ async fn without_an_identity_tokens_of_the_own_domain_validate() {
     world.client().await.validate("x", &token).await.unwrap();
 }
 
-/// Each row is one thing that is wrong with a token that is otherwise good.
+/// Threat 25: each row is one thing that is wrong with a token that is otherwise good.
 #[tokio::test]
 async fn a_bad_token_is_refused_with_its_reason() {
     let key = AnyKey::ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING);

@@ -35,7 +35,7 @@ async fn refused_calls_leave_neither_memory_nor_descriptors_behind() {
                 let status = client.fetch_x509svid(X509svidRequest {}).await.unwrap_err();
                 assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "no identity issued"));
                 let status = client.fetch_jwt_bundles(JwtBundlesRequest {}).await.unwrap_err();
-                assert_eq!(status.code(), Code::Unimplemented);
+                assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "no identity issued"));
             }
         }
     };

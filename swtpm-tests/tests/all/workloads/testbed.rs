@@ -134,8 +134,13 @@ impl Agent {
 
     /// `api fetch x509` as the program at this path, which is a copy of the agent's own.
     pub(crate) fn fetch_as(&self, workload: &Path, arguments: &[&str]) -> Output {
+        self.api_as(workload, &["fetch", "x509"], arguments)
+    }
+
+    /// Another verb of `api`, as the program at this path.
+    pub(crate) fn api_as(&self, workload: &Path, verb: &[&str], arguments: &[&str]) -> Output {
         let mut command = Command::new(workload);
-        command.args(["api", "fetch", "x509", "-timeout", "30s", "-socketPath"]).arg(self.socket()).args(arguments);
+        command.arg("api").args(verb).args(["-timeout", "30s", "-socketPath"]).arg(self.socket()).args(arguments);
         command.output().unwrap()
     }
 
