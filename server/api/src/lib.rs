@@ -5,7 +5,7 @@
 //! the descriptors, so that an RPC without a row in the authorisation table can't be served.
 //!
 //! The services decide nothing: who is admitted, what is issued and what is stored is `server/core`'s business. Not here yet:
-//! TrustDomain, LocalAuthority, Logger, JWT- and WIT-SVIDs, reflection; what is not served is Unimplemented.
+//! TrustDomain, Logger, WIT-SVIDs, reflection; what is not served is Unimplemented.
 
 mod agent;
 mod audit;
@@ -18,6 +18,7 @@ mod entry;
 mod gate;
 mod health;
 mod limits;
+mod localauthority;
 mod ratelimit;
 mod status;
 mod svid;
@@ -34,6 +35,7 @@ use plastron_proto::spire::api::server::agent::v1::agent_server::AgentServer;
 use plastron_proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
 use plastron_proto::spire::api::server::debug::v1::debug_server::DebugServer;
 use plastron_proto::spire::api::server::entry::v1::entry_server::EntryServer;
+use plastron_proto::spire::api::server::localauthority::v1::local_authority_server::LocalAuthorityServer;
 use plastron_proto::spire::api::server::svid::v1::svid_server::SvidServer;
 use plastron_server_core::Services;
 use plastron_transport::{ServerTls, UnixSocket, tls_incoming, tls_server, unix_server};
@@ -110,6 +112,7 @@ impl Api {
         let bundle = BundleServer::new(bundle::BundleService(context()));
         let entry = EntryServer::new(entry::EntryService(context()));
         let svid = SvidServer::new(svid::SvidService(context()));
+        let local_authority = LocalAuthorityServer::new(localauthority::LocalAuthorityService(context()));
         let tpm = TpmServer::new(tpm::TpmService(context()));
         let watch = WatchServer::new(watch::WatchService(context()));
         routes
@@ -117,6 +120,7 @@ impl Api {
             .add_service(bundle.max_decoding_message_size(max_bundle_request_len))
             .add_service(entry.max_decoding_message_size(MAX_ENTRY_REQUEST_LEN))
             .add_service(svid.max_decoding_message_size(MAX_SVID_REQUEST_LEN))
+            .add_service(local_authority.max_decoding_message_size(MAX_SELF_REQUEST_LEN))
             .add_service(tpm.max_decoding_message_size(MAX_TPM_REQUEST_LEN))
             .add_service(watch.max_decoding_message_size(MAX_WATCH_REQUEST_LEN));
     }

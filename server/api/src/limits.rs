@@ -14,7 +14,7 @@ pub(crate) const MAX_LOCAL_BUNDLE_REQUEST_LEN: usize = 1024 * 1024;
 pub(crate) const MAX_ENTRY_REQUEST_LEN: usize = 4 * 1024 * 1024;
 /// Longest message to the SVID service, from agents and administrators only: 500 CSRs of 8 KiB.
 pub(crate) const MAX_SVID_REQUEST_LEN: usize = 4 * 1024 * 1024;
-/// Longest message to Debug and Health: a service's name at most.
+/// Longest message to Debug, Health and LocalAuthority: a service's name or an authority's identifier at most.
 pub(crate) const MAX_SELF_REQUEST_LEN: usize = 1024;
 /// A decision on a TPM: a SPIFFE ID of at most 2,048 bytes and a reason of at most 1,024.
 pub(crate) const MAX_TPM_REQUEST_LEN: usize = 4096;

@@ -10,7 +10,8 @@ use plastron_server_core::admission::{AdmissionError, RenewalError};
 use plastron_server_core::authorization::{AgentDenial, Denied};
 use plastron_server_core::bundles::BundleError;
 use plastron_server_core::ca::SignError;
-use plastron_server_core::issuance::{BatchRefusal, SvidRefusal};
+use plastron_server_core::issuance::{BatchRefusal, JwtRefusal, SvidRefusal};
+use plastron_server_core::local_authority::LocalAuthorityError;
 use plastron_server_core::minting::MintError;
 use plastron_server_core::page::PageTokenError;
 use plastron_server_core::pending::DecideError;
@@ -59,6 +60,10 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Svid(#[from] SvidRefusal),
     #[error(transparent)]
+    Jwt(JwtRefusal),
+    #[error("JWT functionality is disabled")]
+    JwtDisabled,
+    #[error(transparent)]
     Mint(MintError),
     #[error(transparent)]
     Batch(#[from] BatchRefusal),
@@ -72,6 +77,10 @@ pub(crate) enum Failure {
     Busy { what: &'static str, all: usize, of_source: usize },
     #[error("{what} is not implemented by this server")]
     Unimplemented { what: &'static str },
+    #[error(transparent)]
+    LocalAuthority(LocalAuthorityError),
+    #[error("WIT-SVID functionality is not yet implemented")]
+    NoWit,
     #[error("bundle not found")]
     BundleNotFound,
     #[error("the push stream ends")]
@@ -116,6 +125,8 @@ impl Failure {
             Self::Svid(SvidRefusal::Agent { .. }) => (Code::PermissionDenied, Told::Step),
             Self::Svid(SvidRefusal::Csr(_)) => (Code::InvalidArgument, Told::Chain),
             Self::Svid(SvidRefusal::Sign(error)) => (sign(error), Told::Step),
+            Self::Jwt(error) => jwt(error),
+            Self::JwtDisabled => (Code::Unimplemented, Told::Chain),
             Self::Mint(error) => mint(error),
             Self::Bundle(BundleError::Store(_)) => (Code::Internal, Told::Step),
             Self::Bundle(
@@ -127,6 +138,8 @@ impl Failure {
             Self::RateLimited(_) | Self::Busy { .. } => (Code::ResourceExhausted, Told::Chain),
             Self::Idle { .. } => (Code::DeadlineExceeded, Told::Chain),
             Self::Unimplemented { .. } => (Code::Unimplemented, Told::Chain),
+            Self::LocalAuthority(error) => local_authority(error),
+            Self::NoWit => (Code::Unimplemented, Told::Chain),
             Self::BundleNotFound => (Code::NotFound, Told::Chain),
             Self::Ended(Ended::Replaced) => (Code::Aborted, Told::Chain),
             Self::Ended(Ended::Stopping) => (Code::Unavailable, Told::Chain),
@@ -260,6 +273,16 @@ fn token(error: &JoinTokenError) -> (Code, Told) {
     }
 }
 
+fn jwt(error: &JwtRefusal) -> (Code, Told) {
+    match error {
+        JwtRefusal::EntryNotFound { .. } => (Code::NotFound, Told::Step),
+        JwtRefusal::Audience(_) => (Code::InvalidArgument, Told::Chain),
+        JwtRefusal::Agent { .. } => (Code::PermissionDenied, Told::Step),
+        JwtRefusal::Sign(error) => (sign(error), Told::Step),
+        JwtRefusal::Audit(_) => (Code::Unavailable, Told::Step),
+    }
+}
+
 fn mint(error: &MintError) -> (Code, Told) {
     match error {
         MintError::MissingCsr
@@ -272,9 +295,33 @@ fn mint(error: &MintError) -> (Code, Told) {
         | MintError::OtherName { .. }
         | MintError::DnsName(_)
         | MintError::DnsNameOverlap(_)
-        | MintError::Subject(_) => (Code::InvalidArgument, Told::Chain),
-        MintError::SignX509(error) => (sign(error), Told::Step),
+        | MintError::Subject(_)
+        | MintError::NotAWorkload(_)
+        | MintError::Audience(_) => (Code::InvalidArgument, Told::Chain),
+        MintError::SignX509(error) | MintError::SignJwt(error) => (sign(error), Told::Step),
         MintError::Audit(_) => (Code::Unavailable, Told::Step),
+    }
+}
+
+fn local_authority(error: &LocalAuthorityError) -> (Code, Told) {
+    match error {
+        LocalAuthorityError::JwtDisabled => (Code::Unimplemented, Told::Chain),
+        LocalAuthorityError::Initializing => (Code::Unavailable, Told::Chain),
+        LocalAuthorityError::NoAuthorityId
+        | LocalAuthorityError::UnexpectedAuthorityId
+        | LocalAuthorityError::TaintCurrent
+        | LocalAuthorityError::TaintNotOld { .. }
+        | LocalAuthorityError::InvalidAuthorityId(_)
+        | LocalAuthorityError::TaintUpstreamId(_)
+        | LocalAuthorityError::RevokeUpstreamId(_) => (Code::InvalidArgument, Told::Chain),
+        LocalAuthorityError::UpstreamAuthority { .. } | LocalAuthorityError::NoUpstreamAuthority => {
+            (Code::FailedPrecondition, Told::Chain)
+        }
+        // The request is at fault, and SPIRE answers Internal all the same: scripts match on it.
+        LocalAuthorityError::NotPrepared { .. } => (Code::Internal, Told::Chain),
+        LocalAuthorityError::Prepare { .. }
+        | LocalAuthorityError::Activate { .. }
+        | LocalAuthorityError::Change { .. } => (Code::Internal, Told::Step),
     }
 }
 
@@ -314,6 +361,7 @@ fn sign(error: &SignError) -> Code {
 fn agent_denial(failure: &Failure) -> Option<AgentDenial> {
     match failure {
         Failure::Denied(Denied::Agent { reason, .. }) => Some(*reason),
+        Failure::Jwt(JwtRefusal::Agent { reason, .. }) => Some(*reason),
         Failure::Renewal(RenewalError::Denied { reason, .. }) => Some(*reason),
         Failure::Renewal(RenewalError::Node(NodeError::Banned { .. })) => Some(AgentDenial::Banned),
         Failure::Renewal(RenewalError::Node(NodeError::NotFound { .. })) => Some(AgentDenial::NotAttested),

@@ -1,5 +1,5 @@
-//! `spire.api.server.svid.v1.SVID`: X.509-SVIDs for the workloads of an agent. JWT- and WIT-SVIDs, minting and downstream CAs are not
-//! here yet and say so.
+//! `spire.api.server.svid.v1.SVID`: SVIDs for the workloads of an agent, and for whom an administrator names. WIT-SVIDs and downstream
+//! CAs are not here yet and say so.
 
 use plastron_proto::spire::api::server::svid::v1::svid_server::Svid;
 use plastron_proto::spire::api::server::svid::v1::{
@@ -8,16 +8,39 @@ use plastron_proto::spire::api::server::svid::v1::{
     MintX509svidResponse, NewDownstreamX509caRequest, NewDownstreamX509caResponse, NewJwtsvidRequest,
     NewJwtsvidResponse, batch_new_x509svid_response,
 };
+use plastron_proto::types::Jwtsvid;
+use plastron_server_core::audit::Recorded;
 use plastron_server_core::authorization::rpc;
+use plastron_server_core::ca::IssuedJwt;
 use plastron_server_core::issuance::{BatchRefusal, SvidRequest};
 use plastron_server_core::limits::MAX_SVIDS_PER_CALL;
 use tonic::{Request, Response, Status};
 
 use crate::agent::svid_to_proto;
 use crate::context::Context;
+use crate::convert;
 use crate::status::{Failure, ok};
 
 pub(crate) struct SvidService(pub(crate) Context);
+
+impl SvidService {
+    /// SPIRE says so before it looks at anything else of the request.
+    fn jwt_enabled(&self) -> Result<(), Failure> {
+        if self.0.services.ca.jwt_authority().is_some() { Ok(()) } else { Err(Failure::JwtDisabled) }
+    }
+}
+
+fn jwt_to_proto(token: Recorded<IssuedJwt>) -> Jwtsvid {
+    let IssuedJwt { id, token, key_id: _, issued_at, expires_at, jti: _ } = token.into_inner();
+    let seconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
+    Jwtsvid {
+        token,
+        id: Some(convert::spiffe_id_to_proto(&id)),
+        expires_at: seconds(expires_at),
+        issued_at: seconds(issued_at),
+        hint: String::new(),
+    }
+}
 
 #[tonic::async_trait]
 impl Svid for SvidService {
@@ -64,7 +87,13 @@ impl Svid for SvidService {
         &self,
         request: Request<MintJwtsvidRequest>,
     ) -> Result<Response<MintJwtsvidResponse>, Status> {
-        self.0.unimplemented::<rpc::MintJwtSvid, _, _>(&request).await
+        let permit = self.0.permit::<rpc::MintJwtSvid, _>(&request).await?;
+        self.jwt_enabled()?;
+        let MintJwtsvidRequest { id, audience, ttl } = request.into_inner();
+        let invalid = |source| Failure::Request { step: "invalid SPIFFE ID", source };
+        let id = convert::spiffe_id(id).map_err(invalid)?;
+        let minted = self.0.services.minting.mint_jwt_svid(permit, &id, audience, ttl).await.map_err(Failure::Mint)?;
+        Ok(Response::new(MintJwtsvidResponse { svid: Some(jwt_to_proto(minted)) }))
     }
 
     async fn mint_witsvid(
@@ -75,7 +104,13 @@ impl Svid for SvidService {
     }
 
     async fn new_jwtsvid(&self, request: Request<NewJwtsvidRequest>) -> Result<Response<NewJwtsvidResponse>, Status> {
-        self.0.unimplemented::<rpc::NewJwtSvid, _, _>(&request).await
+        self.0.turn(self.0.signing.as_deref(), &request, 1).await?;
+        // After the wait, in which the agent may have been banned.
+        let permit = self.0.permit::<rpc::NewJwtSvid, _>(&request).await?;
+        self.jwt_enabled()?;
+        let NewJwtsvidRequest { entry_id, audience } = request.into_inner();
+        let issued = self.0.services.issuance.new_jwt_svid(permit, &entry_id, audience).await.map_err(Failure::Jwt)?;
+        Ok(Response::new(NewJwtsvidResponse { svid: Some(jwt_to_proto(issued)) }))
     }
 
     async fn batch_new_witsvid(

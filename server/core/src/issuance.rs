@@ -1,4 +1,4 @@
-//! X.509-SVIDs for workloads, by their agents (BatchNewX509SVID).
+//! X.509-SVIDs for workloads, by their agents (BatchNewX509SVID); JWT-SVIDs are in [`jwt`].
 //!
 //! For each item, in this order: the entry is one that the agent may serve; the CSR's signature is by its own key; then the CA
 //! signs the ID and DNS names of the entry. Whatever else the CSR asks for is not looked at. Reads no database.
@@ -8,6 +8,8 @@
 //! The agent is asked for again before the signature, after it and once the lines are written: who is banned, cut off or evicted while its batch waits
 //! for the key store gets nothing of it. The SVIDs of a node whose TPM was judged end with the node's own SVID, which is as long
 //! as the verdict holds; other nodes have no verdict, and their entries' lifetimes count as they do in SPIRE.
+
+mod jwt;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,8 @@ use crate::ledger::Ledger;
 use crate::limits::{CONCURRENT_SIGNATURES, MAX_SVIDS_PER_CALL};
 use crate::state::State;
 use crate::store::Standing;
+
+pub use jwt::JwtRefusal;
 
 /// Below this a batch is not worth a second core.
 const SPREAD_FROM: usize = 8;
@@ -45,20 +49,22 @@ pub struct Issuance {
     clock: Arc<dyn Clock>,
     audit: Arc<AuditLog>,
     default_ttl: Duration,
+    default_jwt_ttl: Duration,
     cores: usize,
 }
 
 impl Issuance {
-    /// `default_ttl`: lifetime where the entry has none (`default_x509_svid_ttl`).
+    /// `default_ttl`, `default_jwt_ttl`: lifetimes where the entry has none (`default_x509_svid_ttl`, `default_jwt_svid_ttl`).
     pub fn new(
         ca: Arc<CertificateAuthority>,
         ledger: Arc<Ledger>,
         clock: Arc<dyn Clock>,
         audit: Arc<AuditLog>,
         default_ttl: Duration,
+        default_jwt_ttl: Duration,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { ca, ledger, clock, audit, default_ttl, cores }
+        Self { ca, ledger, clock, audit, default_ttl, default_jwt_ttl, cores }
     }
 
     /// Issues SVIDs; results are in the order of the requests. The batch is signed on all cores.
@@ -170,20 +176,24 @@ impl Batch {
         Ok(svid)
     }
 
-    /// Checks that the agent still is what its permit said, and tells how long a node with a TPM may be trusted.
     fn verdict_deadline(&self) -> Result<Option<u64>, SvidRefusal> {
-        let denied = |reason| SvidRefusal::Agent { id: self.agent.id().clone(), reason };
-        let node = self.state.node(self.agent.id()).ok_or_else(|| denied(AgentDenial::NotAttested))?;
-        let current = match &node.standing {
-            Standing::Active { current, .. } => current,
-            Standing::Banned { .. } => return Err(denied(AgentDenial::Banned)),
-            Standing::CutOff { .. } | Standing::Quarantined { .. } => return Err(denied(AgentDenial::MustReattest)),
-        };
-        if current.serial != *self.agent.serial() {
-            return Err(denied(AgentDenial::NotActive));
-        }
-        Ok(node.tpm.as_ref().map(|_judged| current.not_after))
+        verdict_deadline(&self.state, &self.agent)
+            .map_err(|reason| SvidRefusal::Agent { id: self.agent.id().clone(), reason })
     }
+}
+
+/// Checks that the agent still is what its permit said, and tells how long a node with a TPM may be trusted.
+fn verdict_deadline(state: &State, agent: &Agent) -> Result<Option<u64>, AgentDenial> {
+    let node = state.node(agent.id()).ok_or(AgentDenial::NotAttested)?;
+    let current = match &node.standing {
+        Standing::Active { current, .. } => current,
+        Standing::Banned { .. } => return Err(AgentDenial::Banned),
+        Standing::CutOff { .. } | Standing::Quarantined { .. } => return Err(AgentDenial::MustReattest),
+    };
+    if current.serial != *agent.serial() {
+        return Err(AgentDenial::NotActive);
+    }
+    Ok(node.tpm.as_ref().map(|_judged| current.not_after))
 }
 
 /// Why one item of a batch has no SVID.

@@ -8,6 +8,7 @@
 //! by value, and only [`authorization::Authorizer::authorize`] makes one.
 
 pub mod admission;
+pub mod audience;
 pub mod audit;
 pub mod authority;
 pub mod authorization;

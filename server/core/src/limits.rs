@@ -28,6 +28,9 @@ pub const MAX_AUTHORITIES: usize = 256;
 pub const CONCURRENT_SIGNATURES: usize = 32;
 /// How far the start of validity lies in the past, for peers whose clock is late (SPIRE: 10 s).
 pub const BACKDATE: Duration = Duration::from_secs(10);
+/// The audience of one JWT-SVID, as JSON. In base64 it takes 11 KiB; with the longest SPIFFE ID and an RSA-4096 signature beside it the
+/// token stays below the 16 KiB that validators read.
+pub const MAX_AUDIENCE_LEN: usize = 8 * 1024;
 /// Shortest lifetime worth signing; below that a peer would have nothing left after its own checks.
 pub const MIN_SVID_TTL: Duration = Duration::from_secs(1);
 /// Push streams of one agent at a time: a new one opens while the server has not yet seen the end of the one before. The oldest gives way.

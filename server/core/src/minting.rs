@@ -11,9 +11,10 @@ use std::time::Duration;
 use plastron_spiffe::x509::{Subject, VerifiedCsr, verify_csr};
 use plastron_spiffe::{SpiffeId, TrustDomain, check_dns_names};
 
+use crate::audience::Audience;
 use crate::audit::{AuditLog, Issue, Recorded};
 use crate::authorization::{Permit, rpc};
-use crate::ca::{CertificateAuthority, IssuedSvid, Leaf};
+use crate::ca::{CertificateAuthority, IssuedJwt, IssuedSvid, JwtLeaf, Leaf};
 
 pub use error::{MintError, NotAWorkload};
 
@@ -22,11 +23,17 @@ pub struct Minting {
     ca: Arc<CertificateAuthority>,
     audit: Arc<AuditLog>,
     default_x509_svid_ttl: Duration,
+    default_jwt_svid_ttl: Duration,
 }
 
 impl Minting {
-    pub(crate) fn new(ca: Arc<CertificateAuthority>, audit: Arc<AuditLog>, default_x509_svid_ttl: Duration) -> Self {
-        Self { ca, audit, default_x509_svid_ttl }
+    pub(crate) fn new(
+        ca: Arc<CertificateAuthority>,
+        audit: Arc<AuditLog>,
+        default_x509_svid_ttl: Duration,
+        default_jwt_svid_ttl: Duration,
+    ) -> Self {
+        Self { ca, audit, default_x509_svid_ttl, default_jwt_svid_ttl }
     }
 
     /// Mints an X.509-SVID for the key of a CSR. `ttl`: seconds; 0 and less mean the default, as in SPIRE.
@@ -66,6 +73,30 @@ impl Minting {
         let svid = self.ca.sign(leaf).await.map_err(MintError::SignX509)?;
         let issue = Issue { actor: permit.identity(), purpose: "mint", withhold_id: false };
         Ok(self.audit.record(issue, None, svid).await?)
+    }
+
+    /// Mints a JWT-SVID. `ttl`: seconds; 0 and less mean the default, as in SPIRE.
+    ///
+    /// Checks, in order: the ID is a workload's in this trust domain; there is an audience, and a token has room for it.
+    pub async fn mint_jwt_svid(
+        &self,
+        permit: Permit<rpc::MintJwtSvid>,
+        id: &SpiffeId,
+        audience: Vec<String>,
+        ttl: i32,
+    ) -> Result<Recorded<IssuedJwt>, MintError> {
+        is_workload(id, self.ca.trust_domain()).map_err(MintError::NotAWorkload)?;
+        let audience = Audience::new(audience)?;
+        let leaf = JwtLeaf {
+            spiffe_id: id,
+            audience: audience.as_slice(),
+            ttl: lifetime(ttl, self.default_jwt_svid_ttl),
+            not_after: None,
+            include_jti: false,
+        };
+        let token = self.ca.sign_jwt(leaf).await.map_err(MintError::SignJwt)?;
+        let issue = Issue { actor: permit.identity(), purpose: "mint", withhold_id: false };
+        Ok(self.audit.record(issue, None, token).await?)
     }
 }
 

@@ -67,9 +67,9 @@ pub struct Services {
     pub pending: PendingTpms,
     /// The Entry service.
     pub registration: Registration,
-    /// BatchNewX509SVID.
+    /// BatchNewX509SVID, NewJWTSVID.
     pub issuance: Issuance,
-    /// MintX509SVID.
+    /// MintX509SVID, MintJWTSVID.
     pub minting: Minting,
     /// The Bundle service.
     pub bundles: Bundles,
@@ -79,8 +79,6 @@ pub struct Services {
     pub ca: Arc<CertificateAuthority>,
     /// The LocalAuthority service.
     pub local_authorities: LocalAuthorities,
-    /// Lifetime of JWT-SVIDs whose entry has none.
-    pub default_jwt_svid_ttl: Duration,
     /// The push to agents.
     pub watchers: Arc<Watchers>,
     /// Readiness.
@@ -124,11 +122,17 @@ impl Services {
             join_tokens: JoinTokens::new(ledger_of(), clock_of(), trust_domain.clone()),
             pending: PendingTpms::new(ledger_of(), clock_of()),
             registration: Registration::new(ledger_of(), clock_of(), trust_domain.clone()),
-            minting: Minting::new(Arc::clone(&ca), audit_of(), default_x509_svid_ttl),
-            issuance: Issuance::new(Arc::clone(&ca), ledger_of(), clock_of(), audit_of(), default_x509_svid_ttl),
+            minting: Minting::new(Arc::clone(&ca), audit_of(), default_x509_svid_ttl, default_jwt_svid_ttl),
+            issuance: Issuance::new(
+                Arc::clone(&ca),
+                ledger_of(),
+                clock_of(),
+                audit_of(),
+                default_x509_svid_ttl,
+                default_jwt_svid_ttl,
+            ),
             watchers,
             local_authorities: LocalAuthorities::new(Arc::clone(&ca), ledger_of()),
-            default_jwt_svid_ttl,
             bundles: Bundles::new(ledger_of(), trust_domain),
             health: Health::new(Arc::clone(&ca), ledger_of(), clock_of(), audit_of()),
             audit: audit_of(),

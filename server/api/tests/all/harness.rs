@@ -67,13 +67,22 @@ impl Server {
         Self::limited(RateLimits { attestation: false, signing: false }).await
     }
 
+    /// With another configuration.
+    pub(crate) async fn configured(change: impl FnOnce(&mut ServicesConfig)) -> Self {
+        Self::started(RateLimits { attestation: false, signing: false }, change).await
+    }
+
     pub(crate) async fn limited(limits: RateLimits) -> Self {
+        Self::started(limits, |_config| {}).await
+    }
+
+    async fn started(limits: RateLimits, change: impl FnOnce(&mut ServicesConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("store.sqlite3")).await.unwrap();
         let ledger = Ledger::open(Arc::new(store)).await.unwrap();
         let trust_domain = TrustDomain::parse(TRUST_DOMAIN).unwrap();
         let hour = Duration::from_secs(3600);
-        let config = ServicesConfig {
+        let mut config = ServicesConfig {
             ca: CaConfig {
                 trust_domain: trust_domain.clone(),
                 key_type: KeyType::EcP256,
@@ -88,6 +97,7 @@ impl Server {
             default_x509_svid_ttl: hour,
             default_jwt_svid_ttl: Duration::from_secs(300),
         };
+        change(&mut config);
         let attestors: Vec<Arc<dyn NodeAttestor>> = vec![Arc::new(JoinTokenNodeAttestor)];
         let keys = CaKeys::kept(Arc::new(SoftStore::in_memory("test")));
         let services =

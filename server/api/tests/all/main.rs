@@ -4,6 +4,8 @@
 mod bundle;
 mod harness;
 mod hostile;
+mod jwt;
+mod localauthority;
 mod mint;
 mod strangers;
 mod thread;

@@ -3,6 +3,7 @@
 use plastron_spiffe::x509::{CsrError, OtherName, SubjectError};
 use plastron_spiffe::{DnsNameError, SpiffeId, SpiffeIdError, TrustDomain};
 
+use crate::audience::AudienceError;
 use crate::audit::AuditSinkError;
 use crate::ca::SignError;
 
@@ -51,6 +52,15 @@ pub enum MintError {
     /// The CA did not sign: Internal, or Unavailable and ResourceExhausted by what the key store said.
     #[error("failed to sign X509-SVID")]
     SignX509(#[source] SignError),
+    /// InvalidArgument.
+    #[error("invalid SPIFFE ID")]
+    NotAWorkload(#[source] NotAWorkload),
+    /// For nobody, or for too many: InvalidArgument.
+    #[error(transparent)]
+    Audience(#[from] AudienceError),
+    /// The JWT key did not sign: Internal, or Unavailable and ResourceExhausted by what the key store said.
+    #[error("failed to sign JWT-SVID")]
+    SignJwt(#[source] SignError),
     /// It was signed, and its audit line could not be written: Unavailable.
     #[error("no SVID is issued unrecorded")]
     Audit(#[from] AuditSinkError),

@@ -9,6 +9,7 @@ mod faults;
 mod fixture;
 mod health;
 mod issuance;
+mod jwt;
 mod minting;
 mod no_audit;
 mod pending;
