@@ -10,6 +10,7 @@ use plastron_hcl1::{ConfigError, Notice};
 use plastron_plugins::node::{AgentNodeAttestor, HoldsSvidKey};
 use plastron_plugins::workload::WorkloadAttestor;
 use plastron_plugins_node_join_token::{JoinTokenAttestor, TokenSource};
+use plastron_plugins_node_x509pop::{X509PopAttestor, X509PopFiles};
 use plastron_plugins_workload_unix::{ProgramDiscovery, UnixWorkloadAttestor};
 use serde::Deserialize;
 
@@ -34,6 +35,7 @@ pub(crate) struct OpenAttestor {
 enum NodeAttestor {
     JoinToken,
     Tpm(tpm::Settings),
+    X509Pop(X509PopFiles),
 }
 
 #[derive(Deserialize)]
@@ -42,6 +44,13 @@ struct Nothing {}
 #[derive(Deserialize)]
 struct Disk {
     directory: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct X509Pop {
+    private_key_path: PathBuf,
+    certificate_path: PathBuf,
+    intermediates_path: Option<PathBuf>,
 }
 
 #[derive(Deserialize, Default)]
@@ -78,6 +87,13 @@ impl Catalog {
                     let Nothing {} = decode(plugin, strictness, &mut notices)?;
                     node.push(NodeAttestor::JoinToken);
                 }
+                ("NodeAttestor", plastron_plugins_node_x509pop::NAME) => {
+                    let X509Pop { private_key_path, certificate_path, intermediates_path } =
+                        decode(plugin, strictness, &mut notices)?;
+                    let intermediates = intermediates_path.filter(|path| !path.as_os_str().is_empty());
+                    let (private_key, certificate) = (private_key_path, certificate_path);
+                    node.push(NodeAttestor::X509Pop(X509PopFiles { private_key, certificate, intermediates }));
+                }
                 ("NodeAttestor", tpm::NAME) => {
                     let raw = decode(plugin, strictness, &mut notices)?;
                     let settings = tpm::Settings::read(raw).map_err(CatalogProblem::Plugin)?;
@@ -94,7 +110,9 @@ impl Catalog {
                 ("KeyManager", _) => {
                     return Err(refuse(plugin, "there are KeyManager \"memory\", \"disk\" and \"tpm\""));
                 }
-                ("NodeAttestor", _) => return Err(refuse(plugin, "there are NodeAttestor \"tpm\" and \"join_token\"")),
+                ("NodeAttestor", _) => {
+                    return Err(refuse(plugin, "there are NodeAttestor \"tpm\", \"x509pop\" and \"join_token\""));
+                }
                 ("WorkloadAttestor", _) => return Err(refuse(plugin, "there is WorkloadAttestor \"unix\"")),
                 _ => return Err(refuse(plugin, "there are KeyManager, NodeAttestor and WorkloadAttestor")),
             }
@@ -105,10 +123,10 @@ impl Catalog {
         let catalog =
             Self { keys: exactly_one("KeyManager", keys)?, node: exactly_one("NodeAttestor", node)?, workload };
         match (key_in_tpm, &catalog.node) {
-            (Some(plugin), NodeAttestor::JoinToken) => {
+            (Some(plugin), NodeAttestor::JoinToken | NodeAttestor::X509Pop(_)) => {
                 Err(refuse(plugin, "the key is in the TPM of NodeAttestor \"tpm\", which is not configured"))
             }
-            (_, NodeAttestor::JoinToken | NodeAttestor::Tpm(_)) => Ok((catalog, notices)),
+            (_, NodeAttestor::JoinToken | NodeAttestor::X509Pop(_) | NodeAttestor::Tpm(_)) => Ok((catalog, notices)),
         }
     }
 
@@ -127,6 +145,9 @@ impl Catalog {
                     JoinToken::Absent => TokenSource::Absent,
                 };
                 Ok(OpenAttestor { attestor: Arc::new(JoinTokenAttestor::new(source)), held_keys: None })
+            }
+            NodeAttestor::X509Pop(files) => {
+                Ok(OpenAttestor { attestor: Arc::new(X509PopAttestor::new(files.clone())), held_keys: None })
             }
             NodeAttestor::Tpm(settings) => {
                 let OpenAttestor { attestor, held_keys } = settings.open(&config.data_dir)?;

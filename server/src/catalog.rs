@@ -4,14 +4,16 @@
 //! |---|---|
 //! | DataStore | `sql` (SQLite) |
 //! | KeyManager | `memory`, `disk`, `pkcs11` |
-//! | NodeAttestor | `join_token`, `tpm` |
+//! | NodeAttestor | `join_token`, `tpm`, `x509pop` |
 //!
-//! Reading the configuration opens nothing but the files of `tpm`'s pools, and those only in [`Catalog::check`] and
+//! Reading the configuration opens nothing but the files of `tpm`'s pools and `x509pop`'s CAs, and those only in [`Catalog::check`] and
 //! [`Catalog::node_attestors`].
 
+mod files;
 mod keys;
 mod store;
 mod tpm;
+mod x509pop;
 
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ use plastron_daemon::config::{LoadError, Strictness};
 use plastron_daemon::plugins::{self, Plugin};
 use plastron_hcl1::{Notice, Subtree};
 use plastron_hsm::KeyStoreError;
-use plastron_plugins::node::{EnrolledTpms, JudgesEnrolled, KeptEventLogs, NodeAttestor};
+use plastron_plugins::node::{EnrolledTpms, JudgesEnrolled, KeptEventLogs, NodeAttestor, TrustBundle};
 use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
 use plastron_plugins_node_tpm::TpmNodeAttestor;
 use plastron_server_core::store::StoreError;
@@ -28,8 +30,8 @@ use plastron_server_store::SqliteStore;
 use keys::KeyManager;
 pub(crate) use keys::OpenedKeys;
 use store::DataStore;
-use tpm::Pools;
-pub(crate) use tpm::PoolsError;
+use tpm::{Pools, PoolsError};
+use x509pop::{CaFilesError, X509Pop};
 
 /// What the configuration chose.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub(crate) struct Catalog {
     key_manager: KeyManager,
     join_token: bool,
     tpm: Option<Pools>,
+    x509pop: Option<X509Pop>,
 }
 
 impl Catalog {
@@ -45,7 +48,7 @@ impl Catalog {
     pub(crate) fn read(block: &Subtree, strictness: &Strictness<'_>) -> Result<(Self, Vec<Notice>), LoadError> {
         let (configured, mut notices) = plugins::read(block, strictness)?;
         let (mut data_store, mut key_manager) = (None, None);
-        let (mut join_token, mut tpm) = (false, None);
+        let (mut join_token, mut tpm, mut x509pop) = (false, None, None);
         for plugin in &configured {
             if plugin.command.is_some() {
                 return Err(refuse(
@@ -63,6 +66,7 @@ impl Catalog {
                     plugin.decode::<NoKeys>(strictness)?.1
                 }
                 ("NodeAttestor", "tpm") => set(&mut tpm, plugin, Pools::read(plugin, strictness)?)?,
+                ("NodeAttestor", "x509pop") => set(&mut x509pop, plugin, X509Pop::read(plugin, strictness)?)?,
                 (kind, name) => {
                     return Err(refuse(plugin, format_args!("this server has no {kind} {name:?}; {}", have(kind))));
                 }
@@ -75,13 +79,15 @@ impl Catalog {
             key_manager: key_manager.ok_or_else(|| missing("KeyManager"))?,
             join_token,
             tpm,
+            x509pop,
         };
         Ok((catalog, notices))
     }
 
     /// Whether what the plugins' configuration points to can be used, as far as that shows without opening a store or a token.
-    pub(crate) fn check(&self) -> Result<(), PoolsError> {
-        self.tpm.as_ref().map_or(Ok(()), |pools| pools.open().map(|_policy| ()))
+    pub(crate) fn check(&self) -> Result<(), AttestorsError> {
+        self.tpm.as_ref().map_or(Ok(()), |pools| pools.open().map(|_policy| ()))?;
+        Ok(self.x509pop.as_ref().map_or(Ok(()), X509Pop::check)?)
     }
 
     /// Opens the database.
@@ -94,16 +100,20 @@ impl Catalog {
         self.key_manager.open()
     }
 
-    /// The node attestors; `known` is where enrolled TPMs are looked up, `logs` where their event logs are kept. Reads the certificates
-    /// of pools.
+    /// The node attestors; `known` is where enrolled TPMs are looked up, `logs` where their event logs are kept, `bundle` the trust
+    /// domain's own. Reads the certificates of pools and CAs.
     pub(crate) fn node_attestors(
         &self,
         known: &Arc<dyn EnrolledTpms>,
         logs: &Arc<dyn KeptEventLogs>,
-    ) -> Result<NodeAttestors, PoolsError> {
+        bundle: &Arc<dyn TrustBundle>,
+    ) -> Result<NodeAttestors, AttestorsError> {
         let mut attestors = NodeAttestors { all: Vec::new(), judge: None };
         if self.join_token {
             attestors.all.push(Arc::new(JoinTokenNodeAttestor));
+        }
+        if let Some(x509pop) = &self.x509pop {
+            attestors.all.push(Arc::new(x509pop.open(bundle)?));
         }
         if let Some(pools) = &self.tpm {
             let (pools, deny) = pools.open()?;
@@ -121,6 +131,15 @@ pub(crate) struct NodeAttestors {
     pub(crate) all: Vec<Arc<dyn NodeAttestor>>,
     /// The one that can judge enrolled nodes.
     pub(crate) judge: Option<Arc<dyn JudgesEnrolled>>,
+}
+
+/// What a node attestor points to can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttestorsError {
+    #[error("can't use the pools of node attestor tpm")]
+    Pools(#[from] PoolsError),
+    #[error("can't use the CAs of node attestor x509pop")]
+    CaFiles(#[from] CaFilesError),
 }
 
 /// The configuration of a plugin that has none.
@@ -142,7 +161,7 @@ fn have(kind: &str) -> &'static str {
     match kind {
         "DataStore" => "it has sql",
         "KeyManager" => "it has memory, disk and pkcs11",
-        "NodeAttestor" => "it has join_token and tpm",
+        "NodeAttestor" => "it has join_token, tpm and x509pop",
         _ => "it has plugins of the types DataStore, KeyManager and NodeAttestor",
     }
 }

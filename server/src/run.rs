@@ -10,7 +10,7 @@ use plastron_daemon::health::HealthError;
 use plastron_daemon::logging::{AUDIT_TARGET, Log, Reopen};
 use plastron_daemon::shutdown::{DRAIN_LIMIT, drain, stop_token};
 use plastron_hsm::{KeyStore, KeyStoreError};
-use plastron_plugins::node::{EnrolledTpms, KeptEventLogs};
+use plastron_plugins::node::{EnrolledTpms, KeptEventLogs, TrustBundle};
 use plastron_server_api::{Api, ServeError};
 use plastron_server_core::ca::CaKeys;
 use plastron_server_core::clock::SystemClock;
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::AuditedLog;
-use crate::catalog::{NodeAttestors, OpenedKeys, PoolsError};
+use crate::catalog::{AttestorsError, NodeAttestors, OpenedKeys};
 use crate::config::Settings;
 
 /// Why the server does not run.
@@ -43,8 +43,8 @@ pub(crate) enum RunError {
     Keys(#[from] KeyStoreError),
     #[error("the task that opened the key manager was interrupted")]
     Interrupted,
-    #[error("can't use the pools of node attestor tpm")]
-    Pools(#[from] PoolsError),
+    #[error(transparent)]
+    Attestors(#[from] AttestorsError),
     #[error("can't start")]
     Start(#[from] StartError),
     #[error("the server's own SVID can't be used")]
@@ -78,7 +78,8 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     let ledger = Ledger::open(Arc::clone(&store) as Arc<_>).await?;
     let known: Arc<dyn EnrolledTpms> = ledger.state().clone();
     let logs: Arc<dyn KeptEventLogs> = ledger.clone();
-    let NodeAttestors { all: attestors, judge } = catalog.node_attestors(&known, &logs)?;
+    let bundle: Arc<dyn TrustBundle> = ledger.state().clone();
+    let NodeAttestors { all: attestors, judge } = catalog.node_attestors(&known, &logs, &bundle)?;
     let (keys, clock, audit) = (CaKeys::destructible(keys), Arc::new(SystemClock), Arc::new(AuditedLog(log.audit)));
     let services = Services::start(settings.services, ledger, keys, attestors, clock, audit).await?;
     // Before anyone may call: what was enrolled under a pool or root that is gone, or is on the deny list by now.

@@ -42,6 +42,8 @@ pub struct ServerOptions {
     pub pool_lines: String,
     /// The clock that it runs by; `None` for the machine's.
     pub clock: Option<Arc<WallClock>>,
+    /// Further plugins.
+    pub plugin_lines: String,
 }
 
 impl Default for ServerOptions {
@@ -53,6 +55,7 @@ impl Default for ServerOptions {
             server_lines: "default_x509_svid_ttl = \"1h\"".to_owned(),
             pool_lines: "missing_event_log = \"accept\"".to_owned(),
             clock: None,
+            plugin_lines: String::new(),
         }
     }
 }
@@ -181,6 +184,8 @@ pub enum Attestor<'a> {
         /// Further lines of `plugin_data`.
         lines: &'a str,
     },
+    /// With the certificate and the key in this directory: `node.crt.pem`, `node.key.pem`.
+    Certificate(&'a Path),
     /// With this join token.
     JoinToken(String),
 }
@@ -228,7 +233,7 @@ impl TestAgent {
         write(&directory.path().join("agent.conf"), &config)?;
         let join_token = match attestor {
             Attestor::JoinToken(token) => Some(token.clone()),
-            Attestor::Tpm(..) | Attestor::TpmWithKey(..) | Attestor::TpmAt { .. } => None,
+            Attestor::Tpm(..) | Attestor::TpmWithKey(..) | Attestor::TpmAt { .. } | Attestor::Certificate(_) => None,
         };
         let process = spawn_agent(directory.path(), join_token.as_deref(), clock.as_deref())?;
         Ok(Self { process, directory, join_token, clock })

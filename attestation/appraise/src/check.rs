@@ -145,6 +145,18 @@ checks! {
     TpmStateRegressed = "tpm_state_regressed",
     /// A person approved, where the pool asks for that.
     Approval = "approval",
+    /// A node's certificate chain is no longer, and its keys no larger, than the operator allows.
+    CertificateLimits = "certificate_limits",
+    /// The chain leads to a CA that the operator trusts for nodes.
+    CertificatePath = "certificate_path",
+    /// The certificate says that its key makes digital signatures.
+    CertificateKeyUsage = "certificate_key_usage",
+    /// The node comes from an address that its certificate names.
+    ClientAddress = "client_address",
+    /// The node has the private key of the certificate that it shows.
+    ProofOfPossession = "proof_of_possession",
+    /// What the node showed makes the path of an agent's ID.
+    AgentPath = "agent_path",
     /// All proofs are about one TPM, one AK and one quote.
     Subject = "subject",
 }

@@ -34,6 +34,24 @@ fn fixture(check: Check) -> Fixture {
         Check::JoinToken => Fixture::Elsewhere(
             "server/core/tests/all/audit.rs::attestations_and_changes_have_one_line_each_and_tokens_none",
         ),
+        Check::CertificateLimits => Fixture::Elsewhere(
+            "plugins/node-x509pop/tests/x509pop.rs::too_much_to_verify_is_refused_before_it_is_verified",
+        ),
+        Check::CertificatePath => Fixture::Elsewhere(
+            "plugins/node-x509pop/tests/x509pop.rs::a_chain_that_leads_elsewhere_or_is_out_of_date_is_refused",
+        ),
+        Check::CertificateKeyUsage => Fixture::Elsewhere(
+            "plugins/node-x509pop/tests/x509pop.rs::a_certificate_that_is_not_for_signatures_is_refused",
+        ),
+        Check::ClientAddress => {
+            Fixture::Elsewhere("plugins/node-x509pop/tests/x509pop.rs::the_address_counts_where_the_policy_says_so")
+        }
+        Check::ProofOfPossession => {
+            Fixture::Elsewhere("plugins/node-x509pop/tests/x509pop.rs::a_node_without_the_key_is_refused")
+        }
+        Check::AgentPath => {
+            Fixture::Elsewhere("plugins/node-x509pop/tests/x509pop.rs::a_template_makes_no_id_of_another_kind_of_node")
+        }
         Check::Standing => Fixture::Refused(standing),
         Check::DenyList => Fixture::Refused(ek::deny_list),
         Check::Pool => Fixture::Refused(ek::pool_gone),

@@ -13,9 +13,18 @@ use crate::index::Row;
 use crate::server::{Server, pool_config, time};
 use crate::stages::Stages;
 
+/// Recordings are of TPMs.
+const NO_DOCUMENT: &str = "no evidence of a TPM";
+
 /// Checks that no change to a recording can fail and nothing else before, and why.
 const NOT_FROM_RECORDINGS: &[(Check, &str)] = &[
     (Check::JoinToken, "no evidence of a TPM"),
+    (Check::CertificateLimits, NO_DOCUMENT),
+    (Check::CertificatePath, NO_DOCUMENT),
+    (Check::CertificateKeyUsage, NO_DOCUMENT),
+    (Check::ClientAddress, NO_DOCUMENT),
+    (Check::ProofOfPossession, NO_DOCUMENT),
+    (Check::AgentPath, NO_DOCUMENT),
     (Check::QuoteMagic, "a TPM signs no other magic, and whoever changes it breaks the signature first"),
     (Check::QualifiedSigner, "a TPM states no other parent of its AK"),
     (Check::EkRevocation, "a list that revokes has to be signed by the manufacturer"),

@@ -1,7 +1,10 @@
-//! How the `tpm` node attestor looks up what the server knows of a TPM: nodes in memory, their event logs in the store.
+//! How node attestors look up what the server knows: nodes and the trust bundle in memory, event logs in the store.
+
+use std::sync::Arc;
 
 use plastron_attestation_appraise::{EkFingerprint, KnownTpm};
 use plastron_attestation_tcg::Name;
+use plastron_spiffe::Bundle;
 
 /// The TPMs that the server knows. Answered from memory: no database read. Both look-ups answer for banned and quarantined nodes too.
 pub trait EnrolledTpms: Send + Sync {
@@ -26,4 +29,10 @@ pub trait KeptEventLogs: Send + Sync {
 pub struct KeptEventLogsError {
     /// Why not.
     pub reason: String,
+}
+
+/// The trust domain's own bundle, for attestors that take its SVIDs. Answered from memory.
+pub trait TrustBundle: Send + Sync {
+    /// The bundle as it is now; `None` before the first authority.
+    fn trust_bundle(&self) -> Option<Arc<Bundle>>;
 }

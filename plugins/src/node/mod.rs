@@ -1,12 +1,14 @@
 //! Node attestors: the server's half decides, the agent's half proves.
 
 mod agent;
+mod document;
 mod enrolled;
 mod held_key;
 mod server;
 
 pub use agent::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
-pub use enrolled::{EnrolledTpms, KeptEventLogs, KeptEventLogsError};
+pub use document::{DocumentError, DocumentProof};
+pub use enrolled::{EnrolledTpms, KeptEventLogs, KeptEventLogsError, TrustBundle};
 pub use held_key::{HeldKey, HeldKeyError, HoldsSvidKey};
 pub use plastron_attestation_appraise::{KnownTpm, Standing};
 pub use server::{

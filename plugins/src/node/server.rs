@@ -8,6 +8,8 @@ use plastron_spiffe::{SpiffeId, TrustDomain};
 use rustls_pki_types::UnixTime;
 use zeroize::Zeroizing;
 
+use super::DocumentProof;
+
 /// What the server knows when a node begins to attest.
 #[derive(Clone, Debug)]
 pub struct AdmissionContext {
@@ -53,6 +55,8 @@ pub enum NodeStep {
 pub enum Admission {
     /// A TPM 2.0 proved its EK, AK, and what it booted.
     Tpm(Box<plastron_attestation_appraise::AttestedNode>),
+    /// A document vouches for the node.
+    Document(DocumentProof),
     /// A join token was presented; it is spent in the transaction that admits the node, or the node is refused.
     JoinToken(PresentedToken),
 }

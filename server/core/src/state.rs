@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use plastron_attestation_appraise::EkFingerprint;
 use plastron_attestation_tcg::Name;
-use plastron_plugins::node::{EnrolledTpms, KnownTpm, Standing as TpmStanding};
+use plastron_plugins::node::{EnrolledTpms, KnownTpm, Standing as TpmStanding, TrustBundle};
 use plastron_spiffe::{Bundle, RegistrationEntry, SpiffeId};
 
 use crate::index::{EntryIndex, NodeIndex};
@@ -223,6 +223,12 @@ impl State {
 
     fn write(&self) -> RwLockWriteGuard<'_, Current> {
         self.current.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TrustBundle for State {
+    fn trust_bundle(&self) -> Option<Arc<Bundle>> {
+        self.bundle()
     }
 }
 

@@ -22,7 +22,6 @@
 
 mod boot;
 mod deny;
-mod files;
 mod pins;
 mod pool;
 mod values;
@@ -36,8 +35,8 @@ use plastron_hcl1::{Located, Notice, Place};
 use plastron_plugins_node_tpm::{AppraiseError, DenyList, EkFingerprint, Pool, PoolError};
 use serde::Deserialize;
 
+pub(crate) use super::files::FileError;
 use deny::{Denied, RawDenied, RawDeniedCertificate, RawDeniedModel};
-pub(crate) use files::FileError;
 use pool::Configured;
 
 /// The pools as configured, in the order of the file.

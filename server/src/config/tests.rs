@@ -99,8 +99,8 @@ fn what_is_wrong_is_named_with_its_place() {
             "this server has no UpstreamAuthority \"disk\"",
         ),
         (
-            with("", &plugins("NodeAttestor \"x509pop\" { plugin_data {} }")),
-            "no NodeAttestor \"x509pop\"; it has join_token and tpm",
+            with("", &plugins("NodeAttestor \"aws_iid\" { plugin_data {} }")),
+            "no NodeAttestor \"aws_iid\"; it has join_token, tpm and x509pop",
         ),
         (with("", &plugins("NodeAttestor \"aws\" { plugin_cmd = \"/bin/true\" }")), "plugin_cmd) are not supported"),
         (
@@ -173,6 +173,35 @@ fn what_is_wrong_is_named_with_its_place() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn what_is_wrong_with_x509pop_is_named_with_its_place() {
+    let cases = [
+        ("", "one of ca_bundle_path and ca_bundle_paths must be configured"),
+        ("ca_bundle_path = \"a\" ca_bundle_paths = [\"b\"]", "only one of ca_bundle_path and ca_bundle_paths"),
+        ("mode = \"any\"", "neither \"external_pki\" nor \"spiffe\""),
+        ("mode = \"spiffe\" ca_bundle_path = \"a\"", "takes this server's own bundle"),
+        ("mode = \"spiffe\" svid_prefix = \"x\"", "the prefix begins with /"),
+        ("mode = \"spiffe\" svid_prefix = \"/x\" spiffe_prefix = \"/y\"", "only one of spiffe_prefix and svid_prefix"),
+        ("ca_bundle_path = \"a\" agent_path_template = \"{{ .Raw }}\"", "\".Raw\" is not understood"),
+        ("ca_bundle_path = \"a\" max_intermediates = 0", "0 is not from 1 to 8"),
+        ("ca_bundle_path = \"a\" max_rsa_key_size = 16384", "16384 is not from 1 to 8192"),
+        ("ca_bundle_path = \"a\" ca_path = \"b\"", "ca_path"),
+    ];
+    let with_data = |data: &str| {
+        let plugin = format!("\"x509pop\" {{ plugin_data {{ {data} }} }}");
+        load_text(&with("", &PLUGINS.replace("\"join_token\" { plugin_data { } }", &plugin)), |flags| {
+            flags.strict = true
+        })
+    };
+    for (data, expected) in cases {
+        let error = with_data(data).unwrap_err();
+        assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+    }
+    let missing = with_data("ca_bundle_path = \"/no/such.pem\"").unwrap().catalog.check().unwrap_err();
+    assert!(explain(&missing).contains("/no/such.pem"), "{missing}");
+    with_data("mode = \"spiffe\"").unwrap().catalog.check().unwrap();
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(super) fn server_config(directory: &Path, port: u16, options: &ServerOptions
             options.pool_lines
         ),
     };
-    let lines = &options.server_lines;
+    let (lines, plugins) = (&options.server_lines, &options.plugin_lines);
     Ok(format!(
         "server {{
   trust_domain = \"{TRUST_DOMAIN}\"
@@ -54,6 +54,7 @@ plugins {{
   {keys}
   NodeAttestor \"join_token\" {{ plugin_data {{}} }}
   {tpms}
+  {plugins}
 }}
 "
     ))
@@ -64,12 +65,18 @@ pub(super) fn agent_config(directory: &Path, server: &TestServer, attestor: &Att
     let bundle = bundle.display();
     let keys = match attestor {
         Attestor::TpmWithKey(..) => "KeyManager \"tpm\" { plugin_data {} }".to_owned(),
-        Attestor::Tpm(..) | Attestor::TpmAt { .. } | Attestor::JoinToken(_) => {
+        Attestor::Tpm(..) | Attestor::TpmAt { .. } | Attestor::Certificate(_) | Attestor::JoinToken(_) => {
             format!("KeyManager \"disk\" {{ plugin_data {{ directory = \"{directory}/keys\" }} }}")
         }
     };
     let attestor = match attestor {
         Attestor::JoinToken(_) => "NodeAttestor \"join_token\" { plugin_data {} }".to_owned(),
+        Attestor::Certificate(files) => {
+            let files = files.display();
+            format!(
+                "NodeAttestor \"x509pop\" {{\n plugin_data {{\n private_key_path = \"{files}/node.key.pem\"\n certificate_path = \"{files}/node.crt.pem\"\n }}\n }}"
+            )
+        }
         Attestor::Tpm(tpm, kind) | Attestor::TpmWithKey(tpm, kind) => {
             tpm_attestor(&tpm.tcti(), *kind, &tpm.event_log_file(), "")
         }

@@ -29,3 +29,4 @@ mod tpm_store;
 mod tpm_svid_key;
 mod tpm_templates;
 mod workloads;
+mod x509pop;

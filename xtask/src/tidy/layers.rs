@@ -29,6 +29,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("hsm/soft", 5),
     ("hsm/tpm", 5),
     ("plugins/node-join-token", 5),
+    ("plugins/node-x509pop", 5),
     ("plugins/node-tpm", 5),
     ("plugins/upstream-disk", 5),
     ("plugins/workload-unix", 5),

@@ -54,6 +54,17 @@ impl Candidate {
                 needs_approval: node.needs_approval(),
                 bound_key: Some(node.svid_public_key().to_vec()),
             },
+            Admission::Document(proof) => Self {
+                id: proof.id().clone(),
+                token: None,
+                can_reattest: true,
+                checks: proof.records().to_vec(),
+                attestation_type: proof.attestation_type(),
+                selectors: sorted(proof.selectors().to_vec()),
+                tpm: None,
+                needs_approval: None,
+                bound_key: None,
+            },
             Admission::JoinToken(token) => Self {
                 id: token.agent_id(trust_domain).map_err(|_error| AdmissionError::NodeId)?,
                 token: Some(TokenHash::of(token.reveal())),

@@ -15,8 +15,8 @@ use plastron_plugins_node_tpm::{DeniedCertificate, DeniedEk, DeniedModel, DenyLi
 use serde::Deserialize;
 
 use super::PoolsError;
-use super::files::Loaded;
 use super::values::{bytes_of_hex, fingerprint};
+use crate::catalog::files::Loaded;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

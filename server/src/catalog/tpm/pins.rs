@@ -15,8 +15,8 @@ use plastron_plugins_node_tpm::{EkFingerprint, EkPin};
 use serde::{Deserialize, Deserializer};
 
 use super::PoolsError;
-use super::files;
 use super::values::{fingerprint, moment};
+use crate::catalog::files;
 use csv::{Fault, Field};
 
 /// Longest text of a pin: it goes into an audit line.

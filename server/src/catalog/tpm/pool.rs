@@ -12,9 +12,9 @@ use serde::Deserialize;
 
 use super::PoolsError;
 use super::boot::{self, RawSecureBoot, chosen};
-use super::files::Loaded;
 use super::pins::{Pins, RawPin};
 use super::values::bytes_of_hex;
+use crate::catalog::files::Loaded;
 
 /// A pool whose files are not read yet.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The files that pools point to, read within limits: certificates and revocation lists, PEM or DER, and text.
+//! The files that node attestors point to, read within limits: certificates and revocation lists, PEM or DER, and text.
 
 use std::fs;
 use std::io::{self, Read as _};
