@@ -38,12 +38,11 @@ pub const MAX_WATCHES_OF_AGENT: usize = 2;
 /// How often the change log is looked at, and with it the bundle that others publish into: a look is one row, and whoever waits for this
 /// server to serve an authority waits that long.
 pub const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
-/// How often a server notes that it is there, where it has nothing new to tell: a small part of `SERVER_SEEN_LATELY`.
+/// How often a server notes that it is there, where it has nothing new to tell. Who was given up is waited for again
+/// from then on.
 pub const HEARTBEAT_PERIOD: Duration = Duration::from_secs(10);
-/// Seconds for which a server counts as seen lately. Clocks of servers may differ by that much; whoever is gone for longer is not waited for.
-pub const SERVER_SEEN_LATELY: i64 = 3600;
 /// How long an authority waits for other servers before it signs all the same: ten looks at the log. Who does not follow it for that long is
-/// dead, or cut off from the store; a trust domain that can't sign because one of its servers was unplugged would be worse.
+/// dead, or cut off from the store, and is not waited for again until it is heard of; a trust domain that can't sign because one of its servers was unplugged would be worse.
 pub const SERVERS_TAKE: Duration = Duration::from_secs(5);
 /// Pause between two looks at what other servers serve.
 pub const LOOK_FOR_SERVERS: Duration = Duration::from_millis(50);

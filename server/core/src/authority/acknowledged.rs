@@ -1,9 +1,11 @@
 //! Proof that an authority is known wherever something signed by it may turn up.
 //!
 //! In the bundle is not enough: another server may still hand out the bundle of a moment ago, and an agent's workloads may still have it. So
-//! it is waited for until every server on this store that was seen lately has followed the log past the publication, and until the workloads
-//! of every agent that is connected to this one have that bundle. Neither wait is without end: whoever is dead or cut off must not keep a
-//! trust domain from signing, and is named in the audit log. Agents that only poll are not waited for: nobody knows what they have.
+//! it is waited for until every server on this store has followed the log past the publication, and until the workloads of every agent that
+//! is connected to this one have that bundle. Neither wait is without end: whoever is dead or cut off must not keep a trust domain from
+//! signing. A server that does not follow in time is named in the audit log and taken off the list; it is on it again with its next
+//! heartbeat. No clock of another machine is compared with ours for that. Agents that only poll are not waited for: nobody knows what
+//! they have.
 
 use std::sync::Arc;
 
@@ -11,10 +13,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{AuthorityError, PublishedAuthority};
 use crate::audit;
-use crate::clock::{Clock, unix_seconds};
 use crate::ledger::Ledger;
-use crate::limits::{AGENTS_TAKE, LOOK_FOR_SERVERS, SERVER_SEEN_LATELY, SERVERS_TAKE};
-use crate::store::{JournalEntry, ServerId, SlotStatus, StoreError};
+use crate::limits::{AGENTS_TAKE, LOOK_FOR_SERVERS, SERVERS_TAKE};
+use crate::store::{JournalEntry, ServerId, SlotName, SlotStatus, StoreError};
 use crate::watch::Watchers;
 
 /// What others must have to know of an authority.
@@ -31,18 +32,24 @@ pub(crate) struct Publicity {
 pub(crate) struct Listeners<'a> {
     pub(crate) this_server: ServerId,
     pub(crate) ledger: &'a Arc<Ledger>,
-    pub(crate) clock: &'a dyn Clock,
     pub(crate) watchers: &'a Watchers,
 }
 
 impl Listeners<'_> {
-    /// Servers that were seen lately and serve something older.
+    /// Other servers that serve something older.
     async fn late(&self, revision: u64) -> Result<Vec<ServerId>, StoreError> {
-        let earliest = unix_seconds(self.clock.now()).saturating_sub(SERVER_SEEN_LATELY);
         let servers = self.ledger.store().servers().await?.into_iter();
-        let late = servers
-            .filter(|record| record.id != self.this_server && record.seen_at >= earliest && record.revision < revision);
+        let late = servers.filter(|record| record.id != self.this_server && record.revision < revision);
         Ok(late.map(|record| record.id).collect())
+    }
+
+    /// Says that a server did not follow, and takes it off the list.
+    async fn give_up(&self, slot: SlotName, server: ServerId) -> Result<(), StoreError> {
+        let subject = format!("slot {slot} by server {server}");
+        let outcome = format!("not within {} s: it is gone or cut off", SERVERS_TAKE.as_secs());
+        tracing::warn!(%slot, %server, "A server does not follow the change log; going on without it");
+        audit::change("server", "authority acknowledge", &subject, &outcome);
+        self.ledger.store().remove_server(server).await
     }
 }
 
@@ -63,19 +70,14 @@ impl AcknowledgedAuthority {
         let unpublished = || AuthorityError::Unpublished { slot };
         let deadline = Instant::now() + SERVERS_TAKE;
         loop {
-            let late = listeners
-                .late(publicity.revision)
-                .await
-                .map_err(|source| AuthorityError::Unacknowledged { slot, source })?;
+            let unacknowledged = |source| AuthorityError::Unacknowledged { slot, source };
+            let late = listeners.late(publicity.revision).await.map_err(unacknowledged)?;
             if late.is_empty() {
                 break;
             }
             if Instant::now() >= deadline {
                 for server in late {
-                    let subject = format!("slot {slot} by server {server}");
-                    let outcome = format!("not within {} s: it is gone or cut off", SERVERS_TAKE.as_secs());
-                    tracing::warn!(%slot, %server, "A server does not follow the change log; going on without it");
-                    audit::change("server", "authority acknowledge", &subject, &outcome);
+                    listeners.give_up(slot, server).await.map_err(unacknowledged)?;
                 }
                 break;
             }

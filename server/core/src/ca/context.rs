@@ -34,11 +34,6 @@ impl CaContext {
     }
 
     pub(super) fn listeners(&self) -> Listeners<'_> {
-        Listeners {
-            this_server: self.server,
-            ledger: &self.ledger,
-            clock: self.clock.as_ref(),
-            watchers: &self.watchers,
-        }
+        Listeners { this_server: self.server, ledger: &self.ledger, watchers: &self.watchers }
     }
 }

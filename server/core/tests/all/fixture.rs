@@ -11,9 +11,9 @@ use plastron_plugins::node::NodeAttestor;
 use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
 use plastron_plugins_node_tpm::{DenyList, Pool, TpmNodeAttestor};
 use plastron_server_core::admission::{AdmissionError, AdmittedAgent, AttestationStep};
-use plastron_server_core::audit::{AuditLine, AuditSink, AuditSinkError, AuditValue, Recorded};
+use plastron_server_core::audit::{AuditLine, AuditSink, AuditSinkError, AuditValue, Issue, Recorded};
 use plastron_server_core::authorization::{Caller, LocalPeer, Permit, Rpc, rpc};
-use plastron_server_core::ca::{CaConfig, CaKeys, CaSubject, IssuedSvid};
+use plastron_server_core::ca::{CaConfig, CaKeys, CaSubject, IssuedJwt, IssuedSvid, JwtLeaf, SignError};
 use plastron_server_core::clock::Clock;
 use plastron_server_core::ledger::Ledger;
 use plastron_server_core::store::{JournalEntry, SlotName, Store};
@@ -36,6 +36,10 @@ pub(crate) struct TestClock(AtomicU64);
 impl TestClock {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self(AtomicU64::new(START)))
+    }
+
+    pub(crate) fn go_back(&self, seconds: u64) {
+        self.0.fetch_sub(seconds, Ordering::SeqCst);
     }
 
     pub(crate) fn advance(&self, seconds: u64) {
@@ -139,6 +143,7 @@ pub(crate) struct Disk {
     pub(crate) audit: Arc<TestSink>,
     /// Which TPMs are trusted.
     pub(crate) pools: Vec<Pool>,
+    pub(crate) config: ServicesConfig,
 }
 
 impl Disk {
@@ -151,6 +156,7 @@ impl Disk {
             clock: TestClock::new(),
             audit: Arc::default(),
             pools: Vec::new(),
+            config: config(),
         }
     }
 
@@ -174,7 +180,8 @@ impl Disk {
             Some(inventory) => CaKeys::destructible(Arc::clone(inventory)),
             None => CaKeys::kept(Arc::clone(&self.keys)),
         };
-        let services = Services::start(config(), ledger, keys, attestors, clock, Arc::clone(&self.audit) as _).await?;
+        let services =
+            Services::start(self.config.clone(), ledger, keys, attestors, clock, Arc::clone(&self.audit) as _).await?;
         Ok(Server { services, store, clock: Arc::clone(&self.clock), _directory: Arc::clone(&self.directory) })
     }
 }
@@ -241,6 +248,21 @@ impl Server {
     /// The caller who presents this SVID, after the checks that TLS makes.
     pub(crate) fn caller(&self, svid: &Recorded<IssuedSvid>) -> Caller {
         Caller::Svid { svid: Arc::new(self.verified(svid)), address: None }
+    }
+
+    /// A JWT-SVID for `/workload` and this audience, after its audit line.
+    pub(crate) async fn jwt(&self, audience: &str, ttl: u64) -> Result<IssuedJwt, SignError> {
+        let (id, audience) = (id("/workload"), [audience.to_owned()]);
+        let leaf = JwtLeaf {
+            spiffe_id: &id,
+            audience: &audience,
+            ttl: Duration::from_secs(ttl),
+            not_after: None,
+            include_jti: true,
+        };
+        let token = self.services.ca.sign_jwt(leaf).await?;
+        let issue = Issue { actor: "test", purpose: "test", withhold_id: false };
+        Ok(self.services.audit.record(issue, None, token).await.unwrap().into_inner())
     }
 
     /// What the journal says about a slot of this server.

@@ -3,6 +3,7 @@
 
 mod admission;
 mod audit;
+mod authorities;
 mod authorization;
 mod ca;
 mod faults;
@@ -10,11 +11,13 @@ mod fixture;
 mod health;
 mod issuance;
 mod jwt;
+mod local_authority;
 mod minting;
 mod no_audit;
 mod pending;
 mod registration;
 mod retirement;
+mod servers;
 mod tpm;
 mod verdicts;
 mod watch;
