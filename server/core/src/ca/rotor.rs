@@ -16,7 +16,9 @@ use super::context::CaContext;
 use super::maker::{Prepared, Unpublished};
 use crate::audit::{self, Announced};
 use crate::authority::lifetime::is_fit_to_follow;
-use crate::authority::{AcknowledgedAuthority, AuthorityError, PublishedAuthority, SigningAuthority, SigningUse};
+use crate::authority::{
+    AcknowledgedAuthority, AuthorityError, MatchedKey, PublishedAuthority, SigningAuthority, SigningUse,
+};
 use crate::store::{JournalEntry, SlotKind, SlotName, SlotStatus, StoreError};
 
 /// Who the audit log says did it.
@@ -150,7 +152,11 @@ impl<U: SigningUse> Rotor<U> {
         let reason = match self.still_published(context, &active) {
             Err(error) => Some(error.to_string()),
             Ok(()) if !active.is_valid(now) => Some("it has expired, or is not valid yet".to_owned()),
-            Ok(()) => None,
+            Ok(()) => match MatchedKey::find(active.entry(), context.key_store()).await {
+                Err(error @ AuthorityError::KeyMissing { .. }) => Some(error.to_string()),
+                // A key store that is away comes back with the key, and one that shows another key is not asked for a new one.
+                Ok(_) | Err(_) => None,
+            },
         };
         if let Some(reason) = &reason {
             give_up(&active, reason);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plastron_hsm::KeyType;
+use plastron_hsm::{KeyInventory as _, KeyType};
 use plastron_hsm_soft::SoftStore;
 use plastron_server_core::ca::SignError;
 use plastron_server_core::store::{AuthoritySet, SlotName, SlotStatus};
@@ -177,4 +177,20 @@ async fn an_active_authority_that_gets_tainted_signs_nothing_more() {
     let own = Arc::clone(&server.services.server_svid.subscribe().borrow());
     assert_ne!(own.anchor_id, before.anchor_id, "the server's own SVID hangs from the new one");
     assert_eq!(server.slot(SlotName::X509CaB).unwrap().status, SlotStatus::Active);
+}
+
+/// A token that was wiped under a running server: what it signed stays trusted, and it signs again at the next tick.
+#[tokio::test]
+async fn a_key_that_is_lost_while_the_server_runs_is_replaced() {
+    let keys = Arc::new(SoftStore::in_memory("test"));
+    let disk = Disk { keys: Arc::clone(&keys) as _, inventory: Some(Arc::clone(&keys) as _), ..Disk::new() };
+    let server = disk.start().await.unwrap();
+    let svid = server.attest(&server.token(None).await, &csr(&[])).await.unwrap().svid;
+    for key in keys.list().await.unwrap() {
+        keys.destroy(&key.id).await.unwrap();
+    }
+    assert!(matches!(server.jwt("db", 300).await, Err(SignError::KeyStore(_))));
+    server.services.rotate().await;
+    issues_both(&server).await;
+    server.verified(&svid);
 }
