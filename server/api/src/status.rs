@@ -299,7 +299,7 @@ fn mint(error: &MintError) -> (Code, Told) {
         | MintError::NotAWorkload(_)
         | MintError::Audience(_) => (Code::InvalidArgument, Told::Chain),
         MintError::SignX509(error) | MintError::SignJwt(error) => (sign(error), Told::Step),
-        MintError::Audit(_) => (Code::Unavailable, Told::Step),
+        MintError::Audit(_) => (Code::Unavailable, Told::Chain),
     }
 }
 
