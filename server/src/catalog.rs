@@ -5,14 +5,16 @@
 //! | DataStore | `sql` (SQLite) |
 //! | KeyManager | `memory`, `disk`, `pkcs11` |
 //! | NodeAttestor | `join_token`, `tpm`, `x509pop` |
+//! | UpstreamAuthority | `disk` |
 //!
-//! Reading the configuration opens nothing but the files of `tpm`'s pools and `x509pop`'s CAs, and those only in [`Catalog::check`] and
-//! [`Catalog::node_attestors`].
+//! Reading the configuration opens nothing but the files of `tpm`'s pools, `x509pop`'s CAs and the upstream authority, and those only in
+//! [`Catalog::check`], [`Catalog::node_attestors`] and [`Catalog::upstream`].
 
 mod files;
 mod keys;
 mod store;
 mod tpm;
+mod upstream;
 mod x509pop;
 
 use std::sync::Arc;
@@ -22,15 +24,19 @@ use plastron_daemon::plugins::{self, Plugin};
 use plastron_hcl1::{Notice, Subtree};
 use plastron_hsm::KeyStoreError;
 use plastron_plugins::node::{EnrolledTpms, JudgesEnrolled, KeptEventLogs, NodeAttestor, TrustBundle};
+use plastron_plugins::upstream::UpstreamAuthority;
 use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
 use plastron_plugins_node_tpm::TpmNodeAttestor;
+use plastron_plugins_upstream_disk::DiskError;
 use plastron_server_core::store::StoreError;
 use plastron_server_store::SqliteStore;
+use plastron_spiffe::TrustDomain;
 
 use keys::KeyManager;
 pub(crate) use keys::OpenedKeys;
 use store::DataStore;
 use tpm::{Pools, PoolsError};
+use upstream::Upstream;
 use x509pop::{CaFilesError, X509Pop};
 
 /// What the configuration chose.
@@ -41,13 +47,14 @@ pub(crate) struct Catalog {
     join_token: bool,
     tpm: Option<Pools>,
     x509pop: Option<X509Pop>,
+    upstream: Option<Upstream>,
 }
 
 impl Catalog {
     /// Reads the `plugins` block. Exactly one DataStore and one KeyManager; an unknown plugin is refused by name.
     pub(crate) fn read(block: &Subtree, strictness: &Strictness<'_>) -> Result<(Self, Vec<Notice>), LoadError> {
         let (configured, mut notices) = plugins::read(block, strictness)?;
-        let (mut data_store, mut key_manager) = (None, None);
+        let (mut data_store, mut key_manager, mut upstream) = (None, None, None);
         let (mut join_token, mut tpm, mut x509pop) = (false, None, None);
         for plugin in &configured {
             if plugin.command.is_some() {
@@ -67,6 +74,7 @@ impl Catalog {
                 }
                 ("NodeAttestor", "tpm") => set(&mut tpm, plugin, Pools::read(plugin, strictness)?)?,
                 ("NodeAttestor", "x509pop") => set(&mut x509pop, plugin, X509Pop::read(plugin, strictness)?)?,
+                ("UpstreamAuthority", "disk") => set(&mut upstream, plugin, Upstream::read(plugin, strictness)?)?,
                 (kind, name) => {
                     return Err(refuse(plugin, format_args!("this server has no {kind} {name:?}; {}", have(kind))));
                 }
@@ -80,14 +88,24 @@ impl Catalog {
             join_token,
             tpm,
             x509pop,
+            upstream,
         };
         Ok((catalog, notices))
     }
 
     /// Whether what the plugins' configuration points to can be used, as far as that shows without opening a store or a token.
-    pub(crate) fn check(&self) -> Result<(), AttestorsError> {
-        self.tpm.as_ref().map_or(Ok(()), |pools| pools.open().map(|_policy| ()))?;
-        Ok(self.x509pop.as_ref().map_or(Ok(()), X509Pop::check)?)
+    pub(crate) fn check(&self) -> Result<(), CheckError> {
+        let attestors = || -> Result<(), AttestorsError> {
+            self.tpm.as_ref().map_or(Ok(()), |pools| pools.open().map(|_policy| ()))?;
+            Ok(self.x509pop.as_ref().map_or(Ok(()), X509Pop::check)?)
+        };
+        attestors()?;
+        Ok(self.upstream.as_ref().map_or(Ok(()), Upstream::check)?)
+    }
+
+    /// The upstream authority, where there is one. Reads its files; within a Tokio runtime.
+    pub(crate) fn upstream(&self, trust_domain: &TrustDomain) -> Result<Option<Arc<dyn UpstreamAuthority>>, DiskError> {
+        self.upstream.as_ref().map(|upstream| upstream.open(trust_domain.clone())).transpose()
     }
 
     /// Opens the database.
@@ -142,6 +160,15 @@ pub(crate) enum AttestorsError {
     CaFiles(#[from] CaFilesError),
 }
 
+/// What the configuration points to can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CheckError {
+    #[error(transparent)]
+    Attestors(#[from] AttestorsError),
+    #[error("can't use upstream authority disk")]
+    Upstream(#[from] DiskError),
+}
+
 /// The configuration of a plugin that has none.
 #[derive(serde::Deserialize)]
 struct NoKeys {}
@@ -162,6 +189,7 @@ fn have(kind: &str) -> &'static str {
         "DataStore" => "it has sql",
         "KeyManager" => "it has memory, disk and pkcs11",
         "NodeAttestor" => "it has join_token, tpm and x509pop",
-        _ => "it has plugins of the types DataStore, KeyManager and NodeAttestor",
+        "UpstreamAuthority" => "it has disk",
+        _ => "it has plugins of the types DataStore, KeyManager, NodeAttestor and UpstreamAuthority",
     }
 }

@@ -279,7 +279,7 @@ fn jwt(error: &JwtRefusal) -> (Code, Told) {
         JwtRefusal::Audience(_) => (Code::InvalidArgument, Told::Chain),
         JwtRefusal::Agent { .. } => (Code::PermissionDenied, Told::Step),
         JwtRefusal::Sign(error) => (sign(error), Told::Step),
-        JwtRefusal::Audit(_) => (Code::Unavailable, Told::Step),
+        JwtRefusal::Audit(_) => (Code::Unavailable, Told::Chain),
     }
 }
 

@@ -18,6 +18,7 @@ mod maker;
 mod presence;
 mod retirement;
 mod rotor;
+mod upstream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub use error::{CaError, SignError};
 pub use keys::CaKeys;
 pub use leaf::{IssuedJwt, IssuedSvid, JwtLeaf, Leaf};
 use rotor::Rotor;
+use upstream::SeenRoots;
+pub use upstream::UpstreamFault;
 
 /// What configuration says about the CA.
 #[derive(Clone, Debug)]
@@ -83,6 +86,7 @@ pub struct CertificateAuthority {
     x509: Rotor<X509Use>,
     /// `None` where configuration switched JWT-SVIDs off.
     jwt: Option<Rotor<JwtUse>>,
+    upstream_roots: SeenRoots,
 }
 
 impl CertificateAuthority {
@@ -108,7 +112,7 @@ impl CertificateAuthority {
         let context = CaContext { server, config, keys, ledger, clock, audit, watchers };
         let x509 = Rotor::open(&context).await?;
         let jwt = if disable_jwt_svids { None } else { Some(Rotor::open(&context).await?) };
-        let ca = Self { context, x509, jwt };
+        let ca = Self { context, x509, jwt, upstream_roots: SeenRoots::default() };
         ca.retire().await;
         ca.report_orphans().await;
         Ok(ca)

@@ -234,6 +234,9 @@ impl Services {
 
     /// Replaces authorities and the server's SVID if they are due, and retires what was replaced.
     pub async fn rotate(&self) {
+        if let Err(error) = self.ca.follow_upstream().await {
+            tracing::error!(error = chain(&error), "Roots of the upstream authority could not be published");
+        }
         match self.ca.rotate_if_due().await {
             Ok(true) => tracing::info!("Successfully rotated X.509 CA"),
             Ok(false) => {}

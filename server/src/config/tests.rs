@@ -95,8 +95,30 @@ fn what_is_wrong_is_named_with_its_place() {
             "this server has no telemetry yet",
         ),
         (
-            with("", &plugins("UpstreamAuthority \"disk\" { plugin_data {} }")),
-            "this server has no UpstreamAuthority \"disk\"",
+            with("", &plugins("UpstreamAuthority \"vault\" { plugin_data {} }")),
+            "this server has no UpstreamAuthority \"vault\"; it has disk",
+        ),
+        (
+            with("", &plugins("UpstreamAuthority \"disk\" { plugin_data { key_file_path = \"k\" } }")),
+            "cert_file_path must be configured",
+        ),
+        (
+            with("", &plugins("UpstreamAuthority \"disk\" { plugin_data { cert_file_path = \"c\" } }")),
+            "key_file_path must be configured",
+        ),
+        (
+            with("", &plugins("UpstreamAuthority \"disk\" { plugin_data { ttl = \"1h\" } }")),
+            "the lifetime is that of ca_ttl: take it out",
+        ),
+        (
+            with(
+                "",
+                &plugins(
+                    &"UpstreamAuthority \"disk\" { plugin_data { cert_file_path = \"c\" key_file_path = \"k\" } }\n"
+                        .repeat(2),
+                ),
+            ),
+            "\"UpstreamAuthority\" \"disk\" is configured at 8:19 already",
         ),
         (
             with("", &plugins("NodeAttestor \"aws_iid\" { plugin_data {} }")),

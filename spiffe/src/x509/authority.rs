@@ -13,7 +13,8 @@ use der::asn1::BitStringRef;
 use der::{Decode, Encode, Reader, SliceReader};
 use rustls_pki_types::UnixTime;
 use x509_cert::Certificate;
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 
 use super::{MAX_CERTIFICATE_LEN, MAX_CHAIN_LEN};
 use crate::key::{KeyError, PublicKey, is_algorithm};
@@ -52,6 +53,8 @@ impl VerifiedAuthority {
 pub struct CertificateFacts {
     /// SubjectPublicKeyInfo, DER.
     pub public_key: Vec<u8>,
+    /// URI SANs, in order.
+    pub uris: Vec<String>,
     /// End of validity, inclusive, Unix seconds.
     pub not_after: u64,
 }
@@ -61,7 +64,13 @@ impl CertificateFacts {
     pub fn read(der: &[u8]) -> Result<Self, AuthorityChainError> {
         let parsed = Parsed::new(der)?;
         let tbs = parsed.certificate.tbs_certificate();
+        let names = tbs.get_extension::<SubjectAltName>()?.map(|(_critical, names)| names.0).unwrap_or_default();
+        let uris = names.into_iter().filter_map(|name| match name {
+            GeneralName::UniformResourceIdentifier(uri) => Some(uri.to_string()),
+            _ => None,
+        });
         Ok(Self {
+            uris: uris.collect(),
             public_key: tbs.subject_public_key_info().to_der()?,
             not_after: tbs.validity().not_after.to_unix_duration().as_secs(),
         })

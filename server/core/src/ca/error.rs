@@ -1,10 +1,12 @@
 //! Why there is no CA, or no signature of it.
 
 use plastron_hsm::KeyStoreError;
+use plastron_plugins::upstream::UpstreamError;
 use plastron_spiffe::TrustDomain;
 use plastron_spiffe::jwt::JwtIssueError;
 use plastron_spiffe::x509::IssueError;
 
+use super::upstream::UpstreamFault;
 use crate::audit::AuditSinkError;
 use crate::authority::AuthorityError;
 use crate::store::StoreError;
@@ -33,6 +35,17 @@ pub enum CaError {
         step: &'static str,
         /// What the store said.
         source: StoreError,
+    },
+    /// The upstream authority does not certify the CA.
+    #[error("the CA has no certificate of its upstream authority")]
+    Upstream(#[source] UpstreamError),
+    /// The upstream authority gave something that can't be used.
+    #[error("the answer of upstream authority {plugin} is refused")]
+    UpstreamAnswer {
+        /// The plugin.
+        plugin: String,
+        /// What is wrong with it.
+        source: UpstreamFault,
     },
     /// No certificate can be made of the configuration.
     #[error("the CA certificate can't be made")]

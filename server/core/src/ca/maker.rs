@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use plastron_hsm::{KeyId, KeyRecord, KeyType};
+use plastron_spiffe::X509Authority;
 use plastron_spiffe::x509::CaTemplate;
 
 use super::context::CaContext;
@@ -21,7 +22,15 @@ const KID_LEN: usize = 32;
 pub(super) struct Unpublished {
     slot: SlotName,
     key: KeyRecord,
-    entry: Option<JournalEntry>,
+    entry: Option<Described>,
+}
+
+/// What the journal is to say about a key, and what else has to be published with it.
+#[derive(Clone)]
+struct Described {
+    entry: JournalEntry,
+    /// The upstream root that it leads to.
+    root: Option<X509Authority>,
 }
 
 impl Unpublished {
@@ -71,13 +80,13 @@ impl CaContext {
                 unpublished.insert(Unpublished { slot, key, entry: None })
             }
         };
-        let entry = match kept.entry.clone().filter(|entry| self.is_fresh(entry)) {
-            Some(entry) => entry,
+        let described = match kept.entry.clone().filter(|described| self.is_fresh(&described.entry)) {
+            Some(described) => described,
             None => kept.entry.insert(self.describe(slot, &kept.key).await?).clone(),
         };
         let before = self.slot(slot).map(|replaced| replaced.key_id.clone());
-        let key_id = entry.key_id.clone();
-        let publicity = self.publish(entry).await?;
+        let key_id = described.entry.key_id.clone();
+        let publicity = self.publish(described).await?;
         *unpublished = None;
         replaced.extend(before.filter(|before| *before != key_id));
         let published = self.slot(slot).filter(|entry| entry.key_id == key_id);
@@ -92,10 +101,10 @@ impl CaContext {
         Ok(prepared)
     }
 
-    async fn publish(&self, entry: JournalEntry) -> Result<Publicity, CaError> {
-        let trust_domain = self.config.trust_domain.clone();
+    async fn publish(&self, Described { entry, root }: Described) -> Result<Publicity, CaError> {
+        let (trust_domain, roots) = (self.config.trust_domain.clone(), root.into_iter().collect());
         let published = self.ledger.write("publish an authority", move |store| async move {
-            let Committed { value: bundle, changes } = store.prepare_authority(trust_domain, entry, Vec::new()).await?;
+            let Committed { value: bundle, changes } = store.prepare_authority(trust_domain, entry, roots).await?;
             let revision = changes.last().map(|change| change.sequence);
             Ok(Committed { value: (revision, bundle.sequence_number), changes })
         });
@@ -120,18 +129,25 @@ impl CaContext {
     }
 
     /// What the journal is to say about a new key.
-    async fn describe(&self, slot: SlotName, record: &KeyRecord) -> Result<JournalEntry, CaError> {
+    async fn describe(&self, slot: SlotName, record: &KeyRecord) -> Result<Described, CaError> {
         let now = self.clock.now().as_secs();
-        let not_before = now.saturating_sub(BACKDATE.as_secs());
-        let not_after = now.saturating_add(self.config.ttl.as_secs());
-        let authority = match slot.kind() {
-            SlotKind::X509 => JournalAuthority::X509(self.certify(slot, record, not_before, not_after).await?),
-            SlotKind::Jwt => JournalAuthority::Jwt(JournalJwtKey {
+        let mut not_before = now.saturating_sub(BACKDATE.as_secs());
+        let mut not_after = now.saturating_add(self.config.ttl.as_secs());
+        let mut root = None;
+        let authority = match (slot.kind(), self.keys.upstream()) {
+            (SlotKind::X509, Some(upstream)) => {
+                let certified = self.certify_upstream(upstream, slot, record).await?;
+                (not_before, not_after) = (certified.not_before, certified.not_after);
+                root = Some(certified.root);
+                JournalAuthority::X509(certified.ca)
+            }
+            (SlotKind::X509, None) => JournalAuthority::X509(self.certify(slot, record, not_before, not_after).await?),
+            (SlotKind::Jwt, _) => JournalAuthority::Jwt(JournalJwtKey {
                 key_id: random_kid().map_err(|reason| CaError::Random { reason })?,
                 public_key: record.public_key.clone(),
             }),
         };
-        Ok(JournalEntry {
+        let entry = JournalEntry {
             server: self.server,
             slot,
             spki_sha256: crate::authority::spki_sha256(&record.public_key),
@@ -140,7 +156,8 @@ impl CaContext {
             not_before,
             not_after,
             status: SlotStatus::Prepared,
-        })
+        };
+        Ok(Described { entry, root })
     }
 
     /// Has the key sign its own certificate.

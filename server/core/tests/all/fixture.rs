@@ -8,6 +8,7 @@ use std::time::Duration;
 use plastron_hsm::{KeyInventory, KeyStore, KeyType};
 use plastron_hsm_soft::SoftStore;
 use plastron_plugins::node::NodeAttestor;
+use plastron_plugins::upstream::UpstreamAuthority;
 use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
 use plastron_plugins_node_tpm::{DenyList, Pool, TpmNodeAttestor};
 use plastron_server_core::admission::{AdmissionError, AdmittedAgent, AttestationStep};
@@ -141,6 +142,7 @@ pub(crate) struct Disk {
     pub(crate) inventory: Option<Arc<dyn KeyInventory>>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) audit: Arc<TestSink>,
+    pub(crate) upstream: Option<Arc<dyn UpstreamAuthority>>,
     /// Which TPMs are trusted.
     pub(crate) pools: Vec<Pool>,
     pub(crate) config: ServicesConfig,
@@ -155,6 +157,7 @@ impl Disk {
             inventory: None,
             clock: TestClock::new(),
             audit: Arc::default(),
+            upstream: None,
             pools: Vec::new(),
             config: config(),
         }
@@ -180,6 +183,7 @@ impl Disk {
             Some(inventory) => CaKeys::destructible(Arc::clone(inventory)),
             None => CaKeys::kept(Arc::clone(&self.keys)),
         };
+        let keys = keys.below(self.upstream.clone());
         let services =
             Services::start(self.config.clone(), ledger, keys, attestors, clock, Arc::clone(&self.audit) as _).await?;
         Ok(Server { services, store, clock: Arc::clone(&self.clock), _directory: Arc::clone(&self.directory) })

@@ -19,5 +19,6 @@ mod registration;
 mod retirement;
 mod servers;
 mod tpm;
+mod upstream;
 mod verdicts;
 mod watch;
