@@ -5,6 +5,7 @@ mod enrolment_race;
 mod identities;
 mod join_token;
 mod mutual_tls;
+mod pushed;
 mod restart;
 mod rotation;
 pub(crate) mod testbed;

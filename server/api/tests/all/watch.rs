@@ -172,3 +172,15 @@ async fn a_stream_without_a_first_message_is_refused() {
     assert_eq!(refused.code(), Code::DeadlineExceeded);
     assert!(began.elapsed() < Duration::from_secs(8), "the call's own deadline is longer");
 }
+
+/// Longer than any other call's message may take to arrive, and shorter than the grace of a connection at the end of its age.
+#[tokio::test]
+async fn a_stream_that_lives_its_time_ends_in_order() {
+    let server = Server::start().await;
+    let agent = server.attest(&server.token().await).await.unwrap();
+    let (mut stream, began) = (Stream::open(&server, &agent).await.unwrap(), Instant::now());
+    stream.next().await.unwrap().unwrap();
+    let ended = tokio::time::timeout(plastron_transport::MAX_CONNECTION_AGE_GRACE, stream.told.message()).await;
+    assert!(ended.unwrap().unwrap().is_none());
+    assert!((45..=55).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+}

@@ -16,7 +16,7 @@ use crate::audit;
 use crate::ledger::Ledger;
 use crate::limits::{AGENTS_TAKE, LOOK_FOR_SERVERS, SERVERS_TAKE};
 use crate::store::{JournalEntry, ServerId, SlotName, SlotStatus, StoreError};
-use crate::watch::Watchers;
+use crate::watch::{Acknowledged, Watchers};
 
 /// What others must have to know of an authority.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +57,7 @@ impl Listeners<'_> {
 #[derive(Clone, Debug)]
 pub struct AcknowledgedAuthority {
     published: PublishedAuthority,
+    agents: Acknowledged,
 }
 
 impl AcknowledgedAuthority {
@@ -89,7 +90,7 @@ impl AcknowledgedAuthority {
             tracing::warn!(%slot, missing, of, "Agents have not acknowledged the bundle; going on without them");
         }
         let bundle = listeners.ledger.state().bundle().ok_or_else(unpublished)?;
-        Ok(Self { published: PublishedAuthority::find(entry, &bundle)? })
+        Ok(Self { published: PublishedAuthority::find(entry, &bundle)?, agents: acknowledged })
     }
 
     /// What the journal says is active was acknowledged before it became that, and servers that came later began with a bundle that has it.
@@ -98,7 +99,12 @@ impl AcknowledgedAuthority {
         if entry.status != SlotStatus::Active {
             return Err(AuthorityError::NeverActive { slot: entry.slot });
         }
-        Ok(Self { published })
+        Ok(Self { published, agents: Acknowledged::default() })
+    }
+
+    /// The agents that were connected while it was waited for, and who of them had not acknowledged it by the end.
+    pub(crate) fn agents(&self) -> &Acknowledged {
+        &self.agents
     }
 
     /// The journal entry that it is about.

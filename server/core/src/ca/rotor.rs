@@ -59,8 +59,10 @@ impl Turn {
     async fn activate<U: SigningUse>(&mut self, context: &CaContext) -> Result<SigningAuthority<U>, CaError> {
         let Some(Prepared { entry, key, publicity }) = &self.prepared else { return Err(CaError::NothingPrepared) };
         let acknowledged = AcknowledgedAuthority::wait(entry, *publicity, context.listeners()).await?;
+        let agents = acknowledged.agents().to_string();
         let authority = SigningAuthority::<U>::new(acknowledged, key.clone())?;
-        let (server, slot, subject) = (context.server, authority.slot(), described(context, &authority));
+        let (server, slot) = (context.server, authority.slot());
+        let subject = format!("{}, {agents}", described(context, &authority));
         // Nothing is signed by an authority that the audit log does not know.
         let _announced: Announced = context.audit.announce(ACTOR, activate_action(U::KIND), &subject).await?;
         let activated = context

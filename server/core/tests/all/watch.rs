@@ -260,3 +260,67 @@ async fn the_push_reads_no_database() {
     following.services().watchers.wait_acknowledged(1, SILENCE).await;
     assert_eq!(following.services().ledger.statistics(), before);
 }
+
+/// What one change costs with a thousand connected agents of a hundred entries each: printed, and held below what it is spaced by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_agents_are_told_of_a_change_without_looking_at_the_rest() {
+    const AGENTS: usize = 1000;
+    const ENTRIES: usize = 100;
+    let following = follow(&Disk::new()).await;
+    // Entries below one shared parent, and one of each agent's own.
+    let shared = id("/shared");
+    let below = (0..ENTRIES - 1).map(|n| entry(&format!("/w{n}"), &shared, &["unix:uid:1"]));
+    following.server.create(below.collect()).await;
+    let mut agents = Vec::with_capacity(AGENTS);
+    for _ in 0..AGENTS {
+        agents.push(following.server.agent().await);
+    }
+    let parents: Vec<_> = agents.iter().map(|(agent, _)| entry("/shared", agent, &["unix:uid:2"])).collect();
+    following.server.create(parents).await;
+    let mut streams = Vec::with_capacity(AGENTS);
+    for (_, caller) in &agents {
+        streams.push(following.subscribe(caller, 0).await);
+    }
+    for stream in &mut streams {
+        assert!(next(stream).await.entries.is_some());
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for stream in &mut streams {
+        while tokio::time::timeout(Duration::from_millis(1), stream.next()).await.is_ok() {}
+    }
+
+    let changes = 20;
+    let (before, began) = (cpu(), Instant::now());
+    let first = &agents[0].0;
+    for n in 0..changes {
+        following.server.create(vec![entry(&format!("/own-{n}"), first, &["unix:uid:3"])]).await;
+        assert!(next(&mut streams[0]).await.entries.is_some());
+    }
+    let own = (cpu() - before) / changes;
+    println!("a change of one agent's entries: {own:?} of CPU and {:?} until it is told", began.elapsed() / changes);
+    assert!(tokio::time::timeout(Duration::from_millis(50), streams[1].next()).await.is_err(), "only one is told");
+
+    let (before, began) = (cpu(), Instant::now());
+    let sequence = following.publish("key").await;
+    for stream in &mut streams {
+        assert_eq!(next(stream).await.bundle.unwrap().sequence_number, sequence);
+    }
+    println!("a bundle: {:?} of CPU and {:?} until all have it", cpu() - before, began.elapsed());
+
+    let (before, began) = (cpu(), Instant::now());
+    following.server.create(vec![entry("/for-all", &shared, &["unix:uid:4"])]).await;
+    for stream in &mut streams {
+        assert!(next(stream).await.entries.is_some());
+    }
+    let (all, told) = (cpu() - before, began.elapsed());
+    println!("a change of all agents' entries: {all:?} of CPU and {told:?} until all are told");
+    assert!(told < Duration::from_secs(10), "a millisecond each: {told:?}");
+}
+
+/// CPU time of this process.
+fn cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}
