@@ -238,3 +238,119 @@ fn validate_says_where_it_is_wrong() {
     let expected = format!("SPIRE server configuration file is invalid: {config}:6:17: unknown key server.bind_prot\n");
     assert_eq!((code, error), (1, expected));
 }
+
+#[test]
+fn svids_are_minted_at_the_command_line() {
+    let server = Server::start();
+    let web = "spiffe://example.org/web";
+    let token = server.ok(&["jwt", "mint", "-spiffeID", web, "-audience", "db", "-audience", "cache", "-ttl", "90s"]);
+    let token = token.strip_suffix('\n').unwrap();
+    let bundle = server.ok(&["bundle", "show", "-format", "spiffe"]);
+    let domain = plastron_spiffe::TrustDomain::parse("example.org").unwrap();
+    let bundle = plastron_spiffe::Bundle::from_spiffe_json(domain, bundle.as_bytes()).unwrap();
+    let now = rustls_pki_types::UnixTime::now();
+    let svid = plastron_spiffe::jwt::validate(token, "cache", &bundle, now).unwrap();
+    assert_eq!((svid.id().as_str(), svid.audience()), (web, &["db".to_owned(), "cache".to_owned()][..]));
+    let json = server.ok(&["jwt", "mint", "-spiffeID", web, "-audience", "db", "-output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["svid"]["token"].is_string() && json["svid"]["expires_at"].is_string(), "{json}");
+
+    let file = server.path("token");
+    let written = server.ok(&["jwt", "mint", "-spiffeID", web, "-audience", "db", "-write", file.to_str().unwrap()]);
+    assert_eq!(written, format!("JWT-SVID written to {}\n", file.display()));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let capped = server.command(&["jwt", "mint", "-spiffeID", web, "-audience", "db", "-ttl", "48h"]);
+    assert!(capped.status.success());
+    let warning = String::from_utf8(capped.stderr).unwrap();
+    assert!(warning.starts_with("JWT-SVID lifetime was capped shorter than specified ttl; expires \""), "{warning}");
+
+    let directory = server.path("minted");
+    fs::create_dir(&directory).unwrap();
+    let arguments =
+        ["x509", "mint", "-spiffeID", web, "-dns", "web.example.org", "-write", directory.to_str().unwrap()];
+    let at = directory.display();
+    let words = format!(
+        "X509-SVID written to {at}/svid.pem\nPrivate key written to {at}/key.pem\nRoot CAs written to {at}/bundle.pem\n"
+    );
+    assert_eq!(server.ok(&arguments), words);
+    let mode = |name: &str| fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("svid.pem"), mode("key.pem"), mode("bundle.pem")), (0o644, 0o600, 0o644));
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl").args(arguments).current_dir(&directory).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    openssl(&["verify", "-x509_strict", "-CAfile", "bundle.pem", "svid.pem"]);
+    let public_key = openssl(&["x509", "-in", "svid.pem", "-noout", "-pubkey"]);
+    assert_eq!(public_key, openssl(&["pkey", "-in", "key.pem", "-pubout"]));
+    let printed = server.ok(&["x509", "mint", "-spiffeID", web]);
+    for part in [
+        "X509-SVID:\n-----BEGIN CERTIFICATE-----\n",
+        "\n\nPrivate key:\n-----BEGIN PRIVATE KEY-----\n",
+        "\n\nRoot CAs:\n",
+    ] {
+        assert!(printed.contains(part), "{part:?} in {printed}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&server.ok(&["x509", "mint", "-spiffeID", web, "-output", "json"])).unwrap();
+    assert!(json["x509_svid"][0].is_string() && json["private_key"].is_string() && json["root_cas"][0].is_string());
+}
+
+#[test]
+fn what_can_not_be_minted_says_why() {
+    let server = Server::start();
+    let web = "spiffe://example.org/web";
+    for (arguments, code, words) in [
+        (&["jwt", "mint", "-audience", "db"][..], 2, "spiffeID must be specified"),
+        (&["jwt", "mint", "-spiffeID", web], 2, "at least one audience must be specified"),
+        (&["jwt", "mint", "-spiffeID", "web", "-audience", "db"], 2, "SPIFFE ID"),
+        (&["jwt", "mint", "-spiffeID", web, "-audience", "db", "-ttl", "soon"], 2, "expected a duration"),
+        (
+            &["jwt", "mint", "-spiffeID", "spiffe://example.com/web", "-audience", "db"],
+            1,
+            "is not a member of trust domain",
+        ),
+        (&["jwt", "mint", "-spiffeID", web, "-audience", "db", "-write", "/nonexistent/token"], 1, "can't write"),
+        (&["x509", "mint"], 2, "spiffeID must be specified"),
+        (&["x509", "mint", "-spiffeID", "spiffe://example.org/spire/server"], 1, "path is in the reserved namespace"),
+        (&["x509", "mint", "-spiffeID", web, "-dns", "a.*.b"], 1, "CSR DNS name is invalid"),
+        (&["localauthority", "x509", "activate"], 2, "an authority ID is required"),
+        (
+            &["localauthority", "jwt", "revoke", "-authorityID", "x"],
+            1,
+            "no JWT authority found with provided authority ID",
+        ),
+        (&["upstreamauthority", "taint"], 2, "the Subject Key ID of the X.509 upstream authority is required"),
+        (&["upstreamauthority", "revoke", "-subjectKeyID", "ab"], 1, "upstream authority is not configured"),
+    ] {
+        let (exit, error) = server.fails(arguments);
+        assert!(exit == code && error.contains(words), "{arguments:?}: {exit}, {error}");
+    }
+}
+
+#[test]
+fn authorities_are_moved_at_the_command_line() {
+    let server = Server::start();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&server.ok(&[arguments, &["-output", "json"]].concat())).unwrap()
+    };
+    for (kind, name) in [("x509", "X.509"), ("jwt", "JWT")] {
+        let verb = |verb: &'static str| ["localauthority", kind, verb];
+        let first = json(&verb("show"))["active"]["authority_id"].as_str().unwrap().to_owned();
+        let shown = server.ok(&verb("show"));
+        let active = format!("Active {name} authority:\n  Authority ID: {first}\n  Expires at: ");
+        assert!(shown.starts_with(&active), "{shown}");
+        assert!(shown.contains(&format!("No prepared {name} authority found")), "{shown}");
+        let prepared = json(&verb("prepare"))["prepared_authority"]["authority_id"].as_str().unwrap().to_owned();
+        let one = |verb: &'static str, id: &str| server.ok(&["localauthority", kind, verb, "-authorityID", id]);
+        let said = |what: &str, id: &str| format!("{what} {name} authority:\n  Authority ID: {id}\n");
+        assert!(one("activate", &prepared).starts_with(&said("Activated", &prepared)));
+        assert_eq!(json(&verb("show"))["old"]["authority_id"], first.as_str());
+        assert!(one("taint", &first).starts_with(&said("Tainted", &first)));
+        let bundle = json(&["bundle", "show"]);
+        let authorities = bundle[format!("{kind}_authorities")].as_array().unwrap();
+        assert_eq!(authorities.iter().filter(|authority| authority["tainted"] == true).count(), 1, "{bundle}");
+        assert!(one("revoke", &first).starts_with(&said("Revoked", &first)));
+        assert_eq!(json(&["bundle", "show"])[format!("{kind}_authorities")].as_array().unwrap().len(), 1);
+    }
+}

@@ -1,9 +1,9 @@
 //! Files that `mint` writes. Each is written under another name and renamed, so that a reader never sees half of it, and a link that
 //! someone put in its place is replaced and not followed (Threats 39 and 40).
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -49,7 +49,9 @@ pub(crate) fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<(), CliE
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{:016x}.tmp", u64::from_be_bytes(random)));
         let temporary = Temporary(path.with_file_name(name));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary.0)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(&temporary.0)?;
+        // Whatever the umask is: the server's own commands restrict it.
+        file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&temporary.0, path)?;
@@ -70,7 +72,7 @@ impl Drop for Temporary {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -80,7 +82,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.pem");
         std::fs::write(&path, b"old").unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
         replace(&path, PRIVATE, b"secret").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         assert_eq!(std::fs::read(&path).unwrap(), b"secret");
