@@ -14,6 +14,11 @@ impl KeyId {
         Self(bytes.into())
     }
 
+    /// From hexadecimal digits, as it is displayed. An identifier has at least one byte.
+    pub fn from_hex(digits: &str) -> Option<Self> {
+        hex::decode(digits).ok().filter(|bytes| !bytes.is_empty()).map(Self)
+    }
+
     /// The identifier's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -17,6 +17,14 @@ pub mod workload {
 pub mod plastron {
     /// `plastron.server`: one module per service.
     pub mod server {
+        /// `plastron.server.hsm`: keys that no journal refers to.
+        pub mod hsm {
+            /// Version 1.
+            #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+            pub mod v1 {
+                include!("gen/plastron.server.hsm.v1.rs");
+            }
+        }
         /// `plastron.server.tpm`: TPMs that wait for a person.
         pub mod tpm {
             /// Version 1.

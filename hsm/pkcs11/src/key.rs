@@ -18,8 +18,6 @@ use crate::{encode, label};
 
 /// Random bytes in CKA_ID.
 const ID_LENGTH: usize = 16;
-/// How many objects a listing reads. A token that holds more is not one of ours alone.
-const MAX_OBJECTS: usize = 4096;
 
 /// A key that passed every assertion in this session.
 #[derive(Clone)]
@@ -150,66 +148,6 @@ impl Open<'_> {
         self.raw_sign(key, scheme, digest)
     }
 
-    /// The keys whose label has this instance's prefix.
-    pub(crate) fn list(&mut self) -> Result<Vec<KeyRecord>, Fault> {
-        let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)];
-        let handles = self.session.find_objects(&template)?;
-        if handles.len() > MAX_OBJECTS {
-            let reason = format!("the token holds {} private keys, more than {MAX_OBJECTS}", handles.len());
-            return Err(self.link.unavailable(reason).into());
-        }
-        let mut keys = Vec::new();
-        for handle in handles {
-            let attributes = self.session.get_attributes(handle, &[AttributeType::Label, AttributeType::Id])?;
-            let ours = attributes.iter().any(|attribute| match attribute {
-                Attribute::Label(label) => label::is_of(&self.link.instance, &String::from_utf8_lossy(label)),
-                _ => false,
-            });
-            let id = attributes.iter().find_map(|attribute| match attribute {
-                Attribute::Id(id) => Some(KeyId::new(id.clone())),
-                _ => None,
-            });
-            if let (true, Some(id)) = (ours, id)
-                && let Some(key) = self.load(&id)?
-            {
-                keys.push(key.record);
-            }
-        }
-        Ok(keys)
-    }
-
-    /// Destroys a pair of this instance, the private key first: what a crash leaves is a public key without use. `begun` is true where
-    /// an earlier attempt of the same call may have destroyed the private key already.
-    pub(crate) fn destroy(&mut self, begun: &mut bool, id: &KeyId) -> Result<(), Fault> {
-        let missing = || KeyStoreError::NoSuchKey { store: self.link.store.clone(), id: id.clone() };
-        let found = if id.as_bytes().is_empty() { None } else { self.only(ObjectClass::PRIVATE_KEY, id)? };
-        match found {
-            Some(private) => {
-                if !label::is_of(&self.link.instance, &self.raw_label(private)?) {
-                    return Err(missing().into());
-                }
-                *begun = true;
-                self.session.destroy_object(private)?;
-            }
-            None if *begun => {}
-            None => return Err(missing().into()),
-        }
-        self.loaded.remove(id);
-        self.link.known.write().unwrap_or_else(PoisonError::into_inner).remove(id);
-        if let Some(public) = self.only(ObjectClass::PUBLIC_KEY, id)? {
-            self.session.destroy_object(public)?;
-        }
-        Ok(())
-    }
-
-    /// When a key was made, Unix seconds, as its label says.
-    pub(crate) fn made_at(&mut self, id: &KeyId) -> Result<Option<u64>, Fault> {
-        let found = if id.as_bytes().is_empty() { None } else { self.only(ObjectClass::PRIVATE_KEY, id)? };
-        let private =
-            found.ok_or_else(|| KeyStoreError::NoSuchKey { store: self.link.store.clone(), id: id.clone() })?;
-        Ok(label::made_at(&self.raw_label(private)?))
-    }
-
     fn new_id(&self) -> Result<KeyId, Fault> {
         let mut id = [0; ID_LENGTH];
         getrandom::fill(&mut id).map_err(|error| self.link.unavailable(format!("no randomness: {error}")))?;
@@ -227,7 +165,7 @@ impl Open<'_> {
     }
 
     /// The one object of this class with this CKA_ID. Two are none: which is meant can't be known.
-    fn only(&self, class: ObjectClass, id: &KeyId) -> Result<Option<ObjectHandle>, Fault> {
+    pub(crate) fn only(&self, class: ObjectClass, id: &KeyId) -> Result<Option<ObjectHandle>, Fault> {
         let template = [Attribute::Class(class), Attribute::Token(true), Attribute::Id(id.as_bytes().to_vec())];
         let found = self.session.find_objects(&template)?;
         match found.as_slice() {
@@ -255,7 +193,7 @@ impl Open<'_> {
         Ok(())
     }
 
-    fn public_key(&self, id: &KeyId) -> Result<(KeyType, Vec<u8>), Fault> {
+    pub(crate) fn public_key(&self, id: &KeyId) -> Result<(KeyType, Vec<u8>), Fault> {
         let malformed = |reason: String| {
             let reason = format!("public key {id}: {reason}");
             Fault::Store(KeyStoreError::Malformed { store: self.link.store.clone(), reason })
@@ -322,11 +260,11 @@ impl Open<'_> {
         }
     }
 
-    fn label(&self, handle: ObjectHandle) -> Result<String, Fault> {
+    pub(crate) fn label(&self, handle: ObjectHandle) -> Result<String, Fault> {
         Ok(label::of_caller(&self.link.instance, &self.raw_label(handle)?).to_owned())
     }
 
-    fn raw_label(&self, handle: ObjectHandle) -> Result<String, Fault> {
+    pub(crate) fn raw_label(&self, handle: ObjectHandle) -> Result<String, Fault> {
         let attributes = self.session.get_attributes(handle, &[AttributeType::Label])?;
         Ok(match attributes.as_slice() {
             [Attribute::Label(label)] => String::from_utf8_lossy(label).into_owned(),

@@ -20,6 +20,9 @@ pub(crate) enum ConvertError {
         /// Its name.
         what: &'static str,
     },
+    /// Not the hexadecimal digits of a key's identifier.
+    #[error("a key's identifier is given in hexadecimal digits")]
+    KeyId,
     /// The two parts make no SPIFFE ID.
     #[error("not a SPIFFE ID: {source}")]
     Id {

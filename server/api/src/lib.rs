@@ -17,6 +17,7 @@ mod debug;
 mod entry;
 mod gate;
 mod health;
+mod hsm;
 mod limits;
 mod localauthority;
 mod ratelimit;
@@ -29,6 +30,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use plastron_proto::plastron::server::hsm::v1::hsm_server::HsmServer;
 use plastron_proto::plastron::server::tpm::v1::tpm_server::TpmServer;
 use plastron_proto::plastron::server::watch::v1::watch_server::WatchServer;
 use plastron_proto::spire::api::server::agent::v1::agent_server::AgentServer;
@@ -48,8 +50,9 @@ use crate::audit::AuditLayer;
 use crate::context::Context;
 use crate::gate::GateLayer;
 use crate::limits::{
-    MAX_AGENT_REQUEST_LEN, MAX_BUNDLE_REQUEST_LEN, MAX_ENTRY_REQUEST_LEN, MAX_LOCAL_BUNDLE_REQUEST_LEN,
-    MAX_SELF_REQUEST_LEN, MAX_SVID_REQUEST_LEN, MAX_TPM_REQUEST_LEN, MAX_WATCH_REQUEST_LEN, REQUEST_TIMEOUT,
+    MAX_AGENT_REQUEST_LEN, MAX_BUNDLE_REQUEST_LEN, MAX_ENTRY_REQUEST_LEN, MAX_HSM_REQUEST_LEN,
+    MAX_LOCAL_BUNDLE_REQUEST_LEN, MAX_SELF_REQUEST_LEN, MAX_SVID_REQUEST_LEN, MAX_TPM_REQUEST_LEN,
+    MAX_WATCH_REQUEST_LEN, REQUEST_TIMEOUT,
 };
 
 pub use crate::context::RateLimits;
@@ -113,6 +116,7 @@ impl Api {
         let entry = EntryServer::new(entry::EntryService(context()));
         let svid = SvidServer::new(svid::SvidService(context()));
         let local_authority = LocalAuthorityServer::new(localauthority::LocalAuthorityService(context()));
+        let hsm = HsmServer::new(hsm::HsmService(context()));
         let tpm = TpmServer::new(tpm::TpmService(context()));
         let watch = WatchServer::new(watch::WatchService(context()));
         routes
@@ -121,6 +125,7 @@ impl Api {
             .add_service(entry.max_decoding_message_size(MAX_ENTRY_REQUEST_LEN))
             .add_service(svid.max_decoding_message_size(MAX_SVID_REQUEST_LEN))
             .add_service(local_authority.max_decoding_message_size(MAX_SELF_REQUEST_LEN))
+            .add_service(hsm.max_decoding_message_size(MAX_HSM_REQUEST_LEN))
             .add_service(tpm.max_decoding_message_size(MAX_TPM_REQUEST_LEN))
             .add_service(watch.max_decoding_message_size(MAX_WATCH_REQUEST_LEN));
     }

@@ -18,6 +18,8 @@ pub(crate) const MAX_SVID_REQUEST_LEN: usize = 4 * 1024 * 1024;
 pub(crate) const MAX_SELF_REQUEST_LEN: usize = 1024;
 /// A decision on a TPM: a SPIFFE ID of at most 2,048 bytes and a reason of at most 1,024.
 pub(crate) const MAX_TPM_REQUEST_LEN: usize = 4096;
+/// Identifiers of keys to be destroyed: 64 of 16 bytes as hexadecimal digits.
+pub(crate) const MAX_HSM_REQUEST_LEN: usize = 4096;
 /// How long a call's one message may take to arrive: 4 MiB at some 140 KiB a second.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a call may take until its answer begins: a minute in the queue of its address, and a slow HSM. A peer that never ends its

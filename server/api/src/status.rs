@@ -13,6 +13,7 @@ use plastron_server_core::ca::SignError;
 use plastron_server_core::issuance::{BatchRefusal, JwtRefusal, SvidRefusal};
 use plastron_server_core::local_authority::LocalAuthorityError;
 use plastron_server_core::minting::MintError;
+use plastron_server_core::orphans::{DestroyRefusal, OrphanError};
 use plastron_server_core::page::PageTokenError;
 use plastron_server_core::pending::DecideError;
 use plastron_server_core::registration::{EntryError, RegistrationError};
@@ -49,6 +50,10 @@ pub(crate) enum Failure {
     PendingList(StoreError),
     #[error("failed to decide on a TPM")]
     Decide(#[from] DecideError),
+    #[error("failed to look for keys that no journal refers to")]
+    Orphans(#[source] OrphanError),
+    #[error("failed to destroy the key")]
+    Destroy(#[source] DestroyRefusal),
     #[error(transparent)]
     Page(#[from] PageTokenError),
     #[error(transparent)]
@@ -117,6 +122,8 @@ impl Failure {
             Self::Decide(DecideError::Reason { .. }) => (Code::InvalidArgument, Told::Chain),
             Self::Decide(DecideError::Pending(PendingError::NotFound { .. })) => (Code::NotFound, Told::Chain),
             Self::Decide(DecideError::Pending(PendingError::Store(_))) => (Code::Internal, Told::Step),
+            Self::Orphans(error) => orphans(error),
+            Self::Destroy(refusal) => destroy(refusal),
             Self::Page(_) | Self::Batch(BatchRefusal::TooLarge { .. }) => (Code::InvalidArgument, Told::Chain),
             Self::Registration(RegistrationError::TooMany { .. }) => (Code::InvalidArgument, Told::Chain),
             Self::Registration(RegistrationError::Store(_)) => (Code::Internal, Told::Step),
@@ -325,6 +332,26 @@ fn local_authority(error: &LocalAuthorityError) -> (Code, Told) {
     }
 }
 
+fn orphans(error: &OrphanError) -> (Code, Told) {
+    match error {
+        OrphanError::CannotForget | OrphanError::Making => (Code::FailedPrecondition, Told::Chain),
+        OrphanError::TooMany { .. } => (Code::InvalidArgument, Told::Chain),
+        OrphanError::KeyStore(error) => (key_store(error), Told::Chain),
+        OrphanError::Store(_) => (Code::Internal, Told::Step),
+    }
+}
+
+fn destroy(refusal: &DestroyRefusal) -> (Code, Told) {
+    match refusal {
+        DestroyRefusal::NoSuchKey { .. } => (Code::NotFound, Told::Chain),
+        DestroyRefusal::Referenced { .. } | DestroyRefusal::Recent { .. } | DestroyRefusal::InTheMaking { .. } => {
+            (Code::FailedPrecondition, Told::Chain)
+        }
+        DestroyRefusal::Audit(_) => (Code::Unavailable, Told::Step),
+        DestroyRefusal::KeyStore(error) => (key_store(error), Told::Chain),
+    }
+}
+
 fn sign(error: &SignError) -> Code {
     match error {
         // A tainted or revoked authority is replaced within seconds.
@@ -340,20 +367,24 @@ fn sign(error: &SignError) -> Code {
             | JwtIssueError::Encoding { .. } => Code::Internal,
         },
         SignError::Template(_) | SignError::Random { .. } => Code::Internal,
-        SignError::KeyStore(error) => match error {
-            KeyStoreError::Overloaded { .. } => Code::ResourceExhausted,
-            KeyStoreError::DeadlineExceeded { .. } => Code::DeadlineExceeded,
-            KeyStoreError::Unavailable { .. } | KeyStoreError::CircuitOpen { .. } => Code::Unavailable,
-            KeyStoreError::NoSuchKey { .. }
-            | KeyStoreError::UnsupportedKeyType { .. }
-            | KeyStoreError::WrongScheme { .. }
-            | KeyStoreError::WrongDigestLength { .. }
-            | KeyStoreError::UnsafeKey { .. }
-            | KeyStoreError::KeyChanged { .. }
-            | KeyStoreError::Open { .. }
-            | KeyStoreError::Refused { .. }
-            | KeyStoreError::Malformed { .. } => Code::Internal,
-        },
+        SignError::KeyStore(error) => key_store(error),
+    }
+}
+
+fn key_store(error: &KeyStoreError) -> Code {
+    match error {
+        KeyStoreError::Overloaded { .. } => Code::ResourceExhausted,
+        KeyStoreError::DeadlineExceeded { .. } => Code::DeadlineExceeded,
+        KeyStoreError::Unavailable { .. } | KeyStoreError::CircuitOpen { .. } => Code::Unavailable,
+        KeyStoreError::NoSuchKey { .. }
+        | KeyStoreError::UnsupportedKeyType { .. }
+        | KeyStoreError::WrongScheme { .. }
+        | KeyStoreError::WrongDigestLength { .. }
+        | KeyStoreError::UnsafeKey { .. }
+        | KeyStoreError::KeyChanged { .. }
+        | KeyStoreError::Open { .. }
+        | KeyStoreError::Refused { .. }
+        | KeyStoreError::Malformed { .. } => Code::Internal,
     }
 }
 

@@ -9,12 +9,13 @@ use tonic::server::NamedService;
 use super::*;
 
 /// The services that the two listeners serve, as the routes are given them.
-const SERVED: [&str; 9] = [
+const SERVED: [&str; 10] = [
     AgentServer::<agent::AgentService>::NAME,
     BundleServer::<bundle::BundleService>::NAME,
     EntryServer::<entry::EntryService>::NAME,
     SvidServer::<svid::SvidService>::NAME,
     LocalAuthorityServer::<localauthority::LocalAuthorityService>::NAME,
+    HsmServer::<hsm::HsmService>::NAME,
     TpmServer::<tpm::TpmService>::NAME,
     WatchServer::<watch::WatchService>::NAME,
     DebugServer::<debug::DebugService>::NAME,

@@ -14,6 +14,7 @@ mod entry;
 mod error;
 mod files;
 mod healthcheck;
+mod hsm;
 mod jwt;
 mod localauthority;
 mod output;
@@ -30,6 +31,7 @@ pub use debug::DebugCommand;
 pub use entry::EntryCommand;
 pub use error::CliError;
 pub use healthcheck::HealthcheckArgs;
+pub use hsm::HsmCommand;
 pub use jwt::JwtCommand;
 pub use localauthority::LocalAuthorityCommand;
 pub use output::{Format, Io, OutputArgs};
@@ -58,6 +60,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: AgentCommand,
+    },
+    /// Keys in the key manager
+    Hsm {
+        /// What to do.
+        #[command(subcommand)]
+        command: HsmCommand,
     },
     /// TPMs that wait for a person
     Tpm {
@@ -113,6 +121,7 @@ pub async fn run(command: Command, io: &mut Io<'_>) -> Result<(), CliError> {
         Command::Token { command } => command.run(io).await,
         Command::Entry { command } => command.run(io).await,
         Command::Agent { command } => command.run(io).await,
+        Command::Hsm { command } => command.run(io).await,
         Command::Tpm { command } => command.run(io).await,
         Command::Bundle { command } => command.run(io).await,
         Command::X509 { command } => command.run(io).await,

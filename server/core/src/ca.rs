@@ -38,6 +38,7 @@ use crate::watch::Watchers;
 use context::CaContext;
 pub use error::{CaError, SignError};
 pub use keys::CaKeys;
+pub(crate) use keys::KeysAtRest;
 pub use leaf::{IssuedJwt, IssuedSvid, JwtLeaf, Leaf};
 use rotor::Rotor;
 use upstream::SeenRoots;

@@ -23,6 +23,7 @@ pub mod limits;
 pub mod local_authority;
 pub mod minting;
 pub mod nodes;
+pub mod orphans;
 pub mod page;
 pub mod pending;
 pub mod pruning;

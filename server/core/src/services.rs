@@ -21,6 +21,7 @@ use crate::limits::{FOLLOW_PERIOD, HEARTBEAT_PERIOD};
 use crate::local_authority::LocalAuthorities;
 use crate::minting::Minting;
 use crate::nodes::Nodes;
+use crate::orphans::OrphanKeys;
 use crate::pending::PendingTpms;
 use crate::pruning::prune;
 use crate::registration::Registration;
@@ -81,6 +82,8 @@ pub struct Services {
     pub local_authorities: LocalAuthorities,
     /// The push to agents.
     pub watchers: Arc<Watchers>,
+    /// Keys that no journal refers to.
+    pub orphans: OrphanKeys,
     /// Readiness.
     pub health: Health,
     /// The audit log, for what must not leave or be done unrecorded.
@@ -105,6 +108,7 @@ impl Services {
         let rotation_tick = (shortest_window / LOOKS_PER_WINDOW).clamp(Duration::from_millis(100), ROTATION_TICK);
         let audit = AuditLog::new(audit);
         let (ledger_of, clock_of, audit_of) = (|| Arc::clone(&ledger), || Arc::clone(&clock), || Arc::clone(&audit));
+        let orphans = OrphanKeys::new(keys.clone(), ledger_of(), clock_of(), audit_of());
         let watchers = Watchers::new(ledger_of(), clock_of(), &trust_domain);
         let listeners = Arc::clone(&watchers);
         let opened = CertificateAuthority::open(ca, keys, ledger_of(), clock_of(), audit_of(), listeners).await?;
@@ -134,6 +138,7 @@ impl Services {
             watchers,
             local_authorities: LocalAuthorities::new(Arc::clone(&ca), ledger_of()),
             bundles: Bundles::new(ledger_of(), trust_domain),
+            orphans,
             health: Health::new(Arc::clone(&ca), ledger_of(), clock_of(), audit_of()),
             audit: audit_of(),
             server_svid,

@@ -50,6 +50,7 @@ impl Method {
             | Self::ActivateJwtAuthority
             | Self::PrepareWitAuthority
             | Self::ActivateWitAuthority
+            | Self::DestroyUnreferencedKeys
             | Self::ApprovePendingTpm => Effect::Extends,
             Self::BanAgent
             | Self::BatchDeleteFederatedBundle
@@ -65,6 +66,7 @@ impl Method {
             | Self::RevokeWitAuthority
             | Self::RejectPendingTpm => Effect::Reduces,
             Self::PostStatus
+            | Self::ListUnreferencedKeys
             | Self::CountAgents
             | Self::ListAgents
             | Self::GetAgent

@@ -147,6 +147,9 @@ table! {
 
     WatchSubscribe "/plastron.server.watch.v1.Watch/Subscribe" Agent;
 
+    ListUnreferencedKeys "/plastron.server.hsm.v1.Hsm/ListUnreferencedKeys" Manager;
+    DestroyUnreferencedKeys "/plastron.server.hsm.v1.Hsm/DestroyUnreferencedKeys" Manager;
+
     GetLogger "/spire.api.server.logger.v1.Logger/GetLogger" Local;
     SetLogLevel "/spire.api.server.logger.v1.Logger/SetLogLevel" Local;
     ResetLogLevel "/spire.api.server.logger.v1.Logger/ResetLogLevel" Local;

@@ -1,14 +1,17 @@
-//! The CA's key store, with the ability to forget keys where it has that, and who certifies the keys where they do not do that themselves.
+//! The CA's key store, with the ability to forget keys where it has that, with a memory of what this process made in it, and who certifies
+//! the keys where they do not do that themselves.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use plastron_hsm::{KeyInventory, KeyStore};
+use plastron_hsm::{KeyId, KeyInventory, KeyRecord, KeyStore, KeyStoreError, KeyType, SignatureScheme, StoreIdentity};
 use plastron_plugins::upstream::UpstreamAuthority;
+use tokio::sync::{RwLock, RwLockWriteGuard};
 
 /// Where the CA's keys are made, and destroyed where the store can do that.
 #[derive(Clone)]
 pub struct CaKeys {
-    store: Arc<dyn KeyStore>,
+    store: Arc<Remembering>,
     inventory: Option<Arc<dyn KeyInventory>>,
     upstream: Option<Arc<dyn UpstreamAuthority>>,
 }
@@ -16,12 +19,13 @@ pub struct CaKeys {
 impl CaKeys {
     /// A store that keeps every key that it ever made.
     pub fn kept(store: Arc<dyn KeyStore>) -> Self {
-        Self { store, inventory: None, upstream: None }
+        Self { store: Arc::new(Remembering::over(store)), inventory: None, upstream: None }
     }
 
     /// A store that can destroy a key.
     pub fn destructible(inventory: Arc<dyn KeyInventory>) -> Self {
-        Self { store: Arc::clone(&inventory) as _, inventory: Some(inventory), upstream: None }
+        let store = Arc::new(Remembering::over(Arc::clone(&inventory) as _));
+        Self { store, inventory: Some(inventory), upstream: None }
     }
 
     /// With an upstream authority that certifies the keys of X.509 CAs, where there is one. Without, each certifies itself.
@@ -40,4 +44,69 @@ impl CaKeys {
     pub(super) fn inventory(&self) -> Option<&dyn KeyInventory> {
         self.inventory.as_deref()
     }
+
+    /// What the store holds, at rest: until this is dropped no key is being made by this process. `None` where the store can't forget.
+    pub(crate) async fn at_rest(&self) -> Option<KeysAtRest<'_>> {
+        let inventory = self.inventory()?;
+        Some(KeysAtRest { inventory, made: &self.store.made, _nothing_is_made: self.store.making.write().await })
+    }
+}
+
+/// A store in which this process makes no key while this lives.
+pub(crate) struct KeysAtRest<'a> {
+    pub(crate) inventory: &'a dyn KeyInventory,
+    made: &'a Mutex<HashSet<KeyId>>,
+    _nothing_is_made: RwLockWriteGuard<'a, ()>,
+}
+
+impl KeysAtRest<'_> {
+    /// Whether this process made the key, and perhaps has plans with it: it is not to be destroyed from the side.
+    pub(crate) fn is_ours(&self, id: &KeyId) -> bool {
+        locked(self.made).contains(id)
+    }
+
+    /// A journal has taken the key over from the memory of this process: once no journal has it any more, nobody needs it.
+    pub(crate) fn journalled(&self, id: &KeyId) {
+        locked(self.made).remove(id);
+    }
+}
+
+/// Remembers which keys were made through it.
+struct Remembering {
+    inner: Arc<dyn KeyStore>,
+    /// Read while a key is made, until it is remembered.
+    making: RwLock<()>,
+    made: Mutex<HashSet<KeyId>>,
+}
+
+impl Remembering {
+    fn over(inner: Arc<dyn KeyStore>) -> Self {
+        Self { inner, making: RwLock::default(), made: Mutex::default() }
+    }
+}
+
+#[async_trait::async_trait]
+impl KeyStore for Remembering {
+    fn identity(&self) -> &StoreIdentity {
+        self.inner.identity()
+    }
+
+    async fn generate(&self, label: &str, key_type: KeyType) -> Result<KeyRecord, KeyStoreError> {
+        let _making = self.making.read().await;
+        let record = self.inner.generate(label, key_type).await?;
+        locked(&self.made).insert(record.id.clone());
+        Ok(record)
+    }
+
+    async fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, KeyStoreError> {
+        self.inner.find(id).await
+    }
+
+    async fn sign(&self, id: &KeyId, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, KeyStoreError> {
+        self.inner.sign(id, scheme, digest).await
+    }
+}
+
+fn locked(made: &Mutex<HashSet<KeyId>>) -> MutexGuard<'_, HashSet<KeyId>> {
+    made.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,6 +14,7 @@ mod jwt;
 mod local_authority;
 mod minting;
 mod no_audit;
+mod orphans;
 mod pending;
 mod registration;
 mod retirement;
