@@ -353,4 +353,56 @@ fn authorities_are_moved_at_the_command_line() {
         assert!(one("revoke", &first).starts_with(&said("Revoked", &first)));
         assert_eq!(json(&["bundle", "show"])[format!("{kind}_authorities")].as_array().unwrap().len(), 1);
     }
+
+/// Threat 50: a data store that was lost leaves keys that no journal names. They are shown, refused while they are young or without a
+/// name, and destroyed one by one; the keys in use are not.
+#[test]
+fn keys_that_a_lost_data_store_left_are_shown_and_destroyed_by_name() {
+    let mut server = Server::start();
+    assert!(server.ok(&["hsm", "gc"]).starts_with("A journal refers to every key of this server in disk "));
+    server.signal("-KILL");
+    let keys = server.path("data/keys");
+    let held = || {
+        let mut names: Vec<_> = fs::read_dir(&keys).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let left = held();
+    for entry in fs::read_dir(server.path("data")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().contains("store.sqlite3") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    server.run();
+    let id = left[0].to_str().unwrap().strip_suffix(".key").unwrap();
+    let listed = server.ok(&["hsm", "gc"]);
+    assert!(listed.contains(&format!("ID           : {id}\nState        : recent\n")), "{listed}");
+    let (code, said) = server.fails(&["hsm", "gc", "-destroy", "-id", id]);
+    assert!(code == 1 && said.contains("FailedPrecondition") && said.contains("less than 600 s ago"), "{said}");
+    // As if it had been left an hour ago.
+    let an_hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    for name in &left {
+        fs::File::options().write(true).open(keys.join(name)).unwrap().set_modified(an_hour_ago).unwrap();
+    }
+    let json: serde_json::Value = serde_json::from_str(&server.ok(&["hsm", "gc", "-output", "json"])).unwrap();
+    assert_eq!(json["keys"].as_array().unwrap().len(), left.len());
+    assert_eq!(json["keys"][0]["state"], "orphan");
+
+    let used = held().into_iter().find(|name| !left.contains(name)).unwrap();
+    let used = used.to_str().unwrap().strip_suffix(".key").unwrap();
+    for (arguments, code, expected) in [
+        (vec!["-destroy"], 2, "look at the list first"),
+        (vec!["-id", id], 2, "without it, nothing is"),
+        (vec!["-destroy", "-id", "no hex"], 1, "hexadecimal"),
+        (vec!["-destroy", "-id", "07"], 3, "has no key 07"),
+        (vec!["-destroy", "-id", used], 1, "is in use: server "),
+    ] {
+        let (got, said) = server.fails(&[&["hsm", "gc"], arguments.as_slice()].concat());
+        assert!(got == code && said.contains(expected), "{arguments:?}: {got} {said}");
+    }
+    assert_eq!(server.ok(&["hsm", "gc", "-destroy", "-id", id]), format!("Destroyed key {id}\n"));
+    assert!(!keys.join(&left[0]).exists() && keys.join(format!("{used}.key")).exists());
+    assert_eq!(server.ok(&["healthcheck"]), "Server is healthy.\n");
+    assert!(fs::read_to_string(server.path("log")).unwrap().contains("unreferenced key destroy"));
 }

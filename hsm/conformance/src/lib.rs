@@ -20,6 +20,9 @@ pub trait Fixture: Send + Sync {
     /// The key types that the store has to support.
     fn key_types(&self) -> &[KeyType];
 
+    /// The key types that its device does not have, and that it has to refuse by name.
+    fn refused_key_types(&self) -> &[KeyType];
+
     /// Opens the store for an instance (a server): twice with the same name is the same instance after a restart.
     async fn open(&self, instance: &str) -> Arc<dyn KeyInventory>;
 
@@ -32,6 +35,7 @@ pub async fn run(fixture: &dyn Fixture) {
     for &key_type in fixture.key_types() {
         signs(fixture, key_type).await;
     }
+    refuses_what_its_device_does_not_have(fixture).await;
     knows_what_it_has(fixture).await;
     refuses_what_does_not_fit(fixture).await;
     serves_many_at_once(fixture).await;
@@ -79,6 +83,20 @@ async fn signs(fixture: &dyn Fixture, key_type: KeyType) {
     assert!(signed > 0, "no scheme for {key_type:?}");
 }
 
+/// A key type that the device does not have is refused by name, and nothing is left of the attempt.
+async fn refuses_what_its_device_does_not_have(fixture: &dyn Fixture) {
+    let store = fixture.open("has-not").await;
+    for &key_type in fixture.refused_key_types() {
+        let error = store.generate("x509-CA-A", key_type).await.unwrap_err();
+        assert!(
+            matches!(error, KeyStoreError::UnsupportedKeyType { key_type: refused, .. } if refused == key_type),
+            "{error}"
+        );
+        assert!(error.to_string().contains(key_type.as_str()), "{error}");
+    }
+    assert_eq!(store.list().await.unwrap(), []);
+}
+
 /// `find` answers with what `generate` returned, and with nothing for an identifier that nobody gave; identifiers are unique
 /// even under one label.
 async fn knows_what_it_has(fixture: &dyn Fixture) {
@@ -94,6 +112,13 @@ async fn knows_what_it_has(fixture: &dyn Fixture) {
         let error = store.sign(&unknown, SignatureScheme::EcdsaSha256, &[1; 32]).await.unwrap_err();
         assert!(matches!(error, KeyStoreError::NoSuchKey { id, .. } if id == unknown));
     }
+    // By this host's clock, which both look at; a store may round, and a file system may.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let made_at = store.made_at(&one.id).await.unwrap();
+    assert!(made_at.is_none_or(|made_at| (now - 600..=now + 1).contains(&made_at)), "{made_at:?} at {now}");
+    assert_eq!(made_at.is_some(), fixture.is_durable(), "what outlives a process says since when it is there");
+    let unknown = KeyId::new([7; 16]);
+    assert!(matches!(store.made_at(&unknown).await, Err(KeyStoreError::NoSuchKey { id, .. }) if id == unknown));
     assert!(!store.identity().kind.is_empty() && !store.identity().name.is_empty());
 }
 

@@ -21,6 +21,10 @@ impl Fixture for Memory {
         ALL
     }
 
+    fn refused_key_types(&self) -> &[KeyType] {
+        &[]
+    }
+
     async fn open(&self, instance: &str) -> Arc<dyn KeyInventory> {
         Arc::new(SoftStore::in_memory(instance))
     }
@@ -46,6 +50,10 @@ impl Disk {
 impl Fixture for Disk {
     fn key_types(&self) -> &[KeyType] {
         ALL
+    }
+
+    fn refused_key_types(&self) -> &[KeyType] {
+        &[]
     }
 
     async fn open(&self, instance: &str) -> Arc<dyn KeyInventory> {

@@ -35,6 +35,10 @@ impl Fixture for Token {
         &[KeyType::EcP256, KeyType::EcP384]
     }
 
+    fn refused_key_types(&self) -> &[KeyType] {
+        &[]
+    }
+
     async fn open(&self, instance: &str) -> Arc<dyn KeyInventory> {
         Arc::new(store(&self.0, instance, 2, Duration::from_secs(60)))
     }
