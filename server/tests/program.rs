@@ -353,6 +353,7 @@ fn authorities_are_moved_at_the_command_line() {
         assert!(one("revoke", &first).starts_with(&said("Revoked", &first)));
         assert_eq!(json(&["bundle", "show"])[format!("{kind}_authorities")].as_array().unwrap().len(), 1);
     }
+}
 
 /// Threat 50: a data store that was lost leaves keys that no journal names. They are shown, refused while they are young or without a
 /// name, and destroyed one by one; the keys in use are not.
