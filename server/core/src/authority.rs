@@ -5,12 +5,14 @@
 //! `AcknowledgedAuthority` is made only from a [`PublishedAuthority`].
 
 mod acknowledged;
+mod checked;
 pub(crate) mod lifetime;
 mod proof;
 mod signing;
 
 pub use acknowledged::AcknowledgedAuthority;
 pub(crate) use acknowledged::{Listeners, Publicity};
+pub use checked::CheckedSignature;
 pub use lifetime::guaranteed_svid_ttl;
 pub(crate) use proof::spki_sha256;
 pub use proof::{AuthorityError, MatchedKey, PublishedAuthority};

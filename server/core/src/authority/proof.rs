@@ -199,6 +199,15 @@ pub enum AuthorityError {
         /// What the key store said.
         source: KeyStoreError,
     },
+    /// Another key than the authority's signed: the key store's handle has come to mean another one.
+    #[error(
+        "a signature by the key of slot {slot} does not verify under its public key: the key store signs with another key; \
+         nothing that it signed was handed out. Find out who replaced the key, and start the server again"
+    )]
+    ForeignSignature {
+        /// The slot.
+        slot: SlotName,
+    },
     /// The key store's signature is not by the key that it showed.
     #[error("a test signature by the key of slot {slot} does not verify")]
     BadSignature {

@@ -111,6 +111,10 @@ impl<U: SigningUse> SigningAuthority<U> {
         &self.key.record().id
     }
 
+    pub(super) fn matched_key(&self) -> &MatchedKey {
+        &self.key
+    }
+
     /// How the key signs.
     pub fn scheme(&self) -> SignatureScheme {
         self.key.record().key_type.default_scheme()

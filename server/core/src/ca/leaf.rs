@@ -147,9 +147,11 @@ impl CertificateAuthority {
         .to_tbs(authority.issuer())
         .map_err(SignError::Template)?;
         let keys = self.context.key_store();
+        let digest = tbs.digest();
         let signature =
-            keys.sign(authority.key_id(), authority.scheme(), &tbs.digest()).await.map_err(SignError::KeyStore)?;
-        let certificate = tbs.assemble(&signature).map_err(SignError::Template)?;
+            keys.sign(authority.key_id(), authority.scheme(), &digest).await.map_err(SignError::KeyStore)?;
+        let signature = authority.check(keys.identity(), &digest, signature).map_err(SignError::Authority)?;
+        let certificate = tbs.assemble(signature.as_bytes()).map_err(SignError::Template)?;
         self.x509.still_published(&self.context, &authority).map_err(SignError::Authority)?;
         let chain = std::iter::once(certificate).chain(authority.chain().iter().cloned()).collect();
         let (authority_id, anchor_id) = (authority.shared_id(), Arc::clone(authority.anchor_id()));
@@ -177,9 +179,11 @@ impl CertificateAuthority {
         .to_unsigned(authority.algorithm(), authority.authority_id())
         .map_err(SignError::Jwt)?;
         let keys = self.context.key_store();
+        let digest = unsigned.digest();
         let signature =
-            keys.sign(authority.key_id(), authority.scheme(), &unsigned.digest()).await.map_err(SignError::KeyStore)?;
-        let token = unsigned.assemble(&signature).map_err(SignError::Jwt)?;
+            keys.sign(authority.key_id(), authority.scheme(), &digest).await.map_err(SignError::KeyStore)?;
+        let signature = authority.check(keys.identity(), &digest, signature).map_err(SignError::Authority)?;
+        let token = unsigned.assemble(signature.as_bytes()).map_err(SignError::Jwt)?;
         rotor.still_published(&self.context, &authority).map_err(SignError::Authority)?;
         let (id, key_id) = (leaf.spiffe_id.clone(), authority.shared_id());
         Ok(Unrecorded::new(IssuedJwt { id, token, key_id, issued_at, expires_at, jti }))

@@ -1,17 +1,19 @@
 //! The CA's life: what a crash, a lost key, a swapped key or a failing store leave behind.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use plastron_hsm_soft::SoftStore;
 use plastron_server_core::StartError;
 use plastron_server_core::authority::AuthorityError;
 use plastron_server_core::authorization::rpc;
-use plastron_server_core::ca::{CaError, CaKeys};
+use plastron_server_core::ca::{CaError, CaKeys, JwtLeaf, Leaf, SignError};
 use plastron_server_core::ledger::Ledger;
 use plastron_server_core::store::{SlotName, SlotStatus};
 
-use crate::faults::{FaultyStore, ForeignSignatures, SlowKeys, Step, SwappedKeys};
-use crate::fixture::{CA_TTL, Disk, csr, local};
+use crate::faults::{FaultyStore, ForeignSignatures, SlowKeys, Step, SwappedKeys, TurncoatKeys};
+use crate::fixture::{CA_TTL, Disk, csr, id, local};
 
 #[tokio::test]
 async fn a_restart_goes_on_with_the_same_authority() {
@@ -50,6 +52,37 @@ async fn a_key_store_that_signs_with_another_key_is_refused() {
     disk.keys = Arc::new(ForeignSignatures(Arc::clone(&disk.keys)));
     let Err(StartError::Ca(CaError::Authority(error))) = disk.start().await else { unreachable!("it must not start") };
     assert!(matches!(error, AuthorityError::BadSignature { slot: SlotName::X509CaA }), "{error}");
+}
+
+/// Threat 53: the handle of the CA's key comes to mean another key while the server runs, and the token says nothing. What that one signed
+/// is for nobody, X.509 and JWT, and the server goes on once the right key is back.
+#[tokio::test]
+async fn what_another_key_signed_under_the_same_handle_is_not_handed_out() {
+    let mut disk = Disk::new();
+    let keys = TurncoatKeys::over(Arc::clone(&disk.keys));
+    disk.keys = Arc::clone(&keys) as _;
+    let server = disk.start().await.unwrap();
+    let (spiffe_id, audience) = (id("/workload"), ["relying-party".to_owned()]);
+    let public_key = disk.keys.generate("workload", plastron_hsm::KeyType::EcP256).await.unwrap().public_key;
+    let ttl = Duration::from_secs(60);
+    let leaf =
+        Leaf { spiffe_id: &spiffe_id, public_key: &public_key, subject: None, dns_names: &[], ttl, not_after: None };
+    let jwt = JwtLeaf { spiffe_id: &spiffe_id, audience: &audience, ttl, not_after: None, include_jti: false };
+    for turned in [false, true, false] {
+        keys.turned.store(turned, Ordering::SeqCst);
+        let (x509, jwt) = (server.services.ca.sign(leaf).await, server.services.ca.sign_jwt(jwt).await);
+        if !turned {
+            assert!(x509.is_ok() && jwt.is_ok());
+            continue;
+        }
+        let refused = |error| match error {
+            SignError::Authority(AuthorityError::ForeignSignature { slot }) => slot,
+            other => unreachable!("{other}"),
+        };
+        assert_eq!(refused(x509.unwrap_err()), SlotName::X509CaA);
+        assert_eq!(refused(jwt.unwrap_err()), SlotName::JwtSignerA);
+        server.services.health.check().await.unwrap_err();
+    }
 }
 
 /// Threat 50: the store fails when the authority is to be published, so the key signs its own certificate and nothing else.

@@ -1,6 +1,6 @@
 //! Key stores and stores that fail, wait or lie at a chosen moment, over real ones.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use plastron_hsm::{KeyId, KeyRecord, KeyStore, KeyStoreError, KeyType, SignatureScheme, StoreIdentity};
@@ -327,5 +327,42 @@ impl Store for FaultyStore {
 
     fn statistics(&self) -> StoreStatistics {
         self.inner.statistics()
+    }
+}
+
+/// A token (by what it says of itself) whose handles come to mean another key when a test says so.
+pub(crate) struct TurncoatKeys {
+    inner: Arc<dyn KeyStore>,
+    identity: StoreIdentity,
+    pub(crate) turned: AtomicBool,
+}
+
+impl TurncoatKeys {
+    pub(crate) fn over(inner: Arc<dyn KeyStore>) -> Arc<Self> {
+        let identity = StoreIdentity { kind: "pkcs11", ..inner.identity().clone() };
+        Arc::new(Self { inner, identity, turned: AtomicBool::new(false) })
+    }
+}
+
+#[async_trait::async_trait]
+impl KeyStore for TurncoatKeys {
+    fn identity(&self) -> &StoreIdentity {
+        &self.identity
+    }
+
+    async fn generate(&self, label: &str, key_type: KeyType) -> Result<KeyRecord, KeyStoreError> {
+        self.inner.generate(label, key_type).await
+    }
+
+    async fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, KeyStoreError> {
+        self.inner.find(id).await
+    }
+
+    async fn sign(&self, id: &KeyId, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, KeyStoreError> {
+        if !self.turned.load(Ordering::SeqCst) {
+            return self.inner.sign(id, scheme, digest).await;
+        }
+        let other = self.inner.generate("other", KeyType::EcP256).await?;
+        self.inner.sign(&other.id, scheme, digest).await
     }
 }
