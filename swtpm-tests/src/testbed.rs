@@ -34,6 +34,10 @@ pub struct ServerOptions {
     pub token: Option<SoftHsm>,
     /// Whether the server reaches its token through the [`FaultProxy`].
     pub faults: bool,
+    /// Further lines of the token's key manager.
+    pub key_lines: String,
+    /// Blocks beside `server` and `plugins`.
+    pub blocks: String,
     /// The manufacturer whose TPMs are trusted, and which of their EKs; `None` configures no `tpm` attestor.
     pub tpms: Option<(Manufacturer, EkKind)>,
     /// Further lines of the `server` block.
@@ -51,6 +55,8 @@ impl Default for ServerOptions {
         Self {
             token: None,
             faults: false,
+            key_lines: String::new(),
+            blocks: String::new(),
             tpms: None,
             server_lines: "default_x509_svid_ttl = \"1h\"".to_owned(),
             pool_lines: "missing_event_log = \"accept\"".to_owned(),
@@ -146,6 +152,12 @@ impl TestServer {
     /// Starts it again with the same files on the same port, after `kill` or `terminate`, and waits until it serves.
     pub fn start_again(&mut self) -> Result<(), HarnessError> {
         self.process = spawn_server(self.directory.path(), &self.options)?;
+        Ok(())
+    }
+
+    /// The same, for a test that does not let it come that far.
+    pub fn start_again_without_waiting(&mut self) -> Result<(), HarnessError> {
+        self.process = begin_server(self.directory.path(), &self.options)?;
         Ok(())
     }
 
@@ -303,6 +315,12 @@ fn free_port() -> Result<u16, HarnessError> {
 }
 
 fn spawn_server(directory: &Path, options: &ServerOptions) -> Result<Process, HarnessError> {
+    let mut process = begin_server(directory, options)?;
+    wait_until_healthy("plastron-server", &directory.join("server.sock"), &mut process)?;
+    Ok(process)
+}
+
+fn begin_server(directory: &Path, options: &ServerOptions) -> Result<Process, HarnessError> {
     let mut command = Command::new(program("plastron-server")?);
     command.args(["run", "-config"]).arg(directory.join("server.conf"));
     if let Some(token) = &options.token {
@@ -311,9 +329,7 @@ fn spawn_server(directory: &Path, options: &ServerOptions) -> Result<Process, Ha
     if let Some(clock) = &options.clock {
         clock.show_to(&mut command)?;
     }
-    let mut process = Process::spawn("plastron-server", &command)?;
-    wait_until_healthy("plastron-server", &directory.join("server.sock"), &mut process)?;
-    Ok(process)
+    Process::spawn("plastron-server", &command)
 }
 
 fn spawn_agent(directory: &Path, join_token: Option<&str>, clock: Option<&WallClock>) -> Result<Process, HarnessError> {

@@ -17,10 +17,11 @@ pub(super) fn server_config(directory: &Path, port: u16, options: &ServerOptions
     let keys = match &options.token {
         None => format!("KeyManager \"disk\" {{ plugin_data {{ directory = \"{directory}/keys\" }} }}"),
         Some(token) => format!(
-            "KeyManager \"pkcs11\" {{\n plugin_data {{\n module = \"{}\"\n token_label = \"{}\"\n pin_file = \"{}\"\n }}\n }}",
+            "KeyManager \"pkcs11\" {{\n plugin_data {{\n module = \"{}\"\n token_label = \"{}\"\n pin_file = \"{}\"\n {}\n }}\n }}",
             if options.faults { FaultProxy::module()? } else { SoftHsm::module()? }.display(),
             token.label(),
-            token.pin_file().display()
+            token.pin_file().display(),
+            options.key_lines
         ),
     };
     let tpms = match &options.tpms {
@@ -33,7 +34,7 @@ pub(super) fn server_config(directory: &Path, port: u16, options: &ServerOptions
             options.pool_lines
         ),
     };
-    let (lines, plugins) = (&options.server_lines, &options.plugin_lines);
+    let (lines, plugins, blocks) = (&options.server_lines, &options.plugin_lines, &options.blocks);
     Ok(format!(
         "server {{
   trust_domain = \"{TRUST_DOMAIN}\"
@@ -56,6 +57,7 @@ plugins {{
   {tpms}
   {plugins}
 }}
+{blocks}
 "
     ))
 }

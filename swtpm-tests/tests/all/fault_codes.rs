@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the table says is done about an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Done {
+pub(crate) enum Done {
     OnceMore,
     ComeBack,
     Permanent,
@@ -27,21 +27,21 @@ enum Done {
 
 /// What it says about the PIN, where the answer is C_Login's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pin {
+pub(crate) enum Pin {
     LoggedIn,
     MayBeSentAgain,
     PerhapsCounted,
     Refused,
 }
 
-struct Row {
-    code: u64,
-    name: String,
-    done: Done,
-    pin: Pin,
+pub(crate) struct Row {
+    pub(crate) code: u64,
+    pub(crate) name: String,
+    pub(crate) done: Done,
+    pub(crate) pin: Pin,
 }
 
-fn table() -> Vec<Row> {
+pub(crate) fn table() -> Vec<Row> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/plugins/keymanager-pkcs11-errors.md");
     let text = std::fs::read_to_string(path).unwrap();
     let rows: Vec<_> = text.lines().filter_map(row).collect();

@@ -3,17 +3,21 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod conformance;
+mod crash_points;
 mod enrolment;
 mod examples;
 mod exchange;
 mod fault_codes;
 mod fault_delays;
 mod fault_proxy;
+mod fault_server;
 mod harness;
 mod healing;
 mod ima_list;
 mod interop_go;
 mod interop_python;
+mod kills;
+mod minting;
 mod operator;
 mod owned_agent;
 mod resident_key;

@@ -3,7 +3,7 @@
 //! A key store that keeps its keys elsewhere is asked by an identifier, and what answers is a handle in a vendor's library, a device, or
 //! another process. When a handle comes to mean another key (after a reset, or because somebody exchanged the objects), such a store signs
 //! on without an error, and relying parties would get SVIDs that nothing in the bundle verifies. So each signature of such a store is
-//! verified before what it stands under leaves: `docs/adr/0008-signatures-are-checked.md` says what that costs. A key in this process's own
+//! verified before what it stands under leaves: `docs/adr/0010-signatures-are-checked.md` says what that costs. A key in this process's own
 //! memory is one object with its public key, and is not checked.
 
 use aws_lc_rs::digest::{self, Digest};
