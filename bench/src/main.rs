@@ -12,6 +12,7 @@ mod memory;
 mod server;
 mod sign;
 mod svid;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ enum What {
     Svid,
     /// Attestations: CPU and commits.
     Attest,
+    /// Calls of the Workload API: CPU of the agent.
+    Workload,
     /// Memory of server and agent at rest.
     Memory,
 }
@@ -97,6 +100,9 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     }
     if wanted(What::Attest) {
         runtime.block_on(attest::run())?;
+    }
+    if wanted(What::Workload) {
+        runtime.block_on(workload::run(effort))?;
     }
     if wanted(What::Memory) {
         runtime.block_on(memory::run())?;

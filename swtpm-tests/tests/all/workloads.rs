@@ -4,6 +4,7 @@ mod crowd;
 mod enrolment_race;
 mod identities;
 mod join_token;
+mod jwt;
 mod mutual_tls;
 mod pushed;
 mod restart;
