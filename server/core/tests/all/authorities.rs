@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use plastron_hsm::{KeyInventory as _, KeyType};
 use plastron_hsm_soft::SoftStore;
+use plastron_server_core::authority::{
+    AcknowledgedAuthority, AuthorityError, JwtUse, MatchedKey, PublishedAuthority, SigningAuthority, X509Use,
+};
 use plastron_server_core::ca::SignError;
 use plastron_server_core::store::{AuthoritySet, SlotName, SlotStatus};
 use plastron_spiffe::jwt::{UnverifiedJwt, validate};
 use rustls_pki_types::UnixTime;
 
+use crate::faults::SlowKeys;
 use crate::fixture::{CA_TTL, Disk, START, Server, csr};
 
 fn now(server: &Server) -> UnixTime {
@@ -193,4 +197,62 @@ async fn a_key_that_is_lost_while_the_server_runs_is_replaced() {
     server.services.rotate().await;
     issues_both(&server).await;
     server.verified(&svid);
+}
+
+/// Threat 50: a key store that is slow does not hand out what its authority lost meanwhile.
+#[tokio::test]
+async fn what_was_signed_while_its_authority_was_tainted_is_not_handed_out() {
+    let mut disk = Disk::new();
+    let keys = SlowKeys::over(Arc::clone(&disk.keys));
+    disk.keys = Arc::clone(&keys) as _;
+    let server = Arc::new(disk.start().await.unwrap());
+    let (x509, jwt) = (server.slot(SlotName::X509CaA).unwrap(), server.slot(SlotName::JwtSignerA).unwrap());
+    let token = server.token(None).await;
+    let gate = keys.hold();
+    let leaf = {
+        let server = Arc::clone(&server);
+        tokio::spawn(async move { server.attest(&token, &csr(&[])).await })
+    };
+    keys.somebody_waits().await;
+    let jwt_svid = {
+        let server = Arc::clone(&server);
+        tokio::spawn(async move { server.jwt("db", 300).await })
+    };
+    keys.somebody_waits().await;
+    let set =
+        AuthoritySet { x509: vec![x509.ca().unwrap().certificate.clone()], jwt: vec![jwt.authority_id().unwrap()] };
+    server.store.taint_authorities(set).await.unwrap();
+    server.services.ledger.catch_up().await.unwrap();
+    drop(gate);
+    assert!(matches!(jwt_svid.await.unwrap(), Err(SignError::Authority(_))));
+    let refused = leaf.await.unwrap().unwrap_err();
+    assert!(format!("{refused:?}").contains("Unpublished"), "{refused:?}");
+}
+
+/// Proofs about two slots, two kinds, or an authority that nobody acknowledged do not combine.
+#[tokio::test]
+async fn proofs_of_different_authorities_do_not_combine() {
+    let disk = Disk::new();
+    let server = disk.start().await.unwrap();
+    server.clock.advance(CA_TTL / 2 + 1);
+    server.services.rotate().await;
+    let slot = |name| server.slot(name).unwrap();
+    let bundle = server.services.bundles.current();
+    let published = |name| PublishedAuthority::find(&slot(name), &bundle).unwrap();
+    let never = AcknowledgedAuthority::resume(published(SlotName::X509CaB)).unwrap_err();
+    assert!(matches!(never, AuthorityError::NeverActive { slot: SlotName::X509CaB }), "{never}");
+    let acknowledged = |name| AcknowledgedAuthority::resume(published(name)).unwrap();
+    let keys = disk.keys.as_ref();
+    let other = MatchedKey::find(&slot(SlotName::X509CaB), keys).await.unwrap();
+    let refused = SigningAuthority::<X509Use>::new(acknowledged(SlotName::X509CaA), other).unwrap_err();
+    assert!(matches!(refused, AuthorityError::OtherSlot { .. }), "{refused}");
+    for (name, is_jwt) in [(SlotName::X509CaA, false), (SlotName::JwtSignerA, true)] {
+        let key = MatchedKey::find(&slot(name), keys).await.unwrap();
+        let refused = if is_jwt {
+            SigningAuthority::<X509Use>::new(acknowledged(name), key).err()
+        } else {
+            SigningAuthority::<JwtUse>::new(acknowledged(name), key).err()
+        };
+        assert!(matches!(refused, Some(AuthorityError::OtherKind { .. })), "{refused:?}");
+    }
 }

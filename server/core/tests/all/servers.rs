@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plastron_hsm_soft::SoftStore;
-use plastron_server_core::limits::SERVERS_TAKE;
+use plastron_server_core::authorization::rpc;
+use plastron_server_core::limits::{AGENTS_TAKE, SERVERS_TAKE};
 use plastron_server_core::store::{SlotName, SlotStatus};
 use plastron_spiffe::jwt::validate;
 use plastron_spiffe::x509::{Purpose, X509Svid, verify_chain};
@@ -12,7 +13,7 @@ use rustls_pki_types::UnixTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::faults::SlowKeys;
-use crate::fixture::{CA_TTL, Disk, Server, csr};
+use crate::fixture::{CA_TTL, Disk, Server, csr, local};
 
 /// The same store and clock, with a key store of its own.
 fn beside(disk: &Disk) -> (Disk, Arc<SlowKeys>) {
@@ -116,4 +117,36 @@ async fn a_server_that_is_dead_is_given_up_after_a_while() {
     second.services.prune().await;
     let servers: Vec<_> = second.services.ledger.state().journals().iter().map(|entry| entry.server).collect();
     assert!(servers.iter().all(|server| *server == second.services.ca.server_id()), "its journal is forgotten");
+}
+
+/// An agent that is connected has the next authority before it signs; one that hangs does not hold it up for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connected_agent_is_waited_for() {
+    let server = Arc::new(Disk::new().start().await.unwrap());
+    let (_agent, caller) = server.agent().await;
+    let permit = server.permit::<rpc::WatchSubscribe>(&caller).await;
+    let stream = server.services.watchers.subscribe(&permit, 0);
+    let local_authorities = &server.services.local_authorities;
+    let prepared = local_authorities.prepare_jwt(server.permit(&local()).await).await.unwrap();
+    let activate = {
+        let (server, id) = (Arc::clone(&server), prepared.authority_id.clone());
+        tokio::spawn(async move {
+            let permit = server.permit(&local()).await;
+            server.services.local_authorities.activate_jwt(permit, &id).await
+        })
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!activate.is_finished(), "it waits");
+    assert_ne!(*server.jwt("db", 300).await.unwrap().key_id, *prepared.authority_id);
+    let began = Instant::now();
+    stream.acknowledge(server.services.bundles.current().sequence_number);
+    activate.await.unwrap().unwrap();
+    assert!(began.elapsed() < AGENTS_TAKE);
+    assert_eq!(*server.jwt("db", 300).await.unwrap().key_id, *prepared.authority_id);
+
+    let silent = local_authorities.prepare_x509(server.permit(&local()).await).await.unwrap().authority_id;
+    let began = Instant::now();
+    local_authorities.activate_x509(server.permit(&local()).await, &silent).await.unwrap();
+    assert!(began.elapsed() >= AGENTS_TAKE);
+    assert_eq!(server.services.ca.authority().authority_id(), silent);
 }
