@@ -179,11 +179,10 @@ impl CertificateAuthority {
     /// Keys in the key store that no journal on this store names and that no step has under way. `None` where the key store can't tell.
     pub async fn orphans(&self) -> Result<Option<Vec<KeyRecord>>, KeyStoreError> {
         let Some(inventory) = self.context.keys.inventory() else { return Ok(None) };
-        let mut named = self.unpublished_keys().await;
+        // In this order: a key that a step has under way while they are listed is in a slot, or with that step, afterwards.
         let keys = inventory.list().await?;
-        // What came into a slot while the keys were listed is in the journal by now.
+        let mut named = self.unpublished_keys().await;
         named.extend(self.context.ledger.state().journals().iter().map(|entry| entry.key_id.clone()));
-        named.extend(self.unpublished_keys().await);
         Ok(Some(keys.into_iter().filter(|key| !named.contains(&key.id)).collect()))
     }
 

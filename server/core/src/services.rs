@@ -23,7 +23,7 @@ use crate::minting::Minting;
 use crate::nodes::Nodes;
 use crate::orphans::OrphanKeys;
 use crate::pending::PendingTpms;
-use crate::pruning::prune;
+use crate::pruning::{SeenServers, prune};
 use crate::registration::Registration;
 use crate::server_svid::{ServerSvidError, ServerSvidSource};
 use crate::store::StoreError;
@@ -90,6 +90,7 @@ pub struct Services {
     pub audit: Arc<AuditLog>,
     clock: Arc<dyn Clock>,
     rotation_tick: Duration,
+    seen_servers: SeenServers,
 }
 
 impl Services {
@@ -146,6 +147,7 @@ impl Services {
             ledger,
             clock,
             rotation_tick,
+            seen_servers: SeenServers::default(),
         }))
     }
 
@@ -232,7 +234,7 @@ impl Services {
 
     /// Removes what has expired.
     pub async fn prune(&self) {
-        if let Err(error) = prune(&self.ledger, self.clock.as_ref()).await {
+        if let Err(error) = prune(&self.ledger, self.clock.as_ref(), &self.seen_servers).await {
             tracing::error!(error = chain(&error), "Expired entries and join tokens could not be removed");
         }
     }

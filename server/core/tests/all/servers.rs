@@ -13,7 +13,7 @@ use rustls_pki_types::UnixTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::faults::SlowKeys;
-use crate::fixture::{CA_TTL, Disk, Server, csr, local};
+use crate::fixture::{CA_TTL, Disk, Server, TestClock, csr, local};
 
 /// The same store and clock, with a key store of its own.
 fn beside(disk: &Disk) -> (Disk, Arc<SlowKeys>) {
@@ -115,6 +115,8 @@ async fn a_server_that_is_dead_is_given_up_after_a_while() {
     second.services.rotate().await;
     second.services.ca.announce().await.unwrap();
     second.services.prune().await;
+    second.services.ca.announce().await.unwrap();
+    second.services.prune().await;
     let servers: Vec<_> = second.services.ledger.state().journals().iter().map(|entry| entry.server).collect();
     assert!(servers.iter().all(|server| *server == second.services.ca.server_id()), "its journal is forgotten");
 }
@@ -149,4 +151,31 @@ async fn a_connected_agent_is_waited_for() {
     local_authorities.activate_x509(server.permit(&local()).await, &silent).await.unwrap();
     assert!(began.elapsed() >= AGENTS_TAKE);
     assert_eq!(server.services.ca.authority().authority_id(), silent);
+}
+
+/// Threat 56: one server's clock is weeks ahead. It takes nothing from another that is there: neither its slots nor its authorities.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_weeks_ahead_forgets_no_server_that_is_there() {
+    let disk = Disk::new();
+    let first = disk.start().await.unwrap();
+    let stop = CancellationToken::new();
+    let following = tokio::spawn(Arc::clone(&first.services).maintain(stop.clone()));
+    let (mut other, _keys) = beside(&disk);
+    other.clock = TestClock::new();
+    let second = other.start().await.unwrap();
+    second.services.prune().await;
+    other.clock.advance(30 * 24 * 3600);
+    for _ in 0..2 {
+        disk.clock.advance(10);
+        first.services.ca.announce().await.unwrap();
+        second.services.rotate().await;
+        second.services.prune().await;
+    }
+    first.services.ledger.catch_up().await.unwrap();
+    assert_eq!(first.slot(SlotName::X509CaA).unwrap().status, SlotStatus::Active);
+    first.services.ca.probe().await.unwrap();
+    let svid = first.attest(&first.token(None).await, &csr(&[])).await.unwrap().svid;
+    first.verified(&svid);
+    stop.cancel();
+    let _ended = following.await;
 }
