@@ -136,7 +136,7 @@ async fn a_ban_reaches_the_node_and_its_workloads_at_once_and_no_one_else() {
     crowd.assert_running(WORKLOADS_OF_AGENT..crowd.len()).await;
 }
 
-/// Threats 48 and 52: what a killed server missed to tell is there when it is back.
+/// Threat 48: what a killed server missed to tell is there when it is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_entry_arrives_by_the_push_also_after_the_server_was_killed() {
     let bed = Testbed::start("");
