@@ -40,7 +40,7 @@ impl WallClock {
     }
 
     /// Has this command, and what it starts, see this clock.
-    pub(crate) fn show_to(&self, command: &mut Command) -> Result<(), HarnessError> {
+    pub fn show_to(&self, command: &mut Command) -> Result<(), HarnessError> {
         let library = LIBRARIES.iter().find(|path| fs::exists(path).unwrap_or(false));
         let library = library
             .ok_or_else(|| HarnessError::MissingTool { tool: "libfaketimeMT.so.1".to_owned(), package: "faketime" })?;

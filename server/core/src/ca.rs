@@ -18,6 +18,7 @@ mod maker;
 mod presence;
 mod retirement;
 mod rotor;
+mod succession;
 mod upstream;
 
 use std::sync::Arc;

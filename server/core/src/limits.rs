@@ -26,8 +26,10 @@ pub const MAX_AUTHORITIES: usize = 256;
 /// Signatures that one batch has under way at the same time. A network HSM hides its round trip behind them; a session pool
 /// smaller than that queues.
 pub const CONCURRENT_SIGNATURES: usize = 32;
-/// How far the start of validity lies in the past, for peers whose clock is late (SPIRE: 10 s).
-pub const BACKDATE: Duration = Duration::from_secs(10);
+/// How far the start of validity lies in the past at least, for peers whose clock is late (SPIRE: 10 s, always).
+const LEAST_BACKDATE: u64 = 10;
+/// And at most: clocks that nobody keeps are off by minutes.
+const MOST_BACKDATE: u64 = 5 * 60;
 /// The audience of one JWT-SVID, as JSON. In base64 it takes 11 KiB; with the longest SPIFFE ID and an RSA-4096 signature beside it the
 /// token stays below the 16 KiB that validators read.
 pub const MAX_AUDIENCE_LEN: usize = 8 * 1024;
@@ -51,3 +53,20 @@ pub const LOOK_FOR_SERVERS: Duration = Duration::from_millis(50);
 pub const AGENTS_TAKE: Duration = Duration::from_secs(5);
 /// Seconds after which the journal of a server that was not seen any more goes, if its authorities ended as well (SPIRE: 14 days).
 pub const SERVER_FORGOTTEN: i64 = 14 * 24 * 3600;
+
+/// How far the start of validity of what lives for so many seconds lies in the past: a twelfth. With an hour to live that is five minutes;
+/// who lives for less needs a better clock anyway, and whoever renews at half of the validity would renew all the time.
+pub fn backdate(lifetime: u64) -> u64 {
+    (lifetime / 12).clamp(LEAST_BACKDATE, MOST_BACKDATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::backdate;
+
+    #[test]
+    fn long_lives_begin_five_minutes_ago_and_short_ones_ten_seconds() {
+        let lives = [1, 60, 120, 600, 3600, 86_400, u64::MAX];
+        assert_eq!(lives.map(backdate), [10, 10, 10, 50, 300, 300, 300]);
+    }
+}

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 pub struct ServerSvid {
     /// `spiffe://td/spire/server`.
     pub id: SpiffeId,
-    /// DER certificates, leaf first, without the root.
+    /// DER certificates, leaf first, without the root; last the one by which the authority before names that of now, where there is one.
     pub chain: Vec<Vec<u8>>,
     /// PKCS#8, DER.
     pub private_key: Zeroizing<Vec<u8>>,
@@ -27,18 +27,21 @@ pub struct ServerSvid {
     pub not_before: u64,
     /// Validity, Unix seconds, inclusive.
     pub not_after: u64,
+    /// When half of the life that it had left at its issue is over, Unix seconds. It begins some time before its issue.
+    pub renew_at: u64,
     /// Subject key identifier of the root in the bundle that it hangs from, lower-case hex.
     pub anchor_id: Arc<str>,
 }
 
 impl fmt::Debug for ServerSvid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, chain, private_key: _, not_before, not_after, anchor_id } = self;
+        let Self { id, chain, private_key: _, not_before, not_after, renew_at, anchor_id } = self;
         f.debug_struct("ServerSvid")
             .field("id", id)
             .field("certificates", &chain.len())
             .field("not_before", not_before)
             .field("not_after", not_after)
+            .field("renew_at", renew_at)
             .field("anchor_id", anchor_id)
             .finish_non_exhaustive()
     }
@@ -63,7 +66,7 @@ impl ServerSvidSource {
         ttl: Duration,
     ) -> Result<Self, ServerSvidError> {
         let id = ca.trust_domain().with_path("/spire/server")?;
-        let (current, _) = watch::channel(Arc::new(issue(&ca, &audit, &id, ttl).await?));
+        let (current, _) = watch::channel(Arc::new(issue(&ca, clock.as_ref(), &audit, &id, ttl).await?));
         Ok(Self { ca, clock, audit, ttl, id, current })
     }
 
@@ -76,10 +79,8 @@ impl ServerSvidSource {
     /// valid yet because the clock was set back. True where it did.
     pub async fn rotate_if_due(&self) -> Result<bool, ServerSvidError> {
         let svid = Arc::clone(&self.current.borrow());
-        let (not_before, not_after) = (svid.not_before, svid.not_after);
-        let half = not_before.saturating_add(not_after.saturating_sub(not_before) / 2);
         let trusted = self.ca.is_trusted(&svid.anchor_id);
-        if trusted && (not_before..half).contains(&self.clock.now().as_secs()) {
+        if trusted && (svid.not_before..svid.renew_at).contains(&self.clock.now().as_secs()) {
             return Ok(false);
         }
         if !trusted {
@@ -89,7 +90,7 @@ impl ServerSvidSource {
                 "Server SVID signed using a tainted authority, forcing rotation of the Server SVID"
             );
         }
-        let svid = issue(&self.ca, &self.audit, &self.id, self.ttl).await?;
+        let svid = issue(&self.ca, self.clock.as_ref(), &self.audit, &self.id, self.ttl).await?;
         self.current.send_replace(Arc::new(svid));
         Ok(true)
     }
@@ -97,6 +98,7 @@ impl ServerSvidSource {
 
 async fn issue(
     ca: &CertificateAuthority,
+    clock: &dyn Clock,
     audit: &AuditLog,
     id: &SpiffeId,
     ttl: Duration,
@@ -118,12 +120,16 @@ async fn issue(
         })
         .await?;
     let svid = audit.record_own(svid).await.into_inner();
+    let mut chain = svid.chain;
+    chain.extend(ca.named_by_predecessor().await);
+    let now = clock.now().as_secs();
     Ok(ServerSvid {
         id: svid.id,
-        chain: svid.chain,
+        chain,
         private_key,
         not_before: svid.not_before,
         not_after: svid.not_after,
+        renew_at: now.saturating_add(svid.not_after.saturating_sub(now) / 2),
         anchor_id: svid.anchor_id,
     })
 }

@@ -4,3 +4,4 @@
 mod bed;
 mod clocks;
 mod lost;
+mod off_for_long;

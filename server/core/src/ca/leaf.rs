@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{CertificateAuthority, SignError, random, random_serial, seconds};
 use crate::audit::{Document, DocumentFacts, DocumentIdentity, Unrecorded};
-use crate::limits::{BACKDATE, MIN_SVID_TTL};
+use crate::limits::{MIN_SVID_TTL, backdate};
 
 /// A leaf to be signed. The SPIFFE ID is the server's decision and never the requester's.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +134,7 @@ impl CertificateAuthority {
         let authority = self.x509.published(&self.context).map_err(SignError::Authority)?;
         let (now, not_after) = self.lifetime(leaf.ttl, leaf.not_after, authority.not_after())?;
         let serial = random_serial().map_err(|reason| SignError::Random { reason })?;
-        let not_before = now.saturating_sub(BACKDATE.as_secs());
+        let not_before = now.saturating_sub(backdate(not_after.saturating_sub(now)));
         let tbs = LeafTemplate {
             spiffe_id: leaf.spiffe_id,
             public_key: leaf.public_key,

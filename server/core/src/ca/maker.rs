@@ -10,7 +10,7 @@ use super::context::CaContext;
 use super::identity::lose;
 use super::{CaError, CaSubject, random, random_serial, seconds};
 use crate::authority::{AuthorityError, MatchedKey, Publicity, PublishedAuthority};
-use crate::limits::BACKDATE;
+use crate::limits::backdate;
 use crate::store::{
     Committed, JournalAuthority, JournalCa, JournalEntry, JournalJwtKey, SlotKind, SlotName, SlotStatus, StoreError,
 };
@@ -131,7 +131,7 @@ impl CaContext {
     /// What the journal is to say about a new key.
     async fn describe(&self, slot: SlotName, record: &KeyRecord) -> Result<Described, CaError> {
         let now = self.clock.now().as_secs();
-        let mut not_before = now.saturating_sub(BACKDATE.as_secs());
+        let mut not_before = now.saturating_sub(backdate(self.config.ttl.as_secs()));
         let mut not_after = now.saturating_add(self.config.ttl.as_secs());
         let mut root = None;
         let authority = match (slot.kind(), self.keys.upstream()) {

@@ -18,7 +18,7 @@ use super::context::CaContext;
 use super::{CaError, CaSubject, CertificateAuthority};
 use crate::audit::{self, Announced};
 use crate::authority::{AuthorityError, certificate_algorithm};
-use crate::limits::BACKDATE;
+use crate::limits::backdate;
 use crate::store::{Committed, JournalCa, SlotName, StoreError, subject_key_id};
 
 /// How long an upstream may take. A person who signs by hand is no upstream authority.
@@ -216,7 +216,7 @@ fn certified(
     subject_key_id(certificate).ok_or(UpstreamFault::NoIdentifier { what: "the CA" })?;
     let root_id = subject_key_id(verified.root()).ok_or(UpstreamFault::NoIdentifier { what: "the root" })?;
     Ok(Certified {
-        not_before: now.as_secs().saturating_sub(BACKDATE.as_secs()),
+        not_before: now.as_secs().saturating_sub(backdate(not_after.saturating_sub(now.as_secs()))),
         not_after,
         root: X509Authority { certificate: verified.root().to_vec(), tainted: false },
         ca: JournalCa {

@@ -19,6 +19,7 @@ mod pending;
 mod registration;
 mod retirement;
 mod servers;
+mod succession;
 mod tpm;
 mod upstream;
 mod verdicts;

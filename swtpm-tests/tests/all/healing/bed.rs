@@ -14,12 +14,17 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::workloads::testbed::{path_of, workload_program};
 
+/// Seconds.
+pub(super) const HOUR: i64 = 3600;
+pub(super) const MONTH: i64 = 30 * 24 * HOUR;
 /// Within this time everything has to be well again: an agent waits at most 75 s between two attempts.
 pub(super) const BOUND: Duration = Duration::from_secs(120);
 
 pub(super) struct Bed {
     pub(super) agent: TestAgent,
     pub(super) server: TestServer,
+    pub(super) server_clock: Arc<WallClock>,
+    pub(super) agent_clock: Arc<WallClock>,
     _tpm: Swtpm,
     web: PathBuf,
     directory: tempfile::TempDir,
@@ -30,18 +35,19 @@ pub(super) struct Bed {
 impl Bed {
     /// Both run by the machine's time, and the workload has its SVID. `lines` are further ones of the `server` block.
     pub(super) fn start(lines: &str) -> Self {
-        Self::start_skewed(lines, 0)
+        Self::start_by(lines, 0, 0)
     }
 
-    /// The agent's clock is so many seconds ahead from the start.
-    pub(super) fn start_skewed(lines: &str, ahead: i64) -> Self {
+    /// The server's clock, and the agent's, are so many seconds ahead from the start.
+    pub(super) fn start_by(lines: &str, server_ahead: i64, ahead: i64) -> Self {
         let (server_clock, agent_clock) = (Arc::new(WallClock::new().unwrap()), Arc::new(WallClock::new().unwrap()));
+        server_clock.set(server_ahead).unwrap();
         agent_clock.set(ahead).unwrap();
         let server = TestServer::start(ServerOptions {
             token: Some(SoftHsm::start().unwrap()),
             tpms: Some((Manufacturer::shared().unwrap(), EkKind::P384)),
             server_lines: format!("{lines}\n  ratelimit {{ attestation = false }}"),
-            clock: Some(server_clock),
+            clock: Some(Arc::clone(&server_clock)),
             ..ServerOptions::default()
         });
         let server = server.unwrap();
@@ -49,7 +55,7 @@ impl Bed {
         let agent = TestAgent::start_by(&agent_clock, &server, &Attestor::Tpm(&tpm, EkKind::P384)).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let web = workload_program(directory.path(), "web");
-        let bed = Self { agent, server, _tpm: tpm, web, directory, ahead };
+        let bed = Self { agent, server, server_clock, agent_clock, _tpm: tpm, web, directory, ahead };
         bed.create_entry();
         bed.await_svid("the first SVID");
         bed
@@ -66,6 +72,17 @@ impl Bed {
     pub(super) fn private_keys(&self) -> usize {
         let listed = self.server.token().unwrap().pkcs11_tool(&["--list-objects", "--type", "privkey"]).unwrap();
         String::from_utf8_lossy(&listed.stdout).matches("Private Key Object").count()
+    }
+
+    /// Sets both clocks.
+    pub(super) fn set_clocks(&mut self, seconds_ahead: i64) {
+        self.server_clock.set(seconds_ahead).unwrap();
+        self.set_agent_clock(seconds_ahead);
+    }
+
+    pub(super) fn set_agent_clock(&mut self, seconds_ahead: i64) {
+        self.agent_clock.set(seconds_ahead).unwrap();
+        self.ahead = seconds_ahead;
     }
 
     /// The SPIFFE ID of the only node.
@@ -86,6 +103,8 @@ impl Bed {
     pub(super) fn svid(&self) -> Result<VerifiedSvid, String> {
         let out = tempfile::tempdir_in(self.directory.path()).unwrap();
         let mut fetch = std::process::Command::new(&self.web);
+        // It verifies what it is given, by the clock of its machine.
+        self.agent_clock.show_to(&mut fetch).unwrap();
         fetch.args(["api", "fetch", "x509", "-timeout", "5s", "-write"]).arg(out.path());
         let fetched = fetch.arg("-socketPath").arg(self.agent.socket()).output().unwrap();
         if !fetched.status.success() {
