@@ -43,7 +43,7 @@ pub(crate) async fn run() -> Result<(), BenchError> {
         root.display(),
         intermediate.display(),
     );
-    let server = Server::start(CaKey::Soft, &attestors).await?;
+    let server = Server::start(CaKey::SoftP256, &attestors).await?;
     let tls = client::anonymous(&server).await?;
     let mut tokens = Vec::with_capacity(ATTESTATIONS);
     for _ in 0..ATTESTATIONS {

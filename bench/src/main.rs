@@ -8,7 +8,9 @@ mod cpu;
 mod error;
 mod event_log;
 mod figures;
+mod jwt;
 mod memory;
+mod overload;
 mod server;
 mod sign;
 mod svid;
@@ -41,8 +43,10 @@ enum What {
     Appraise,
     /// Event logs parsed, replayed and understood.
     EventLog,
-    /// X.509-SVIDs through gRPC beside raw signing.
+    /// X.509-SVIDs through gRPC beside raw signing, and a token that is asked for more than it can sign.
     Svid,
+    /// JWT-SVIDs through gRPC beside raw signing.
+    Jwt,
     /// Attestations: CPU and commits.
     Attest,
     /// Calls of the Workload API: CPU of the agent.
@@ -97,6 +101,9 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     }
     if wanted(What::Svid) {
         runtime.block_on(svid::run(effort))?;
+    }
+    if wanted(What::Jwt) {
+        runtime.block_on(jwt::run(effort))?;
     }
     if wanted(What::Attest) {
         runtime.block_on(attest::run())?;

@@ -16,7 +16,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run() -> Result<(), BenchError> {
     heading(&format!("Memory at rest, {} s after the start", REST.as_secs()));
-    let server = Server::start(CaKey::Soft, "NodeAttestor \"join_token\" { plugin_data {} }").await?;
+    let server = Server::start(CaKey::SoftP256, "NodeAttestor \"join_token\" { plugin_data {} }").await?;
     let mut agent = start_agent(&server).await?;
     tokio::time::sleep(REST).await;
     for (name, pid) in [("plastron-server", server.pid()), ("plastron-agent", agent.pid())] {

@@ -20,20 +20,31 @@ pub(crate) const TRUST_DOMAIN: &str = "bench.example";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where the server's CA key lies.
+/// Where the server's CA and JWT keys lie, and what they are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CaKey {
-    /// In a file, signed with in the server's own process.
-    Soft,
-    /// In a PKCS#11 token.
+    /// P-256 in a file, signed with in the server's own process.
+    SoftP256,
+    /// P-384 in a file.
+    SoftP384,
+    /// P-256 in a PKCS#11 token.
     SoftHsm,
 }
 
 impl CaKey {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Soft => "soft P-256",
+            Self::SoftP256 => "soft P-256",
+            Self::SoftP384 => "soft P-384",
             Self::SoftHsm => "SoftHSM P-256",
+        }
+    }
+
+    /// As SPIRE's configuration writes it.
+    pub(crate) fn key_type(self) -> &'static str {
+        match self {
+            Self::SoftP256 | Self::SoftHsm => "ec-p256",
+            Self::SoftP384 => "ec-p384",
         }
     }
 }
@@ -51,12 +62,12 @@ impl Server {
     pub(crate) async fn start(key: CaKey, attestors: &str) -> Result<Self, BenchError> {
         let directory = tempfile::tempdir().map_err(BenchError::io("make a temporary directory"))?;
         let token = match key {
-            CaKey::Soft => None,
+            CaKey::SoftP256 | CaKey::SoftP384 => None,
             CaKey::SoftHsm => Some(SoftHsm::start()?),
         };
         let port = free_port()?;
         let config = directory.path().join("server.conf");
-        let text = configuration(directory.path(), port, token.as_ref(), attestors)?;
+        let text = configuration(directory.path(), port, token.as_ref(), key, attestors)?;
         std::fs::write(&config, text).map_err(BenchError::io(format!("write {}", config.display())))?;
         let mut command = Command::new(program("plastron-server")?);
         command.arg("run").arg("-config").arg(&config);
@@ -137,8 +148,14 @@ pub(crate) fn trust_domain() -> Result<TrustDomain, BenchError> {
 }
 
 /// SPIRE's limits per address would stop a generator that comes from one.
-fn configuration(directory: &Path, port: u16, token: Option<&SoftHsm>, attestors: &str) -> Result<String, BenchError> {
-    let directory = directory.display();
+fn configuration(
+    directory: &Path,
+    port: u16,
+    token: Option<&SoftHsm>,
+    key: CaKey,
+    attestors: &str,
+) -> Result<String, BenchError> {
+    let (directory, key_type) = (directory.display(), key.key_type());
     let keys = match token {
         None => format!("KeyManager \"disk\" {{ plugin_data {{ directory = \"{directory}/keys\" }} }}"),
         Some(token) => format!(
@@ -156,7 +173,8 @@ fn configuration(directory: &Path, port: u16, token: Option<&SoftHsm>, attestors
   trust_domain = "{TRUST_DOMAIN}"
   data_dir = "{directory}/server"
   log_level = "ERROR"
-  ca_key_type = "ec-p256"
+  ca_key_type = "{key_type}"
+  jwt_key_type = "{key_type}"
   ratelimit {{
     attestation = false
     signing = false

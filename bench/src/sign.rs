@@ -6,20 +6,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair};
 use plastron_hsm::{KeyInventory, KeyType};
 use plastron_hsm_pkcs11::{PinSource, Pkcs11Config, Pkcs11Store, TokenSelector};
-use plastron_hsm_soft::SoftStore;
 use plastron_swtpm_tests::SoftHsm;
 
 use crate::cpu;
 use crate::error::BenchError;
+use crate::server::CaKey;
 
 /// Of the hidden command.
 #[derive(clap::Args)]
 pub(crate) struct SignArguments {
-    /// The token; a key in memory without it.
+    /// The token; a key of aws-lc-rs, with none of our code around it, without one.
     #[arg(long)]
     token: Option<String>,
+    /// What kind of key: ec-p256 or ec-p384.
+    #[arg(long)]
+    key_type: String,
     /// Where its PIN is.
     #[arg(long)]
     pin_file: Option<PathBuf>,
@@ -41,11 +46,16 @@ pub(crate) struct SigningRate {
 }
 
 impl SigningRate {
-    /// Measures in another process.
-    pub(crate) fn measure(token: Option<&SoftHsm>, instance: &str, seconds: u64) -> Result<Self, BenchError> {
+    /// Measures in another process: the token with the server's own key, or aws-lc-rs with a new one of the same type.
+    pub(crate) fn measure(
+        token: Option<&SoftHsm>,
+        key: CaKey,
+        instance: &str,
+        seconds: u64,
+    ) -> Result<Self, BenchError> {
         let program = std::env::current_exe().map_err(BenchError::io("find this program"))?;
         let mut command = Command::new(program);
-        command.args(["__sign", "--seconds", &seconds.to_string()]);
+        command.args(["__sign", "--key-type", key.key_type(), "--seconds", &seconds.to_string()]);
         if let Some(token) = token {
             command.args(["--token", token.label(), "--instance", instance, "--pin-file"]).arg(token.pin_file());
             command.env("SOFTHSM2_CONF", token.conf());
@@ -65,31 +75,47 @@ impl SigningRate {
 
 /// The hidden command: prints signatures per second and CPU microseconds of each.
 pub(crate) async fn run(arguments: &SignArguments) -> Result<(), BenchError> {
-    let SignArguments { token, pin_file, instance, seconds } = arguments;
-    let store: Arc<dyn KeyInventory> = match (token, pin_file) {
-        (Some(token), Some(pin_file)) => open_token(token, pin_file, instance.as_deref().unwrap_or("bench"))?,
-        _ => Arc::new(SoftStore::in_memory("bench")),
+    let SignArguments { token, pin_file, instance, seconds, key_type } = arguments;
+    let algorithm = match key_type.as_str() {
+        "ec-p256" => &ECDSA_P256_SHA256_ASN1_SIGNING,
+        "ec-p384" => &ECDSA_P384_SHA384_ASN1_SIGNING,
+        other => return Err(BenchError::wrong(format!("no key type {other:?}"))),
     };
-    let listed = store.list().await.map_err(BenchError::wrong)?;
-    let key = match listed.into_iter().find(|key| key.key_type == KeyType::EcP256) {
-        Some(key) => key,
-        None => store.generate("bench", KeyType::EcP256).await.map_err(BenchError::wrong)?,
-    };
-    let (scheme, limit, done) =
-        (key.key_type.default_scheme(), Duration::from_secs(*seconds), Arc::new(AtomicU64::new(0)));
+    let (limit, done) = (Duration::from_secs(*seconds), Arc::new(AtomicU64::new(0)));
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let (pid, begun) = (std::process::id(), Instant::now());
-    let cpu_before = cpu::of_process(pid)?;
-    let mut tasks = Vec::new();
-    for _ in 0..workers {
-        let (store, id, done) = (Arc::clone(&store), key.id.clone(), Arc::clone(&done));
-        tasks.push(tokio::spawn(async move {
-            while begun.elapsed() < limit {
-                store.sign(&id, scheme, &[7; 32]).await.map_err(BenchError::wrong)?;
-                done.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok::<_, BenchError>(())
-        }));
+    let (pid, mut tasks) = (std::process::id(), Vec::new());
+    let (cpu_before, begun);
+    if let (Some(token), Some(pin_file)) = (token, pin_file) {
+        let store = open_token(token, pin_file, instance.as_deref().unwrap_or("bench"))?;
+        let listed = store.list().await.map_err(BenchError::wrong)?;
+        let key = listed.into_iter().find(|key| key.key_type == KeyType::EcP256);
+        let key = key.ok_or_else(|| BenchError::wrong("the token has no P-256 key"))?;
+        let scheme = key.key_type.default_scheme();
+        (cpu_before, begun) = (cpu::of_process(pid)?, Instant::now());
+        for _ in 0..workers {
+            let (store, id, done) = (Arc::clone(&store), key.id.clone(), Arc::clone(&done));
+            tasks.push(tokio::spawn(async move {
+                while begun.elapsed() < limit {
+                    store.sign(&id, scheme, &[7; 32]).await.map_err(BenchError::wrong)?;
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok::<_, BenchError>(())
+            }));
+        }
+    } else {
+        let key = Arc::new(EcdsaKeyPair::generate(algorithm).map_err(BenchError::wrong)?);
+        (cpu_before, begun) = (cpu::of_process(pid)?, Instant::now());
+        for _ in 0..workers {
+            let (key, done) = (Arc::clone(&key), Arc::clone(&done));
+            tasks.push(tokio::task::spawn_blocking(move || {
+                let random = SystemRandom::new();
+                while begun.elapsed() < limit {
+                    key.sign(&random, &[7; 600]).map_err(BenchError::wrong)?;
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok::<_, BenchError>(())
+            }));
+        }
     }
     for task in tasks {
         task.await.map_err(BenchError::wrong)??;
