@@ -1,5 +1,7 @@
 //! The one place where a failure becomes a gRPC status: the peer learns a code and what is wrong with its own request; the log learns the rest.
 
+mod signing;
+
 use std::error::Error;
 use std::time::Duration;
 
@@ -9,7 +11,6 @@ use plastron_proto::types::{self, PermissionDeniedDetails};
 use plastron_server_core::admission::{AdmissionError, RenewalError};
 use plastron_server_core::authorization::{AgentDenial, Denied};
 use plastron_server_core::bundles::BundleError;
-use plastron_server_core::ca::SignError;
 use plastron_server_core::issuance::{BatchRefusal, JwtRefusal, SvidRefusal};
 use plastron_server_core::local_authority::LocalAuthorityError;
 use plastron_server_core::minting::MintError;
@@ -20,13 +21,13 @@ use plastron_server_core::registration::{EntryError, RegistrationError};
 use plastron_server_core::store::{AdmitError, NodeError, PendingError, StoreError, TokenError};
 use plastron_server_core::tokens::JoinTokenError;
 use plastron_server_core::watch::Ended;
-use plastron_spiffe::jwt::JwtIssueError;
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::convert::ConvertError;
 use crate::ratelimit::RateLimited;
+use signing::{destroy, jwt, local_authority, mint, orphans, sign};
 
 /// Whatever can go wrong with a call.
 #[derive(Debug, thiserror::Error)]
@@ -280,114 +281,6 @@ fn token(error: &JoinTokenError) -> (Code, Told) {
     }
 }
 
-fn jwt(error: &JwtRefusal) -> (Code, Told) {
-    match error {
-        JwtRefusal::EntryNotFound { .. } => (Code::NotFound, Told::Step),
-        JwtRefusal::Audience(_) => (Code::InvalidArgument, Told::Chain),
-        JwtRefusal::Agent { .. } => (Code::PermissionDenied, Told::Step),
-        JwtRefusal::Sign(error) => (sign(error), Told::Step),
-        JwtRefusal::Audit(_) => (Code::Unavailable, Told::Chain),
-    }
-}
-
-fn mint(error: &MintError) -> (Code, Told) {
-    match error {
-        MintError::MissingCsr
-        | MintError::Csr(_)
-        | MintError::CsrSignature
-        | MintError::NoUri
-        | MintError::SeveralUris { .. }
-        | MintError::Uri(_)
-        | MintError::UriNotAWorkload(_)
-        | MintError::OtherName { .. }
-        | MintError::DnsName(_)
-        | MintError::DnsNameOverlap(_)
-        | MintError::Subject(_)
-        | MintError::NotAWorkload(_)
-        | MintError::Audience(_) => (Code::InvalidArgument, Told::Chain),
-        MintError::SignX509(error) | MintError::SignJwt(error) => (sign(error), Told::Step),
-        MintError::Audit(_) => (Code::Unavailable, Told::Chain),
-    }
-}
-
-fn local_authority(error: &LocalAuthorityError) -> (Code, Told) {
-    match error {
-        LocalAuthorityError::JwtDisabled => (Code::Unimplemented, Told::Chain),
-        LocalAuthorityError::Initializing => (Code::Unavailable, Told::Chain),
-        LocalAuthorityError::NoAuthorityId
-        | LocalAuthorityError::UnexpectedAuthorityId
-        | LocalAuthorityError::TaintCurrent
-        | LocalAuthorityError::TaintNotOld { .. }
-        | LocalAuthorityError::InvalidAuthorityId(_)
-        | LocalAuthorityError::TaintUpstreamId(_)
-        | LocalAuthorityError::RevokeUpstreamId(_) => (Code::InvalidArgument, Told::Chain),
-        LocalAuthorityError::UpstreamAuthority { .. } | LocalAuthorityError::NoUpstreamAuthority => {
-            (Code::FailedPrecondition, Told::Chain)
-        }
-        // The request is at fault, and SPIRE answers Internal all the same: scripts match on it.
-        LocalAuthorityError::NotPrepared { .. } => (Code::Internal, Told::Chain),
-        LocalAuthorityError::Prepare { .. }
-        | LocalAuthorityError::Activate { .. }
-        | LocalAuthorityError::Change { .. } => (Code::Internal, Told::Step),
-    }
-}
-
-fn orphans(error: &OrphanError) -> (Code, Told) {
-    match error {
-        OrphanError::CannotForget | OrphanError::Making => (Code::FailedPrecondition, Told::Chain),
-        OrphanError::TooMany { .. } => (Code::InvalidArgument, Told::Chain),
-        OrphanError::KeyStore(error) => (key_store(error), Told::Chain),
-        OrphanError::Store(_) => (Code::Internal, Told::Step),
-    }
-}
-
-fn destroy(refusal: &DestroyRefusal) -> (Code, Told) {
-    match refusal {
-        DestroyRefusal::NoSuchKey { .. } => (Code::NotFound, Told::Chain),
-        DestroyRefusal::Referenced { .. } | DestroyRefusal::Recent { .. } | DestroyRefusal::InTheMaking { .. } => {
-            (Code::FailedPrecondition, Told::Chain)
-        }
-        DestroyRefusal::Audit(_) => (Code::Unavailable, Told::Step),
-        DestroyRefusal::KeyStore(error) => (key_store(error), Told::Chain),
-    }
-}
-
-fn sign(error: &SignError) -> Code {
-    match error {
-        // A tainted or revoked authority is replaced within seconds.
-        SignError::Expired { .. } | SignError::Authority(_) => Code::Unavailable,
-        SignError::JwtDisabled => Code::Unimplemented,
-        SignError::Jwt(error) => match error {
-            JwtIssueError::RootPath { .. } | JwtIssueError::Audience | JwtIssueError::TooLarge { .. } => {
-                Code::InvalidArgument
-            }
-            JwtIssueError::KeyId
-            | JwtIssueError::Validity { .. }
-            | JwtIssueError::Signature { .. }
-            | JwtIssueError::Encoding { .. } => Code::Internal,
-        },
-        SignError::Template(_) | SignError::Random { .. } => Code::Internal,
-        SignError::KeyStore(error) => key_store(error),
-    }
-}
-
-fn key_store(error: &KeyStoreError) -> Code {
-    match error {
-        KeyStoreError::Overloaded { .. } => Code::ResourceExhausted,
-        KeyStoreError::DeadlineExceeded { .. } => Code::DeadlineExceeded,
-        KeyStoreError::Unavailable { .. } | KeyStoreError::CircuitOpen { .. } => Code::Unavailable,
-        KeyStoreError::NoSuchKey { .. }
-        | KeyStoreError::UnsupportedKeyType { .. }
-        | KeyStoreError::WrongScheme { .. }
-        | KeyStoreError::WrongDigestLength { .. }
-        | KeyStoreError::UnsafeKey { .. }
-        | KeyStoreError::KeyChanged { .. }
-        | KeyStoreError::Open { .. }
-        | KeyStoreError::Refused { .. }
-        | KeyStoreError::Malformed { .. } => Code::Internal,
-    }
-}
-
 /// The reason that an agent acts on: attest again, or stop.
 fn agent_denial(failure: &Failure) -> Option<AgentDenial> {
     match failure {
@@ -462,7 +355,9 @@ mod tests {
         let busy = KeyStoreError::Overloaded { store: store.clone(), reason: reason.clone(), retry_after };
         let dead = KeyStoreError::CircuitOpen { store: store.clone(), reason, retry_after };
         let late = KeyStoreError::DeadlineExceeded { store, seconds: 30 };
-        let of = |error| Status::from(Failure::Svid(SvidRefusal::Sign(SignError::KeyStore(error))));
+        let of = |error| {
+            Status::from(Failure::Svid(SvidRefusal::Sign(plastron_server_core::ca::SignError::KeyStore(error))))
+        };
         let told = |status: &Status| status.get_details_retry_info().and_then(|info| info.retry_delay);
         let cases = [
             (busy, Code::ResourceExhausted, Some(retry_after)),

@@ -56,7 +56,7 @@ impl Clock for TestClock {
 
 /// An audit sink in memory that fails when a test says so.
 #[derive(Default)]
-pub(crate) struct TestSink(Mutex<Sink>);
+pub(crate) struct TestSink(Mutex<Sink>, Arc<tokio::sync::RwLock<()>>, tokio::sync::Notify);
 
 #[derive(Default)]
 struct Sink {
@@ -91,6 +91,16 @@ impl TestSink {
         self.0.lock().unwrap().broken = Some(full());
     }
 
+    /// No line is written before this is dropped.
+    pub(crate) fn hold(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.1).try_write_owned().unwrap()
+    }
+
+    /// Returns once someone wants a line written while the sink is held.
+    pub(crate) async fn somebody_waits(&self) {
+        self.2.notified().await;
+    }
+
     /// The number of lines of each write so far.
     pub(crate) fn writes(&self) -> Vec<usize> {
         self.0.lock().unwrap().writes.clone()
@@ -117,6 +127,10 @@ fn full() -> AuditSinkError {
 #[async_trait::async_trait]
 impl AuditSink for TestSink {
     async fn write(&self, lines: &[AuditLine]) -> Result<(), AuditSinkError> {
+        if self.1.try_read().is_err() {
+            self.2.notify_one();
+        }
+        let _open = self.1.read().await;
         let mut sink = self.0.lock().unwrap();
         sink.writes.push(lines.len());
         let nth = sink.writes.len();

@@ -167,6 +167,26 @@ async fn a_ban_during_the_signature_of_a_token_wins() {
     assert_eq!(slow.signers().len(), before);
 }
 
+/// Threat 27: the ban is committed while the token's audit line is being written.
+#[tokio::test]
+async fn a_ban_while_a_token_is_recorded_wins() {
+    let disk = Disk::new();
+    let server = disk.start().await.unwrap();
+    let (agent, caller) = server.agent().await;
+    let created = server.create(vec![entry("/web", &agent, &["unix:uid:1"])]).await;
+    let permit = server.permit::<rpc::NewJwtSvid>(&caller).await;
+    let ban = server.permit::<rpc::BanAgent>(&local()).await;
+    let held = disk.audit.hold();
+    let (services, entry) = (Arc::clone(&server.services), created.first().unwrap().id.clone());
+    let under_way =
+        tokio::spawn(async move { services.issuance.new_jwt_svid(permit, &entry, audience(&["db"])).await });
+    disk.audit.somebody_waits().await;
+    server.services.nodes.ban(ban, agent).await.unwrap();
+    drop(held);
+    let refused = under_way.await.unwrap().unwrap_err();
+    assert!(matches!(refused, JwtRefusal::Agent { reason: AgentDenial::Banned, .. }), "{refused}");
+}
+
 /// Threat 12: whatever a judged node gets ends with its verdict.
 #[tokio::test]
 async fn a_token_ends_with_the_verdict_of_its_node() {
