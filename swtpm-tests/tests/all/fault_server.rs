@@ -109,9 +109,11 @@ fn a_server_whose_token_gives_every_answer_once_issues_what_is_trusted_and_loses
             tokio::spawn(async move {
                 let (mut got, mut refused) = (Vec::new(), 0);
                 while !stop.load(Ordering::Relaxed) {
-                    match minter.mint(60).await {
-                        Ok(minted) => got.push(minted),
-                        Err(_) => refused += 1,
+                    for outcome in [minter.mint(60).await, minter.mint_jwt(60).await] {
+                        match outcome {
+                            Ok(minted) => got.push(minted),
+                            Err(_) => refused += 1,
+                        }
                     }
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
@@ -153,7 +155,7 @@ fn a_server_whose_token_gives_every_answer_once_issues_what_is_trusted_and_loses
         assert!(got.iter().all(|minted| minted.is_trusted(&bundle)), "an SVID that the bundle does not vouch for");
         // Every SVID has its line, and every line is of an SVID that somebody got.
         let mut recorded = minted_in_log(&bench.server.process().log());
-        let mut serials: Vec<_> = got.iter().map(Minted::serial).collect();
+        let mut serials: Vec<_> = got.iter().map(Minted::identity).collect();
         recorded.sort();
         serials.sort();
         assert_eq!(recorded, serials);
@@ -208,7 +210,9 @@ fn a_key_that_was_exchanged_signs_nothing_that_leaves() {
     let token = bench.server.token().unwrap();
     token.pkcs11_tool(&["--keypairgen", "--key-type", "EC:prime256v1", "--usage-sign", "--id", "c3d4"]).unwrap();
     let [id] = &bench.key_ids("x509-CA-A")[..] else { unreachable!("one key of the CA") };
+    let [jwt_id] = &bench.key_ids("JWT-Signer-A")[..] else { unreachable!("one key for JWT-SVIDs") };
     let signs = format!("C_SignInit other={id}:c3d4");
+    let signs_jwt = format!("C_SignInit other={jwt_id}:c3d4");
     let shows = format!("C_GetAttributeValue other={id}:c3d4");
     block_on(async {
         let minter = Minter::new(&bench.server);
@@ -222,9 +226,9 @@ fn a_key_that_was_exchanged_signs_nothing_that_leaves() {
             ("after a session that died, and it shows its own public key", &[died, &signs, &shows]),
         ];
         for (case, rules) in cases {
-            bench.proxy.set(rules).unwrap();
+            bench.proxy.set(&[rules, &[&signs_jwt]].concat()).unwrap();
             for _ in 0..10 {
-                if let Ok(minted) = minter.mint(60).await {
+                for minted in [minter.mint(60).await, minter.mint_jwt(60).await].into_iter().flatten() {
                     assert!(minted.is_trusted(&bundle), "{case}: an SVID that nobody can verify was issued");
                 }
             }
