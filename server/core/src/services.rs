@@ -12,7 +12,7 @@ use crate::admission::NodeAdmission;
 use crate::audit::{AuditLog, AuditSink, chain};
 use crate::authorization::{Authorizer, Permit, rpc};
 use crate::bundles::Bundles;
-use crate::ca::{CaConfig, CaError, CaKeys, CertificateAuthority};
+use crate::ca::{CaConfig, CaError, CaKeys, CertificateAuthority, SignError};
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::issuance::Issuance;
@@ -114,8 +114,15 @@ impl Services {
         let listeners = Arc::clone(&watchers);
         let opened = CertificateAuthority::open(ca, keys, ledger_of(), clock_of(), audit_of(), listeners).await?;
         let ca = Arc::new(opened);
-        let server_svid =
-            ServerSvidSource::start(Arc::clone(&ca), clock_of(), audit_of(), default_x509_svid_ttl).await?;
+        let present = || ServerSvidSource::start(Arc::clone(&ca), clock_of(), audit_of(), default_x509_svid_ttl);
+        let server_svid = match present().await {
+            // A CA in its last second is valid and can sign nothing: it is its successor's turn, or this server could not start.
+            Err(ServerSvidError::Sign(SignError::Expired { .. })) => {
+                ca.rotate_if_due().await?;
+                present().await?
+            }
+            presented => presented?,
+        };
         // Who prepares an authority from now on waits for this server; what others prepared before, it has before it serves anyone.
         ca.announce().await.map_err(StartError::Store)?;
         ledger.catch_up().await.map_err(StartError::Store)?;

@@ -54,6 +54,18 @@ async fn a_key_store_that_signs_with_another_key_is_refused() {
     assert!(matches!(error, AuthorityError::BadSignature { slot: SlotName::X509CaA }), "{error}");
 }
 
+/// Killed in the last second of its CA's life, before the next one signed: the CA is still valid, and nothing that it could sign would be.
+///
+/// Threat 50
+#[tokio::test]
+async fn a_server_that_starts_in_the_last_second_of_its_ca_goes_on_with_the_next() {
+    let disk = Disk::new();
+    let before = disk.start().await.unwrap().services.ca.authority().authority_id().to_owned();
+    disk.clock.advance(CA_TTL);
+    let server = disk.start().await.unwrap();
+    assert_ne!(server.services.ca.authority().authority_id(), before);
+}
+
 /// Threat 53: the handle of the CA's key comes to mean another key while the server runs, and the token says nothing. What that one signed
 /// is for nobody, X.509 and JWT, and the server goes on once the right key is back.
 #[tokio::test]
