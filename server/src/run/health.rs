@@ -68,3 +68,55 @@ fn histogram(latency: &OperationLatency) -> Value {
 fn whole(number: u128) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use plastron_hsm::Operation;
+    use plastron_server_core::health::{FromCache as Cached, Obstacle};
+
+    use super::*;
+
+    struct Token(Circuit);
+
+    impl KeyDevice for Token {
+        fn condition(&self) -> DeviceCondition {
+            DeviceCondition { sessions: 2, hanging: 1, queued: 3, circuit: self.0.clone() }
+        }
+
+        fn latencies(&self) -> Vec<OperationLatency> {
+            let ms = Duration::from_millis;
+            let buckets = vec![(ms(1), 98), (ms(2), 0), (ms(4), 2), (Duration::from_micros(u64::MAX), 0)];
+            vec![OperationLatency { operation: Operation::Sign, calls: 100, total: ms(90), buckets }]
+        }
+    }
+
+    #[test]
+    fn a_device_is_shown_with_its_circuit_and_its_histogram() {
+        let (reason, retry_after) = ("CKR_DEVICE_ERROR".to_owned(), Duration::from_millis(1500));
+        let shown = describe(&Token(Circuit::Open { reason, retry_after }));
+        assert_eq!(
+            shown,
+            json!({
+                "sessions": 2, "hanging": 1, "queued": 3,
+                "circuit": { "state": "open", "reason": "CKR_DEVICE_ERROR", "retry_after_ms": 1500 },
+                "latency": { "sign": {
+                    "calls": 100, "total_us": 90_000, "p50_below_us": 1000, "p99_below_us": 4000,
+                    "buckets_us": [[1000, 98], [4000, 2]],
+                } },
+            })
+        );
+        assert_eq!(describe(&Token(Circuit::Closed))["circuit"], json!({ "state": "closed" }));
+    }
+
+    #[test]
+    fn a_server_that_serves_from_its_cache_says_since_when_why_and_what_to_do() {
+        let cached = Cached { since: 7, obstacle: Obstacle::NoAnswer { seconds: 3 } };
+        let CheckOutcome::FromCache(told) = not_ready(NotReady::FromCache(cached)) else {
+            unreachable!("it is cached")
+        };
+        assert_eq!(told.since, 7);
+        assert!(told.reason.contains("within 3 s") && told.remedy.contains("restart this server"), "{told:?}");
+    }
+}
