@@ -104,8 +104,8 @@ impl Catalog {
     }
 
     /// The upstream authority, where there is one. Reads its files; within a Tokio runtime.
-    pub(crate) fn upstream(&self, trust_domain: &TrustDomain) -> Result<Option<Arc<dyn UpstreamAuthority>>, DiskError> {
-        self.upstream.as_ref().map(|upstream| upstream.open(trust_domain.clone())).transpose()
+    pub(crate) fn upstream(&self, trust_domain: &TrustDomain) -> Option<Arc<dyn UpstreamAuthority>> {
+        self.upstream.as_ref().map(|upstream| upstream.open(trust_domain.clone()))
     }
 
     /// Opens the database.

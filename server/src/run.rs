@@ -45,8 +45,6 @@ pub(crate) enum RunError {
     Interrupted,
     #[error(transparent)]
     Attestors(#[from] AttestorsError),
-    #[error("can't use upstream authority disk")]
-    Upstream(#[from] plastron_plugins_upstream_disk::DiskError),
     #[error("can't start")]
     Start(#[from] StartError),
     #[error("the server's own SVID can't be used")]
@@ -82,7 +80,7 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     let logs: Arc<dyn KeptEventLogs> = ledger.clone();
     let bundle: Arc<dyn TrustBundle> = ledger.state().clone();
     let NodeAttestors { all: attestors, judge } = catalog.node_attestors(&known, &logs, &bundle)?;
-    let keys = CaKeys::destructible(keys).below(catalog.upstream(&settings.services.ca.trust_domain)?);
+    let keys = CaKeys::destructible(keys).below(catalog.upstream(&settings.services.ca.trust_domain));
     let (clock, audit) = (Arc::new(SystemClock), Arc::new(AuditedLog(log.audit)));
     let services = Services::start(settings.services, ledger, keys, attestors, clock, audit).await?;
     // Before anyone may call: what was enrolled under a pool or root that is gone, or is on the deny list by now.

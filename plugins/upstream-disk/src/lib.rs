@@ -55,19 +55,43 @@ pub struct DiskUpstream {
 }
 
 impl DiskUpstream {
-    /// Reads the files once, so that a wrong configuration is told at the start, and looks at them from then on. Must be called within
-    /// a Tokio runtime.
-    pub fn start(config: DiskConfig, trust_domain: TrustDomain, now: fn() -> UnixTime) -> Result<Arc<Self>, DiskError> {
-        let upstream = Upstream::read(&config, now())?;
-        let (roots, _) = watch::channel(Arc::from(upstream.roots));
+    /// Looks at the files now and from then on. Where they can't be used now, that is logged and nothing is signed: a server whose CA is
+    /// good starts without its upstream. Must be called within a Tokio runtime.
+    pub fn start(config: DiskConfig, trust_domain: TrustDomain, now: fn() -> UnixTime) -> Arc<Self> {
+        let (roots, _) = watch::channel(Arc::from([]));
         let started = Arc::new(Self { config, trust_domain, roots });
-        tokio::spawn(look(Arc::downgrade(&started), now));
-        Ok(started)
+        let told = started.look(now(), None);
+        tokio::spawn(keep_looking(Arc::downgrade(&started), now, told));
+        started
     }
 
     /// Whether the files could be used, for a configuration that is only checked.
     pub fn check(config: &DiskConfig, now: UnixTime) -> Result<(), DiskError> {
         Upstream::read(config, now).map(|_upstream| ())
+    }
+
+    /// Tells roots that came or went, and what is wrong with the files where that was not `told` yet; it comes back.
+    fn look(&self, now: UnixTime, told: Option<String>) -> Option<String> {
+        match Upstream::read(&self.config, now) {
+            Ok(Upstream { roots, .. }) => {
+                if told.is_some() {
+                    tracing::info!(plugin = NAME, "The upstream authority's files fit together again");
+                }
+                self.see(roots);
+                None
+            }
+            Err(error) => {
+                let reason = explain(&error);
+                if told.as_ref() != Some(&reason) {
+                    tracing::warn!(
+                        plugin = NAME,
+                        reason,
+                        "The upstream authority's files can't be used; nothing is signed with them"
+                    );
+                }
+                Some(reason)
+            }
+        }
     }
 
     fn see(&self, roots: Vec<Vec<u8>>) {
@@ -132,30 +156,11 @@ impl UpstreamAuthority for DiskUpstream {
 }
 
 /// Finds roots that came while nothing is asked for: they are in the bundle long before anything below them signs.
-async fn look(upstream: Weak<DiskUpstream>, now: fn() -> UnixTime) {
-    let mut told: Option<String> = None;
+async fn keep_looking(upstream: Weak<DiskUpstream>, now: fn() -> UnixTime, mut told: Option<String>) {
     loop {
         tokio::time::sleep(LOOK_PERIOD).await;
         let Some(upstream) = upstream.upgrade() else { return };
-        match Upstream::read(&upstream.config, now()) {
-            Ok(Upstream { roots, .. }) => {
-                if told.take().is_some() {
-                    tracing::info!(plugin = NAME, "The upstream authority's files fit together again");
-                }
-                upstream.see(roots);
-            }
-            Err(error) => {
-                let reason = explain(&error);
-                if told.as_ref() != Some(&reason) {
-                    tracing::warn!(
-                        plugin = NAME,
-                        reason,
-                        "The upstream authority's files can't be used; nothing is signed with them"
-                    );
-                    told = Some(reason);
-                }
-            }
-        }
+        told = upstream.look(now(), told);
     }
 }
 

@@ -81,7 +81,7 @@ impl Files {
     }
 
     fn start(&self) -> Arc<DiskUpstream> {
-        DiskUpstream::start(self.config(), domain(), now).unwrap()
+        DiskUpstream::start(self.config(), domain(), now)
     }
 
     /// Why it does not start, in one line.
@@ -172,7 +172,7 @@ async fn every_kind_and_form_of_key_signs() {
         for key in ["pkcs8.pem", "traditional.pem"] {
             let files = Files::new(&read("cert.pem"), &read(key), None);
             let at = || UnixTime::now();
-            let upstream = DiskUpstream::start(files.config(), domain(), at).unwrap();
+            let upstream = DiskUpstream::start(files.config(), domain(), at);
             let minted = upstream.mint_x509_ca(MintX509Ca { now: at(), ..request(HOUR) }).await.unwrap();
             assert_eq!(minted.chain.len(), 1, "without the root");
             verify_authority(minted.chain, &minted.roots, 0, at()).unwrap();
@@ -356,4 +356,18 @@ async fn roots_of_half_a_replacement_are_not_told() {
     files.write("key.pem", &new.key.serialize_pem());
     tokio::time::timeout(Duration::from_secs(10), roots.changed()).await.unwrap().unwrap();
     assert_eq!(roots.borrow_and_update().as_ref(), [der(&new.pem)]);
+}
+
+/// A server whose CA is good starts without its upstream, which heals when its files do.
+#[tokio::test(start_paused = true)]
+async fn files_that_come_later_are_used() {
+    let root = Ca::root("root");
+    let files = Files::new("", &root.key.serialize_pem(), None);
+    let upstream = files.start();
+    assert!(upstream.roots().borrow().is_empty());
+    upstream.mint_x509_ca(request(HOUR)).await.unwrap_err();
+    files.write("cert.pem", &root.pem);
+    let mut roots = upstream.roots();
+    tokio::time::timeout(Duration::from_secs(10), roots.changed()).await.unwrap().unwrap();
+    minted(&upstream).await;
 }

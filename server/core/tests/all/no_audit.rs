@@ -191,12 +191,15 @@ async fn readiness_names_the_reason_and_comes_back() {
     tokio::time::sleep(PROBED_AGAIN).await;
     let stop = tokio_util::sync::CancellationToken::new();
     let maintained = tokio::spawn(Arc::clone(&server.services).maintain(stop.clone()));
-    for _ in 0..100 {
-        if server.services.health.check().await.is_ok() {
+    // Nobody asks.
+    let resumed = || disk.audit.lines().iter().any(|line| line.contains("audit log resumed"));
+    for _ in 0..250 {
+        if resumed() {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
+    assert!(resumed());
     stop.cancel();
     maintained.await.unwrap();
     server.services.health.check().await.unwrap();
