@@ -61,6 +61,7 @@ impl<'a> HeldBundle<'a> {
         }
         *self.older_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if bundle == *caller.bundle {
+            // An attestation may have brought it, and then workloads do not have it yet.
             self.publisher.publish_bundle(caller.bundle);
             return Ok(Taken::Held);
         }

@@ -283,12 +283,8 @@ impl<'a> Synchroniser<'a> {
     }
 
     fn publish(&mut self) {
-        let bundle = self.standing.caller().bundle;
         if std::mem::take(&mut self.changed) {
-            self.publisher.publish(self.cache.served(), bundle, self.federated.clone());
-        } else {
-            // An attestation brings one too.
-            self.publisher.publish_bundle(bundle);
+            self.publisher.publish(self.cache.served(), self.standing.caller().bundle, self.federated.clone());
         }
     }
 

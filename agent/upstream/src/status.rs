@@ -117,6 +117,14 @@ mod tests {
         }
     }
 
+    /// What a SPIRE server says to a service that it does not have.
+    #[test]
+    fn a_service_that_the_server_lacks_is_told_from_one_that_fails() {
+        let lacks = Status::unimplemented("unknown service plastron.server.watch.v1.Watch");
+        let error = error("s", "Watch/Subscribe", &lacks);
+        assert!(matches!(error, UpstreamError::Unimplemented { rpc: "Watch/Subscribe", .. }), "{error}");
+    }
+
     #[test]
     fn details_that_are_no_details_are_no_reason() {
         for bytes in [&b"\xff\xff\xff"[..], b"", &[0x1a, 0x80]] {
