@@ -82,3 +82,21 @@ fn go_spiffe_validates_every_svid_over_rotations() {
     let [handshakes, svids, signers, authorities] = numbers(&line)[..] else { unreachable!("{line}") };
     assert!(handshakes > 50 && svids >= 5 && signers >= 2 && authorities >= 3, "{line}");
 }
+
+/// Tokens come from the cache of the agent or fresh, by whichever key signs; each is validated with the bundle that was pushed, and by the
+/// agent, and refused for another audience.
+#[test]
+fn go_spiffe_validates_every_token_over_rotations() {
+    let bed = Testbed::start(SHORT_LIVES);
+    let agent = bed.start_agent();
+    let web = workload(&bed, "web");
+    bed.entry(&bed.only_node(), "/web", &[&path_of(&web)], &[]);
+    let identified = format!("spiffe://{TRUST_DOMAIN}/web");
+    eventually("/web", || said(&output(&web, &agent, &["identity"])).contains(&identified).then_some(()));
+    let seconds = format!("{}s", ROTATION.as_secs());
+    let mut running = Process::spawn("go jwt", &command(&web, &agent, &["jwt", "reports", &seconds])).unwrap();
+    let line = running.wait_for_line("jwt done: ", ROTATION + PATIENCE).unwrap();
+    println!("{}", running.log());
+    let [rounds, tokens, signers, authorities] = numbers(&line)[..] else { unreachable!("{line}") };
+    assert!(rounds > 50 && tokens >= 5 && signers >= 2 && authorities >= 3, "{line}");
+}

@@ -29,3 +29,19 @@ fn python_spiffe_validates_every_svid_over_rotations() {
     assert!(rounds > 50 && svids >= 5 && signers >= 2 && authorities >= 3, "{line}");
     assert!(x509.log().contains(&format!("x509 identity spiffe://{TRUST_DOMAIN}/py")), "{}", x509.log());
 }
+
+#[test]
+fn python_spiffe_validates_every_token_over_rotations() {
+    let bed = Testbed::start(SHORT_LIVES);
+    let agent = bed.start_agent();
+    bed.entry(&bed.only_node(), "/py", &[&own_uid()], &[]);
+    let seconds = ROTATION.as_secs().to_string();
+    // It does not wait for the entry to reach the agent, as its X509Source does.
+    let mut first = spawn("python x509", &agent, &["x509", "1"]);
+    first.wait_for_line("x509 done: ", PATIENCE).unwrap();
+    let mut jwt = spawn("python jwt", &agent, &["jwt", "reports", &seconds]);
+    let line = jwt.wait_for_line("jwt done: ", ROTATION + PATIENCE).unwrap();
+    println!("{}", jwt.log());
+    let [rounds, tokens, signers, authorities] = numbers(&line)[..] else { unreachable!("{line}") };
+    assert!(rounds > 50 && tokens >= 5 && signers >= 2 && authorities >= 3, "{line}");
+}
