@@ -358,8 +358,14 @@ async fn a_bundle_that_an_attestation_brought_reaches_the_workloads() {
     identities(&mut workload).await;
     let sequence = publish(&node);
     node.server.state().denial = Some(AgentDenial::MustReattest);
+    let began = Instant::now();
     let update = identities(&mut workload).await;
     assert_eq!(update.bundle.sequence_number, sequence);
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "before the next SVID, which would bring it too: {:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
