@@ -107,6 +107,12 @@ fn what_is_no_ca_or_may_not_sign_is_refused() {
         p.name_constraints = Some(rcgen::NameConstraints { permitted_subtrees, excluded_subtrees: vec![] });
     });
     assert!(matches!(constrained, Refusal::Extension { extension, .. } if extension == "2.5.29.30"));
+    let not_critical = refused(&|p| {
+        // permittedSubtrees with one dNSName, "a".
+        let value = vec![0x30, 7, 0xa0, 5, 0x30, 3, 0x82, 1, b'a'];
+        p.custom_extensions.push(rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 30], value));
+    });
+    assert!(matches!(not_critical, Refusal::Extension { extension, .. } if extension == "2.5.29.30"));
     let unknown = refused(&|p| {
         let mut extension = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
         extension.set_criticality(true);

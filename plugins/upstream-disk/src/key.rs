@@ -11,9 +11,6 @@ use aws_lc_rs::signature::{
 use plastron_spiffe::x509::SignatureAlgorithm;
 use rustls_pki_types::PrivateKeyDer;
 
-/// Shortest RSA modulus, in bytes.
-const MIN_RSA_LEN: usize = 2048 / 8;
-
 /// A key that signs certificates.
 pub(crate) enum UpstreamKey {
     P256(EcdsaKeyPair),
@@ -30,15 +27,9 @@ impl fmt::Debug for UpstreamKey {
 /// Why a key can't be used. The key itself is in no text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFault {
-    /// Another kind of key.
-    #[error("it is no P-256, P-384 or RSA key")]
+    /// Another kind of key, or an RSA key that is too weak.
+    #[error("it is no P-256 or P-384 key, and no RSA key of 2048 to 8192 bits")]
     Unsupported,
-    /// Too weak.
-    #[error("an RSA key of {bits} bits, of at least 2048")]
-    Weak {
-        /// Its length.
-        bits: usize,
-    },
     /// It did not sign.
     #[error("signing failed")]
     Sign,
@@ -52,9 +43,9 @@ impl UpstreamKey {
             PrivateKeyDer::Pkcs8(_) => RsaKeyPair::from_pkcs8(bytes).ok(),
             _ec => None,
         };
+        // aws-lc-rs takes none of less than 2048 bits.
         if let Some(rsa) = rsa {
-            let len = rsa.public_modulus_len();
-            return if len < MIN_RSA_LEN { Err(KeyFault::Weak { bits: len * 8 }) } else { Ok(Self::Rsa(rsa)) };
+            return Ok(Self::Rsa(rsa));
         }
         // Takes SEC 1 and PKCS#8, and refuses a key of another curve.
         if let Ok(pair) = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, bytes) {
