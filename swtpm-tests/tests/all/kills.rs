@@ -43,8 +43,10 @@ fn load(minter: &Minter, got: &Got, stop: &Arc<AtomicBool>) {
         tokio::spawn(async move {
             while !stop.load(Ordering::Relaxed) {
                 // A server that is away answers with an error.
+                // Of the moment before the call: what a CA signs in its last second is over soon after it arrives.
+                let at = UnixTime::now();
                 for minted in [minter.mint(3600).await, minter.mint_jwt(3600).await].into_iter().flatten() {
-                    got.lock().unwrap().push((minted, UnixTime::now()));
+                    got.lock().unwrap().push((minted, at));
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -84,7 +86,7 @@ fn survives(kills: u32, token: Option<SoftHsm>) {
     println!("seed {SEED:#x}, {kills} kills, ca_ttl {CA_TTL}");
     let (got, stop) = (Got::default(), Arc::new(AtomicBool::new(false)));
     let (mut recorded, mut healed) = (Vec::new(), Vec::new());
-    let (mut starting, mut rotations) = (0, 0);
+    let (mut starting, mut rotations, mut judged) = (0, 0, 0);
     block_on(async {
         let minter = Minter::new(&server);
         load(&minter, &got, &stop);
@@ -107,25 +109,35 @@ fn survives(kills: u32, token: Option<SoftHsm>) {
             }
             let began = Instant::now();
             server.start_again().unwrap();
-            let minted = loop {
+            let (minted, again_at) = loop {
+                let at = UnixTime::now();
                 match minter.mint(3600).await {
-                    Ok(minted) => break minted,
+                    Ok(minted) => break (minted, at),
                     Err(status) => assert!(began.elapsed() < PATIENCE, "kill {kill}: {status}"),
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             };
             healed.push(began.elapsed());
+            // What comes from now on may be signed by an authority that is newer than the bundle.
+            let before = got.lock().unwrap().clone();
             let bundle = minter.bundle().await.unwrap();
-            assert!(minted.is_trusted(&bundle), "kill {kill}");
-            for (minted, at) in got.lock().unwrap().iter() {
+            assert!(minted.was_trusted(&bundle, again_at), "kill {kill}");
+            for (minted, at) in before.iter().skip(judged) {
+                let trusted = minted.was_trusted(&bundle, *at);
                 assert!(
-                    minted.was_trusted(&bundle, *at),
-                    "kill {kill}: an SVID that a client got is not trusted any more"
+                    trusted,
+                    "kill {kill}: an SVID that a client got is not trusted any more: {}",
+                    minted.identity()
                 );
             }
-            got.lock().unwrap().push((minted, UnixTime::now()));
+            judged = before.len();
+            got.lock().unwrap().push((minted, again_at));
         }
         stop.store(true, Ordering::Relaxed);
+        // What was trusted after one death is trusted after all.
+        let all = got.lock().unwrap().clone();
+        let bundle = minter.bundle().await.unwrap();
+        assert!(all.iter().all(|(minted, at)| minted.was_trusted(&bundle, *at)), "an old SVID is not trusted any more");
         let (keys, orphans) = (key_count(&server), orphan_count(&server));
         println!("{keys} keys are left, and {orphans} of them are listed by hsm gc");
         // Two slots for each kind, and what a rotation has under way.
