@@ -289,3 +289,25 @@ impl Flights {
         Some(ended)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(audience: &str) -> Key {
+        Key { entry_id: "entry".into(), audience: Audience::parse([audience.to_owned()]).unwrap() }
+    }
+
+    /// Threat 59: what ended leaves nothing behind, shared or not.
+    #[test]
+    fn a_call_that_ended_is_forgotten() {
+        let mut flights = Flights::default();
+        for (audience, shared) in [("a", true), ("b", false)] {
+            let flight = flights.begin(key(audience), shared, oneshot::channel().0).unwrap();
+            assert_eq!(flights.waiters_for(&key(audience)).is_some(), shared);
+            assert!(flights.end(flight).is_some() && flights.end(flight).is_none());
+        }
+        let Flights { next: _, running, by_key, per_entry } = flights;
+        assert!(running.is_empty() && by_key.is_empty() && per_entry.is_empty());
+    }
+}

@@ -24,6 +24,12 @@ async fn a_workload_gets_one_token_for_each_of_its_entries_in_their_order() {
     let one = client.tokens(&["x", "y"], "spiffe://example.org/web").await.unwrap();
     assert_eq!(one, tokens[1..], "the same request gets the same token");
     assert_eq!(world.server.state().jwt.calls.len(), 2);
+
+    // The order is the entries', also where the later one's token is there first.
+    client.tokens(&["z"], "spiffe://example.org/web").await.unwrap();
+    world.server.state().jwt.delay = Duration::from_millis(50);
+    let tokens = client.tokens(&["z"], "").await.unwrap();
+    assert_eq!(ids(&tokens), ["spiffe://example.org/db", "spiffe://example.org/web"]);
 }
 
 #[tokio::test]

@@ -177,6 +177,11 @@ async fn keys_count_for_their_own_domain_only() {
     refused(client.validate("x", &forged).await, Code::InvalidArgument, message);
 
     let mut claims = claims(&world);
+    claims["sub"] = json!("spiffe://third.test/web");
+    let forged = key.sign(&header(), &claims);
+    let message = r#"no keys found for trust domain "third.test""#;
+    refused(client.validate("x", &forged).await, Code::InvalidArgument, message);
+
     claims["sub"] = json!("spiffe://other.test/web");
     let token = key.sign(&header(), &claims);
     client.validate("x", &token).await.unwrap();

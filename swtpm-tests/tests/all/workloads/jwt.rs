@@ -5,6 +5,7 @@ use std::path::Path;
 
 use plastron_agent_cli::{Endpoint, connect};
 use plastron_proto::workload::JwtsvidRequest;
+use plastron_spiffe::jwt::UnverifiedJwt;
 use serde_json::Value;
 use tonic::Code;
 
@@ -136,4 +137,38 @@ fn a_deleted_entry_takes_its_tokens_with_it() {
     bed.server_cli(&["entry", "delete", "-entryID", &entry]);
     let error = eventually("the token to be withdrawn", || fetch(&agent, &web, &["-audience", "x"]).err());
     assert!(error.contains("no identity issued"), "{error}");
+}
+
+/// What a tainted authority signed is replaced, and what a revoked one signed no longer validates, at the agent's next word from the server.
+#[test]
+fn a_tainted_authoritys_tokens_are_replaced_and_a_revoked_ones_refused() {
+    let bed = Testbed::start("");
+    let agent = bed.start_agent();
+    let node = bed.only_node();
+    let web = workload_program(&bed.path(""), "web");
+    bed.entry(&node, "/web", &[&path_of(&web)], &[]);
+    agent.await_id(&web, "/web");
+    let token = || fetch(&agent, &web, &["-audience", "x"]).unwrap().0.remove(0).1;
+    let valid =
+        |token: &str| agent.api_as(&web, &["validate", "jwt"], &["-audience", "x", "-svid", token]).status.success();
+    let local = |verb: &str, authority: Option<&str>| -> Value {
+        let mut arguments = vec!["localauthority", "jwt", verb, "-output", "json"];
+        arguments.extend(authority.iter().flat_map(|id| ["-authorityID", id]));
+        serde_json::from_str(&bed.server_cli(&arguments)).unwrap()
+    };
+    let old = token();
+    let first = local("show", None)["active"]["authority_id"].as_str().unwrap().to_owned();
+    assert_eq!(UnverifiedJwt::parse(&old).unwrap().claimed_key_id(), first);
+
+    let second = local("prepare", None)["prepared_authority"]["authority_id"].as_str().unwrap().to_owned();
+    local("activate", Some(&second));
+    assert_eq!(token(), old, "a new authority is no reason for a new token");
+    local("taint", Some(&first));
+    eventually("the tainted authority's token to be replaced", || {
+        (UnverifiedJwt::parse(&token()).unwrap().claimed_key_id() == second).then_some(())
+    });
+    assert!(valid(&old), "what peers hold is good until its authority is revoked");
+    local("revoke", Some(&first));
+    eventually("the revoked authority's token to be refused", || (!valid(&old)).then_some(()));
+    assert!(valid(&token()));
 }
