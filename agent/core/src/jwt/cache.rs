@@ -89,8 +89,9 @@ impl TokenCache {
         Self { held: HashMap::new(), by_use: BTreeMap::new(), uses: 0, capacity, followed: None }
     }
 
-    pub(super) fn get(&mut self, key: &Key, now: u64) -> Lookup {
-        let Some(held) = self.held.get_mut(key) else { return Lookup::Missing };
+    /// For the entry as the caller knows it: a token of what it was before, or is by now, is another workload's.
+    pub(super) fn get(&mut self, key: &Key, entry: &AuthorizedEntry, now: u64) -> Lookup {
+        let Some(held) = self.held.get_mut(key).filter(|held| *held.entry == *entry) else { return Lookup::Missing };
         if held.token.expires_at <= now {
             self.remove(key);
             return Lookup::Missing;

@@ -102,7 +102,7 @@ impl JwtSvids {
         if snapshot.entries.get(&entry.id).is_none_or(|held| *held.entry != *entry) {
             return Err(Arc::new(JwtSvidError::EntryGone));
         }
-        Ok(cache.get(key, self.clock.now().as_secs()))
+        Ok(cache.get(key, entry, self.clock.now().as_secs()))
     }
 
     async fn ask(

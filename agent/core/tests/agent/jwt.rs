@@ -349,6 +349,30 @@ async fn a_token_of_an_entry_that_is_gone_is_handed_to_nobody() {
     assert!(matches!(*error, JwtSvidError::EntryGone), "{error}");
 }
 
+/// Who comes with the changed entry gets its token, and not the refusal of those who came with the old one.
+#[tokio::test(start_paused = true)]
+async fn a_changed_entry_does_not_wait_for_the_call_of_the_old_one() {
+    let (node, agent) = node().await;
+    node.server.state().jwt.delay = Duration::from_secs(20);
+    let old = agent.entry("unix:uid:1").await;
+    let jwt = agent.jwt.clone();
+    let outdated = tokio::spawn(async move { jwt.fetch(&old, &audience(&["a"])).await });
+    pass(1).await;
+    {
+        let mut state = node.server.state();
+        let entry = state.entries.get_mut("web").unwrap();
+        (entry.hint, entry.revision) = ("new".to_owned(), 1);
+    }
+    pass(10).await;
+    let (one, other) = tokio::join!(agent.token("unix:uid:1", &["a"]), agent.token("unix:uid:1", &["a"]));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert!(Arc::ptr_eq(&one, &other), "those who come with the same entry still share a call");
+    let error = outdated.await.unwrap().unwrap_err();
+    assert!(matches!(*error, JwtSvidError::EntryGone), "{error}");
+    assert_eq!(calls(&node), 2);
+    assert!(Arc::ptr_eq(&one, &agent.token("unix:uid:1", &["a"]).await.unwrap()));
+}
+
 /// Threat 59
 #[tokio::test(start_paused = true)]
 async fn no_more_tokens_are_kept_than_the_cache_allows() {

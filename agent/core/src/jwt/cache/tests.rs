@@ -54,7 +54,19 @@ fn snapshot(entries: &[Arc<AuthorizedEntry>], bundle: &Arc<Bundle>) -> Arc<Snaps
 }
 
 fn holds(cache: &mut TokenCache, key: &Key) -> bool {
-    !matches!(cache.get(key, 0), Lookup::Missing)
+    !matches!(cache.get(key, &entry(&key.entry_id), 0), Lookup::Missing)
+}
+
+/// A caller that is still waiting with the entry as it was gets no token of what the entry became.
+#[test]
+fn a_token_is_served_for_the_entry_as_it_was_when_it_was_issued() {
+    let mut cache = TokenCache::new(2);
+    let (a, before) = (key("e", "a"), entry("e"));
+    let spiffe_id = SpiffeId::parse("spiffe://example.org/other").unwrap();
+    let after = AuthorizedEntry { spiffe_id, revision: 1, ..(*before).clone() };
+    cache.put(a.clone(), Arc::new(after.clone()), token("k"));
+    assert!(matches!(cache.get(&a, &before, 0), Lookup::Missing));
+    assert!(matches!(cache.get(&a, &after, 0), Lookup::Serve(_)), "and it stays for those whose it is");
 }
 
 #[test]
@@ -74,16 +86,16 @@ fn the_token_that_was_wanted_longest_ago_makes_room() {
 #[test]
 fn a_token_is_served_then_renewed_then_gone() {
     let mut cache = TokenCache::new(2);
-    let a = key("e", "a");
+    let (a, e) = (key("e", "a"), entry("e"));
     cache.put(a.clone(), entry("e"), token("k"));
-    assert!(matches!(cache.get(&a, 149), Lookup::Serve(_)));
-    assert!(matches!(cache.get(&a, 150), Lookup::Renew(_)));
+    assert!(matches!(cache.get(&a, &e, 149), Lookup::Serve(_)));
+    assert!(matches!(cache.get(&a, &e, 150), Lookup::Renew(_)));
     cache.retry_at(&a, 160);
-    assert!(matches!(cache.get(&a, 159), Lookup::Serve(_)));
-    assert!(matches!(cache.get(&a, 160), Lookup::Renew(_)));
+    assert!(matches!(cache.get(&a, &e, 159), Lookup::Serve(_)));
+    assert!(matches!(cache.get(&a, &e, 160), Lookup::Renew(_)));
     cache.retry_at(&a, 1000);
-    assert!(matches!(cache.get(&a, 299), Lookup::Serve(_)));
-    assert!(matches!(cache.get(&a, 300), Lookup::Missing), "no failure makes a token live longer");
+    assert!(matches!(cache.get(&a, &e, 299), Lookup::Serve(_)));
+    assert!(matches!(cache.get(&a, &e, 300), Lookup::Missing), "no failure makes a token live longer");
     assert!(cache.by_use.is_empty());
 }
 
