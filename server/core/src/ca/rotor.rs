@@ -87,17 +87,9 @@ impl<U: SigningUse> Rotor<U> {
     pub(super) async fn open(context: &CaContext) -> Result<Self, CaError> {
         let now = context.clock.now();
         let mut turn = Turn::default();
-        let active = context.resume(U::KIND, SlotStatus::Active).await?;
+        let resumed = Self::resume(context).await?;
         turn.prepared =
             context.resume(U::KIND, SlotStatus::Prepared).await?.filter(|next| is_fit_to_follow(&next.entry, now));
-        let resumed = match active {
-            Some(Prepared { entry, key, .. }) => {
-                let bundle = context.ledger.state().bundle().ok_or(AuthorityError::Unpublished { slot: entry.slot })?;
-                let acknowledged = AcknowledgedAuthority::resume(PublishedAuthority::find(&entry, &bundle)?)?;
-                Some(SigningAuthority::<U>::new(acknowledged, key)?)
-            }
-            None => None,
-        };
         let active = match resumed {
             Some(authority) if authority.is_valid(now) => authority,
             unusable => {
@@ -112,6 +104,33 @@ impl<U: SigningUse> Rotor<U> {
         };
         active.probe(context.key_store()).await?;
         Ok(Self { active: ArcSwap::from_pointee(active), found: ArcSwapOption::empty(), turn: Mutex::new(turn) })
+    }
+
+    /// What the journal has as active, if its key is still there and it is published.
+    async fn resume(context: &CaContext) -> Result<Option<SigningAuthority<U>>, CaError> {
+        let Some(Prepared { entry, key, .. }) = context.resume(U::KIND, SlotStatus::Active).await? else {
+            return Ok(None);
+        };
+        let bundle = context.ledger.state().bundle().ok_or(AuthorityError::Unpublished { slot: entry.slot })?;
+        let acknowledged = AcknowledgedAuthority::resume(PublishedAuthority::find(&entry, &bundle)?)?;
+        Ok(Some(SigningAuthority::new(acknowledged, key)?))
+    }
+
+    /// Has the authority sign that the journal has as active since: its activation was committed although it was reported as failed. True
+    /// where there was one. Everything that the activation needs came before it.
+    async fn follow_journal(&self, context: &CaContext, turn: &mut Turn) -> Result<bool, CaError> {
+        let slot = self.active.load().slot();
+        let is_active = |slot: SlotName| context.slot(slot).is_some_and(|entry| entry.status == SlotStatus::Active);
+        if is_active(slot) || !is_active(slot.other()) {
+            return Ok(false);
+        }
+        let Some(authority) = Self::resume(context).await? else { return Ok(false) };
+        let (slot, local_authority_id) = (authority.slot(), authority.authority_id());
+        tracing::warn!(%slot, local_authority_id, "The activation was committed although it was reported as failed");
+        audit::change(ACTOR, activate_action(U::KIND), &described(context, &authority), "ok");
+        turn.prepared = None;
+        self.active.store(Arc::new(authority));
+        Ok(true)
     }
 
     /// The authority that the journal has as active, whether it may sign or not.
@@ -150,6 +169,7 @@ impl<U: SigningUse> Rotor<U> {
     /// sign any more. True where it now signs.
     pub(super) async fn rotate_if_due(&self, context: &CaContext) -> Result<bool, CaError> {
         let mut turn = self.turn.lock().await;
+        let followed = self.follow_journal(context, &mut turn).await?;
         let (active, now) = (self.active.load_full(), context.clock.now());
         let reason = match self.still_published(context, &active) {
             Err(error) => Some(error.to_string()),
@@ -179,7 +199,7 @@ impl<U: SigningUse> Rotor<U> {
             }
         }
         if (reason.is_none() && !active.is_near_end(now)) || turn.prepared.is_none() {
-            return Ok(false);
+            return Ok(followed);
         }
         self.active.store(Arc::new(turn.activate(context).await?));
         Ok(true)
@@ -188,6 +208,7 @@ impl<U: SigningUse> Rotor<U> {
     /// Makes a new next authority, also where there is one already.
     pub(super) async fn prepare(&self, context: &CaContext) -> Result<Arc<JournalEntry>, CaError> {
         let mut turn = self.turn.lock().await;
+        self.follow_journal(context, &mut turn).await?;
         turn.prepare(context, self.active.load().slot().other()).await?;
         turn.prepared.as_ref().map(|next| Arc::clone(&next.entry)).ok_or(CaError::NothingPrepared)
     }
@@ -199,6 +220,7 @@ impl<U: SigningUse> Rotor<U> {
         authority_id: &str,
     ) -> Result<Arc<SigningAuthority<U>>, CaError> {
         let mut turn = self.turn.lock().await;
+        self.follow_journal(context, &mut turn).await?;
         let other = self.active.load().slot().other();
         if turn.prepared.is_none() {
             turn.prepared =

@@ -7,9 +7,11 @@ use super::{
 };
 use crate::audit;
 use crate::authorization::{Permit, rpc};
-use crate::ca::CertificateAuthority;
+use crate::ca::{CaError, CertificateAuthority};
 use crate::ledger::Ledger;
-use crate::store::{AuthorityChangeError, AuthoritySet, JournalEntry, SlotKind, SlotStatus, subject_key_id};
+use crate::store::{
+    AuthorityChangeError, AuthoritySet, JournalEntry, SlotKind, SlotStatus, StoreError, subject_key_id,
+};
 
 /// The active authority and what the other slot has.
 type Slots = (Arc<JournalEntry>, Option<Arc<JournalEntry>>);
@@ -180,9 +182,14 @@ impl LocalAuthorities {
 
     async fn prepare(&self, kind: SlotKind, actor: &str, action: &'static str) -> Result<AuthoritySummary, Refused> {
         self.slots(kind)?;
-        let prepared = self.ca.prepare_next(kind).await;
-        let id = prepared.as_ref().ok().and_then(|entry| entry.authority_id()).unwrap_or_default();
-        audit::change(actor, action, &format!("authority {id}"), &audit::outcome(&prepared));
+        let (ca, actor) = (Arc::clone(&self.ca), actor.to_owned());
+        let prepared = to_the_end("prepare an authority", async move {
+            let prepared = ca.prepare_next(kind).await;
+            let id = prepared.as_ref().ok().and_then(|entry| entry.authority_id()).unwrap_or_default();
+            audit::change(&actor, action, &format!("authority {id}"), &audit::outcome(&prepared));
+            prepared
+        });
+        let prepared = prepared.await.unwrap_or_else(|source| Err(CaError::Store { step: action, source }));
         prepared.map(|entry| AuthoritySummary::of(&entry)).map_err(|source| Refused::Prepare { kind, source })
     }
 
@@ -195,25 +202,39 @@ impl LocalAuthorities {
         if other.status != SlotStatus::Prepared {
             return Err(Refused::NotPrepared { status: other.status });
         }
-        let activated = self.ca.activate_next(kind, authority_id).await;
         let action = match kind {
             SlotKind::X509 => "x509 authority activate by request",
             SlotKind::Jwt => "jwt authority activate by request",
         };
-        audit::change(actor, action, &format!("authority {authority_id}"), &audit::outcome(&activated));
+        let (ca, actor, authority_id) = (Arc::clone(&self.ca), actor.to_owned(), authority_id.to_owned());
+        let activated = to_the_end("activate an authority", async move {
+            let activated = ca.activate_next(kind, &authority_id).await;
+            audit::change(&actor, action, &format!("authority {authority_id}"), &audit::outcome(&activated));
+            activated
+        });
+        let activated = activated.await.unwrap_or_else(|source| Err(CaError::Store { step: action, source }));
         activated.map(|entry| AuthoritySummary::of(&entry)).map_err(|source| Refused::Activate { kind, source })
     }
 
     async fn taint(&self, actor: &str, step: Step, id: &str, set: AuthoritySet) -> Result<(), Refused> {
-        let tainted = self.ledger.write(step.purpose, move |store| async move { store.taint_authorities(set).await });
-        finish(actor, step, id, tainted.await)
+        let (ledger, actor, id) = (Arc::clone(&self.ledger), actor.to_owned(), id.to_owned());
+        let tainted = to_the_end(step.purpose, async move {
+            let tainted = ledger.write(step.purpose, move |store| async move { store.taint_authorities(set).await });
+            finish(&actor, step, &id, tainted.await)
+        });
+        tainted.await.unwrap_or_else(|source| Err(interrupted(step, source)))
     }
 
     async fn revoke(&self, actor: &str, step: Step, id: &str, set: AuthoritySet) -> Result<(), Refused> {
-        let revoked = self.ledger.write(step.purpose, move |store| async move { store.revoke_authorities(set).await });
-        finish(actor, step, id, revoked.await)?;
-        self.ca.retire().await;
-        Ok(())
+        let (ca, ledger) = (Arc::clone(&self.ca), Arc::clone(&self.ledger));
+        let (actor, id) = (actor.to_owned(), id.to_owned());
+        let revoked = to_the_end(step.purpose, async move {
+            let revoked = ledger.write(step.purpose, move |store| async move { store.revoke_authorities(set).await });
+            finish(&actor, step, &id, revoked.await)?;
+            ca.retire().await;
+            Ok(())
+        });
+        revoked.await.unwrap_or_else(|source| Err(interrupted(step, source)))
     }
 
     /// The authorities of the bundle with this subject key identifier: a key can have several certificates.
@@ -240,6 +261,19 @@ impl Step {
     const REVOKE_X509: Self = Self { purpose: "revoke X.509 authority", action: "x509 authority revoke" };
     const REVOKE_UPSTREAM: Self =
         Self { purpose: "revoke X.509 upstream authority", action: "x509 upstream authority revoke" };
+}
+
+/// Takes a step to its end although its caller goes away: a connection that closes must not leave a key that nobody knows, an authority that
+/// the journal has as active and that does not sign, or a change that the audit log does not have.
+async fn to_the_end<T: Send + 'static>(
+    purpose: &'static str,
+    step: impl Future<Output = T> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::spawn(step).await.map_err(|error| StoreError::Interrupted { purpose, reason: error.to_string() })
+}
+
+fn interrupted(step: Step, source: StoreError) -> Refused {
+    Refused::Change { step: step.purpose, source: source.into() }
 }
 
 fn finish(actor: &str, step: Step, id: &str, result: Result<(), AuthorityChangeError>) -> Result<(), Refused> {

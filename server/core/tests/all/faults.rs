@@ -123,6 +123,8 @@ impl KeyStore for ForeignSignatures {
 pub(crate) enum Step {
     Prepare,
     Activate,
+    /// It is committed and reported as failed.
+    ActivateUnheard,
     /// The bundle comes back without authorities.
     LoadBundle,
     /// The change log can't be read.
@@ -170,7 +172,9 @@ impl AuthorityStore for FaultyStore {
 
     async fn activate_authority(&self, server: ServerId, slot: SlotName) -> Result<Committed<()>, StoreError> {
         self.strike(Step::Activate)?;
-        self.inner.activate_authority(server, slot).await
+        let activated = self.inner.activate_authority(server, slot).await?;
+        self.strike(Step::ActivateUnheard)?;
+        Ok(activated)
     }
 
     async fn append_authorities(

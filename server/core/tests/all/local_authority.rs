@@ -8,6 +8,7 @@ use plastron_server_core::authorization::rpc;
 use plastron_server_core::local_authority::{InvalidAuthority, LocalAuthorityError as Refused};
 use plastron_server_core::store::{AuthorityChangeError, SlotName, SlotStatus};
 
+use crate::faults::{FaultyStore, SlowKeys, Step};
 use crate::fixture::{Disk, Server, csr, local};
 
 macro_rules! call {
@@ -131,4 +132,51 @@ async fn jwt_authorities_are_not_there_where_jwt_svids_are_switched_off() {
     ] {
         assert_eq!(refused.to_string(), "JWT functionality is disabled");
     }
+}
+
+/// Threat 50
+#[tokio::test]
+async fn an_activation_that_was_reported_as_failed_counts_once_the_journal_shows_it() {
+    let disk = Disk::new();
+    let store = FaultyStore::over(disk.store().await, Step::ActivateUnheard, 0);
+    let server = disk.start_on(Arc::clone(&store) as _).await.unwrap();
+    let first = state!(server, x509_state, GetX509AuthorityState).active.authority_id;
+    let second = call!(server, prepare_x509, PrepareX509Authority).unwrap().authority_id;
+    let kid = call!(server, prepare_jwt, PrepareJwtAuthority).unwrap().authority_id;
+    store.arm(2);
+    call!(server, activate_x509, ActivateX509Authority, &second).unwrap_err();
+    call!(server, activate_jwt, ActivateJwtAuthority, &kid).unwrap_err();
+    server.services.ledger.catch_up().await.unwrap();
+    server.services.rotate().await;
+
+    let turned = state!(server, x509_state, GetX509AuthorityState);
+    assert_eq!((turned.active.authority_id, turned.old.unwrap().authority_id), (second.clone(), first.clone()));
+    assert_eq!(*server.services.ca.authority().authority_id(), *second, "what the journal says is what signs");
+    assert_eq!(*server.jwt("spiffe://example.org/other", 60).await.unwrap().key_id, *kid);
+    call!(server, taint_x509, TaintX509Authority, &first).unwrap();
+}
+
+#[tokio::test]
+async fn an_administrator_who_goes_away_in_the_middle_leaves_no_step_half_done() {
+    let disk = Disk::new();
+    let keys = SlowKeys::over(Arc::clone(&disk.keys));
+    let disk = Disk { keys: Arc::clone(&keys) as _, ..disk };
+    let server = disk.start().await.unwrap();
+    let gate = keys.hold();
+    let permit = server.permit::<rpc::PrepareX509Authority>(&local()).await;
+    let prepare = server.services.local_authorities.prepare_x509(permit);
+    tokio::select! {
+        done = prepare => unreachable!("{done:?}"),
+        () = keys.somebody_waits() => {}
+    }
+    drop(gate);
+    let prepared = async {
+        loop {
+            if state!(server, x509_state, GetX509AuthorityState).prepared.is_some() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), prepared).await.unwrap();
 }
