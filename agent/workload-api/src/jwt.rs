@@ -16,7 +16,7 @@ use rustls_pki_types::UnixTime;
 use crate::claims::{ForeignClaims, shown};
 use crate::hints::with_unique_hints;
 use crate::push::View;
-use crate::refusal::Refusal;
+use crate::refusal::{Escaped, Refusal};
 
 /// Tokens of one caller that are asked for at once; a workload has a handful of entries.
 const PARALLEL_TOKENS: usize = 8;
@@ -107,16 +107,25 @@ impl BundleSource for Trusted<'_> {
     }
 }
 
-/// JWT authorities as plain JWK sets. The own domain is always there; a foreign one without authorities is left out.
+/// JWT authorities as plain JWK sets. The own domain is always there; a foreign one without authorities, or with one that is no key,
+/// is left out.
 pub(crate) fn bundles(view: &View) -> Result<wire::JwtBundlesResponse, Refusal> {
     let (own, federated) = view.bundles();
     let mut bundles = BTreeMap::new();
     let foreign = federated.values().map(|bundle| &**bundle).filter(|bundle| !bundle.jwt_authorities.is_empty());
-    // The own one last, so that nothing a foreign server says stands under its name.
-    for bundle in foreign.chain([own]) {
-        let jwks = bundle.to_jwt_jwks().map_err(Refusal::Jwks)?;
-        bundles.insert(bundle.trust_domain.id().to_string(), jwks.into_bytes());
+    let name = |bundle: &Bundle| bundle.trust_domain.id().to_string();
+    for bundle in foreign {
+        match bundle.to_jwt_jwks() {
+            Ok(jwks) => drop(bundles.insert(name(bundle), jwks.into_bytes())),
+            // What another domain publishes must not take our own keys from our workloads.
+            Err(error) => tracing::error!(
+                trust_domain = %bundle.trust_domain, error = %Escaped(&error),
+                "The JWT authorities of a federated trust domain are left out: they can't be written as a JWK set"
+            ),
+        }
     }
+    // The own one last, so that nothing a foreign server says stands under its name.
+    bundles.insert(name(own), own.to_jwt_jwks().map_err(Refusal::Jwks)?.into_bytes());
     Ok(wire::JwtBundlesResponse { bundles })
 }
 

@@ -34,6 +34,10 @@ pub const MAX_HEALTH_REQUEST_BYTES: usize = 1024;
 /// the connection; clients' own deadlines are shorter or absent.
 pub const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often a call for tokens matches the workload's entries: an entry that changes while its token is under way is looked up anew, so
+/// that its workload is not told that it has no identity. Entries that change each time are left to the workload's next call.
+pub const MATCHES_PER_CALL: usize = 3;
+
 /// How often an open stream looks whether its process still runs. Normally the connection ends with the process; only one that left
 /// its connection to another process is found this way.
 pub const LIVENESS_INTERVAL: Duration = Duration::from_secs(5);

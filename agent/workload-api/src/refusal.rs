@@ -121,7 +121,7 @@ fn reason(error: &JwtError) -> String {
 }
 
 /// An error with its causes in one line. Whoever sent the token wrote a part of it.
-struct Escaped<'a>(&'a dyn std::error::Error);
+pub(crate) struct Escaped<'a>(pub(crate) &'a dyn std::error::Error);
 
 impl std::fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

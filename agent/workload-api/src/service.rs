@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
-use plastron_agent_core::jwt::JwtSvids;
+use plastron_agent_core::jwt::{JwtSvidError, JwtSvids};
 use plastron_agent_core::{Clock, WorkloadAttestation, WorkloadIdentities};
 use plastron_plugins::workload::WorkloadProcess;
 use plastron_proto::workload as wire;
@@ -17,7 +17,7 @@ use tonic::{Extensions, Request, Response, Status};
 use crate::caller::caller;
 use crate::claims::ForeignClaims;
 use crate::jwt::{self, TokenRequest, Validation};
-use crate::limits::FIRST_MESSAGE_TIMEOUT;
+use crate::limits::{FIRST_MESSAGE_TIMEOUT, MATCHES_PER_CALL};
 use crate::message;
 use crate::push::{Shape, Source, View, push};
 use crate::refusal::Refusal;
@@ -112,15 +112,22 @@ impl WorkloadApi {
     ) -> Result<wire::JwtsvidResponse, Refusal> {
         let request = TokenRequest::read(request)?;
         let (process, selectors) = self.attest(extensions).await?;
-        let entries = self.jwt_svids.entries(&selectors);
-        let entries =
-            tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, entries).await.map_err(|_elapsed| Refusal::NotReady)?;
-        let tokens = jwt::fetch(&self.jwt_svids, &entries, &request).await;
-        // It may have taken half a minute: the answer is not for whoever has the connection by now.
-        if !process.liveness.is_same_process() {
-            return Err(Refusal::ProcessGone { pid: process.pid });
+        let mut turns = MATCHES_PER_CALL;
+        loop {
+            turns = turns.saturating_sub(1);
+            let entries = self.jwt_svids.entries(&selectors);
+            let entries =
+                tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, entries).await.map_err(|_elapsed| Refusal::NotReady)?;
+            let tokens = jwt::fetch(&self.jwt_svids, &entries, &request).await;
+            // It may have taken half a minute: the answer is not for whoever has the connection by now.
+            if !process.liveness.is_same_process() {
+                return Err(Refusal::ProcessGone { pid: process.pid });
+            }
+            match tokens {
+                Err(Refusal::Token(error)) if turns > 0 && matches!(*error, JwtSvidError::EntryGone) => {}
+                tokens => return tokens,
+            }
         }
-        tokens
     }
 
     async fn validation(

@@ -72,6 +72,26 @@ async fn a_domain_without_authorities_is_absent_and_the_own_one_is_not() {
     assert_eq!(key_ids(&message.bundles), [("spiffe://example.org", Vec::new())]);
 }
 
+/// A foreign server that publishes a key that has no JWK takes nobody's keys away but its own.
+#[tokio::test]
+async fn a_foreign_key_that_can_not_be_written_costs_that_domain_alone() {
+    let world = World::start(USUAL, &[("a", "/web", "", 1)]).await;
+    let mut foreign = Bundle::empty(other_domain());
+    let good = SigningKey::new("foreign").authority();
+    let public_key = b"not a key".to_vec();
+    foreign.jwt_authorities = vec![good.clone(), plastron_spiffe::JwtAuthority { public_key, ..good.clone() }];
+    world.federate(foreign.clone()).await;
+    let mut stream = world.client().await.bundles().await.unwrap();
+    let message = stream.message().await.unwrap().unwrap();
+    assert_eq!(key_ids(&message.bundles), [("spiffe://example.org", vec!["first".to_owned()])]);
+
+    foreign.jwt_authorities = vec![good];
+    foreign.sequence_number += 1;
+    world.federate(foreign).await;
+    let message = stream.message().await.unwrap().unwrap();
+    assert_eq!(key_ids(&message.bundles)[1], ("spiffe://other.test", vec!["foreign".to_owned()]));
+}
+
 #[tokio::test]
 async fn without_an_identity_there_are_no_bundles_but_where_the_configuration_says_so_the_own_one() {
     let world = World::start(USUAL, &[]).await;

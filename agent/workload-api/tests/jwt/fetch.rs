@@ -145,3 +145,26 @@ async fn one_token_that_can_not_be_had_fails_the_call() {
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert_eq!(client.tokens(&["x"], "").await.unwrap().len(), 2);
 }
+
+/// An entry that an administrator edits while its token is under way is no entry that was taken away.
+#[tokio::test]
+async fn an_entry_that_changes_under_a_call_is_asked_for_again_and_one_that_goes_is_not() {
+    let world = World::start(USUAL, &[("a", "/web", "", 1)]).await;
+    world.server.state().jwt.delay = Duration::from_millis(500);
+    let mut client = world.client().await;
+    let edit = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let mut state = world.server.state();
+        let entry = state.entries.get_mut("a").unwrap();
+        (entry.spiffe_id, entry.revision) = (domain().with_path("/api").unwrap(), 1);
+    };
+    let (tokens, ()) = tokio::join!(client.tokens(&["x"], ""), edit);
+    assert_eq!(ids(&tokens.unwrap()), ["spiffe://example.org/api"]);
+
+    let remove = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        world.server.state().entries.clear();
+    };
+    let (tokens, ()) = tokio::join!(client.tokens(&["y"], ""), remove);
+    refused(tokens, Code::PermissionDenied, "no identity issued");
+}
