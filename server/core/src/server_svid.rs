@@ -121,7 +121,7 @@ async fn issue(
         .await?;
     let svid = audit.record_own(svid).await.into_inner();
     let mut chain = svid.chain;
-    chain.extend(ca.named_by_predecessor().await);
+    chain.extend(ca.named_by_predecessor(svid.not_after).await);
     let now = clock.now().as_secs();
     Ok(ServerSvid {
         id: svid.id,

@@ -2,7 +2,8 @@
 //!
 //! The certificate goes out behind the server's own SVID and nowhere else. It is made while the key before is still in its slot, and only
 //! where that authority has expired, or is not valid yet by a clock that was set back: it is then that a node which knows nothing newer
-//! needs it. What it does not do: it signs no SVID, and it names nobody below an upstream authority, whose root is what leads there.
+//! needs it. It ends with the SVID that it stands behind: whoever knows the CA before believes it until then, whatever the bundle says of the
+//! active one meanwhile, so it must not be of use to who gets hold of that one's key later. What it does not do: it signs no SVID, and it names nobody below an upstream authority, whose root is what leads there.
 
 use plastron_spiffe::x509::{Issuer, SuccessorTemplate};
 
@@ -16,10 +17,10 @@ use crate::store::SlotStatus;
 const ACTOR: &str = "server";
 
 impl CertificateAuthority {
-    /// The certificate by which the authority before names the active one, DER. `None` where there was none before, where it is valid, tainted or
+    /// The certificate by which the authority before names the active one, DER, valid until `not_after` at the latest. `None` where there was none before, where it is valid, tainted or
     /// revoked, where its key is gone, and below an upstream authority. A failure is logged: the server serves all who know the active one.
-    pub(crate) async fn named_by_predecessor(&self) -> Option<Vec<u8>> {
-        self.name_successor().await.unwrap_or_else(|error| {
+    pub(crate) async fn named_by_predecessor(&self, not_after: u64) -> Option<Vec<u8>> {
+        self.name_successor(not_after).await.unwrap_or_else(|error| {
             let error = audit::chain(&error);
             tracing::warn!(
                 error,
@@ -29,7 +30,7 @@ impl CertificateAuthority {
         })
     }
 
-    async fn name_successor(&self) -> Result<Option<Vec<u8>>, CaError> {
+    async fn name_successor(&self, not_after: u64) -> Result<Option<Vec<u8>>, CaError> {
         let active = self.x509.published(&self.context)?;
         let before = self.context.slot(active.slot().other()).filter(|before| before.status == SlotStatus::Old);
         let (Some(before), Some(bundle)) = (before, self.context.ledger.state().bundle()) else { return Ok(None) };
@@ -50,7 +51,7 @@ impl CertificateAuthority {
         };
         let issuer = Issuer::from_certificate(&predecessor.certificate, certificate_algorithm(key.record().key_type))
             .map_err(CaError::Template)?;
-        let (now, not_after) = (now.as_secs(), active.not_after());
+        let (now, not_after) = (now.as_secs(), active.not_after().min(not_after));
         let tbs = SuccessorTemplate {
             spiffe_id: &self.context.config.trust_domain.id(),
             successor: &ca.certificate,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use plastron_spiffe::Bundle;
-use plastron_spiffe::x509::{Purpose, SvidError, X509Svid, verify_chain, verify_successor};
+use plastron_spiffe::x509::{CertificateFacts, Purpose, SvidError, X509Svid, verify_chain, verify_successor};
 use rustls_pki_types::UnixTime;
 
 use crate::fixture::{CA_TTL, Disk, Server};
@@ -41,6 +41,26 @@ async fn after_a_month_the_ca_of_before_names_the_one_of_now() {
     server.services.rotate().await;
     assert_eq!(own_chain(&server).len(), 1, "the slot has the next key by now");
     assert!(disk.audit.lines().iter().any(|line| line.contains("x509 authority name successor")), "it is announced");
+}
+
+/// Whoever keeps the certificate and gets the key that it names, which is revoked for that, poses as nobody with it for long.
+#[tokio::test]
+async fn a_successor_is_named_for_no_longer_than_the_svid_that_it_stands_behind() {
+    for back in [false, true] {
+        let disk = Disk::new();
+        let server = disk.start().await.unwrap();
+        if back {
+            disk.clock.go_back(MONTH);
+        } else {
+            disk.clock.advance(MONTH);
+        }
+        server.services.rotate().await;
+        let chain = own_chain(&server);
+        let [svid, link] = chain.as_slice() else { panic!("{} certificates", chain.len()) };
+        let ends = |certificate: &[u8]| CertificateFacts::read(certificate).unwrap().not_after;
+        assert_eq!(ends(link), ends(svid));
+        assert!(ends(link) < server.services.ca.authority().not_after());
+    }
 }
 
 /// An old key signs nothing that nobody needs.
