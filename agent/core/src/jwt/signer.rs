@@ -1,7 +1,7 @@
 //! Has JWT-SVIDs issued: one call to the server for all who want the same token at the same time.
 //!
 //! It runs as a part of the agent. A request that nobody waits for any more goes on, for those who come next; a failure is told to all who
-//! waited, and the next who asks begins anew. Retries are SPIRE's (`pkg/agent/client`, `NewJWTSVID`).
+//! waited, and the next who asks begins anew. Retries are SPIRE's (`pkg/agent/client`, `NewJWTSVID`), as long as the entry stays.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -71,7 +71,8 @@ impl JwtSigner {
 
     /// Runs for ever.
     pub(crate) async fn run(mut self, parts: &Parts, standing: &Standing) -> Infallible {
-        let mut snapshots = self.identities.snapshots();
+        let identities = self.identities.clone();
+        let mut snapshots = identities.snapshots();
         let mut running = FuturesUnordered::new();
         let mut open = true;
         loop {
@@ -79,7 +80,7 @@ impl JwtSigner {
                 request = self.requests.recv(), if open => match request {
                     Some(request) => {
                         if let Some((flight, request)) = self.admit(request, parts) {
-                            running.push(fly(flight, request, parts, standing));
+                            running.push(fly(flight, request, parts, standing, &identities));
                         }
                     }
                     None => open = false,
@@ -171,8 +172,14 @@ struct Landed {
     reply: Result<crate::upstream::JwtSvidReply, JwtSvidError>,
 }
 
-async fn fly(flight: u64, wanted: Wanted, parts: &Parts, standing: &Standing) -> (u64, Landed) {
-    let reply = ask(&wanted, parts, standing).await;
+async fn fly(
+    flight: u64,
+    wanted: Wanted,
+    parts: &Parts,
+    standing: &Standing,
+    identities: &WorkloadIdentities,
+) -> (u64, Landed) {
+    let reply = ask(&wanted, parts, standing, identities).await;
     // Cut off while the call was under way: what came of it is not handed out.
     let reply = if standing.is_cut_off() { Err(JwtSvidError::CutOff) } else { reply };
     (flight, Landed { wanted, reply })
@@ -183,6 +190,7 @@ async fn ask(
     wanted: &Wanted,
     parts: &Parts,
     standing: &Standing,
+    identities: &WorkloadIdentities,
 ) -> Result<crate::upstream::JwtSvidReply, JwtSvidError> {
     let Wanted { entry, audience, patience } = wanted;
     let patience = match patience {
@@ -194,6 +202,12 @@ async fn ask(
     loop {
         if standing.is_cut_off() {
             return Err(JwtSvidError::CutOff);
+        }
+        // An entry that went or changed is refused or of no use: those who wait hear of it now and not when the time is over.
+        let snapshot = identities.latest();
+        let held = snapshot.as_ref().and_then(|snapshot| snapshot.entries.get(&entry.id));
+        if held.is_none_or(|held| held.entry != *entry) {
+            return Err(JwtSvidError::EntryGone);
         }
         // Each attempt is made with the SVID of its time: a rotation may be what heals it.
         let caller = standing.caller();

@@ -349,6 +349,21 @@ async fn a_token_of_an_entry_that_is_gone_is_handed_to_nobody() {
     assert!(matches!(*error, JwtSvidError::EntryGone), "{error}");
 }
 
+/// The server refuses the entry, and by the time that it is asked again the agent knows why.
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_gone_is_not_asked_for_again() {
+    let (node, agent) = node().await;
+    node.server.state().jwt.failures.extend((0..30).map(|_| status("NotFound")));
+    let entry = agent.entry("unix:uid:1").await;
+    let jwt = agent.jwt.clone();
+    let waiting = tokio::spawn(async move { jwt.fetch(&entry, &audience(&["a"])).await });
+    node.server.state().entries.clear();
+    let begun = Instant::now();
+    let error = waiting.await.unwrap().unwrap_err();
+    assert!(matches!(*error, JwtSvidError::EntryGone), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(16), "{:?}", begun.elapsed());
+}
+
 /// Who comes with the changed entry gets its token, and not the refusal of those who came with the old one.
 #[tokio::test(start_paused = true)]
 async fn a_changed_entry_does_not_wait_for_the_call_of_the_old_one() {
