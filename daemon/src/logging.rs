@@ -115,6 +115,9 @@ impl FromStr for Format {
 
 /// The tracing target of audit lines: whatever the level, they are written.
 pub const AUDIT_TARGET: &str = "audit";
+/// The tracing target of audit lines that say that nothing was done, which anyone can cause. The level's filter takes it for one below
+/// [`AUDIT_TARGET`].
+pub const AUDIT_REFUSAL_TARGET: &str = "audit::refusal";
 
 impl Level {
     fn filter(self) -> Targets {

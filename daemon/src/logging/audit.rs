@@ -1,8 +1,8 @@
 //! Audit lines whose writer needs to know that they were written: the same lines in the same place as those of the target `audit`.
 
 use super::line::{FieldValue, Line, now};
-use super::sink::{Sink, WriteFailure};
-use super::{AUDIT_TARGET, Format};
+use super::sink::{Keep, Sink, WriteFailure};
+use super::{AUDIT_REFUSAL_TARGET, AUDIT_TARGET, Format};
 
 /// Writes audit lines, with a result. No level drops them.
 #[derive(Clone)]
@@ -42,6 +42,10 @@ impl AuditWriter {
 }
 
 /// Whether an event of this target is kept until it can be written.
-pub(super) fn is_kept(target: &str) -> bool {
-    target == AUDIT_TARGET
+pub(super) fn keep(target: &str) -> Keep {
+    match target {
+        AUDIT_TARGET => Keep::Change,
+        AUDIT_REFUSAL_TARGET => Keep::Refusal,
+        _other => Keep::No,
+    }
 }

@@ -68,7 +68,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
         };
         let mut text = String::new();
         line.push(self.format, &mut text);
-        self.sink.write(text, audit::is_kept(metadata.target()));
+        self.sink.write(text, audit::keep(metadata.target()));
     }
 }
 

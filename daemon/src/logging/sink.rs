@@ -11,15 +11,18 @@
 
 mod thread;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 
 use thread::{Job, Reply, Unwritten, Writer};
 
@@ -31,6 +34,9 @@ const MAX_QUEUED: usize = 4 << 20;
 const MAX_WAITING: usize = 1024;
 /// How many bytes of lines are kept until they can be written: some thousand changes. Nothing is issued meanwhile.
 const MAX_OWED: usize = 1 << 20;
+/// How many of them may be there when a refusal is to be kept too: whoever has no rights can cause any number of refusals, and must not
+/// be able to push out the line of a ban.
+const MAX_OWED_WITH_REFUSALS: usize = MAX_OWED / 2;
 
 /// Where lines go.
 #[derive(Clone)]
@@ -39,15 +45,33 @@ pub(super) struct Sink {
     shared: Arc<Shared>,
 }
 
+/// Whether a line of which nobody asks is to be kept until it can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It is not; it is counted.
+    No,
+    /// Something was refused: it is kept while there is much space.
+    Refusal,
+    /// Something was done: it is kept while there is any space.
+    Change,
+}
+
 /// What writers and the thread share. No lock is held during a write.
 struct Shared {
     /// The configured file; `None` is standard error.
     path: Option<PathBuf>,
-    output: Mutex<Arc<File>>,
+    output: Mutex<Arc<Output>>,
     queued: AtomicUsize,
     /// When the write began that the thread is in.
     busy_since: Mutex<Option<Instant>>,
     standing: Mutex<Standing>,
+}
+
+/// What lines are written to.
+struct Output {
+    file: File,
+    /// Its last line was cut short, by this process or by one before it: the next one begins with a line feed.
+    torn: AtomicBool,
 }
 
 /// How writing goes.
@@ -79,8 +103,8 @@ impl Sink {
     /// `lost`: the line that tells how many lines were lost.
     pub(super) fn open(path: Option<&Path>, lost: fn(u64) -> String) -> io::Result<Self> {
         let output = match path {
-            None => File::from(io::stderr().as_fd().try_clone_to_owned()?),
-            Some(path) => open(path)?,
+            None => Output::new(File::from(io::stderr().as_fd().try_clone_to_owned()?)),
+            Some(path) => Output::open(path)?,
         };
         let shared = Arc::new(Shared {
             path: path.map(Path::to_owned),
@@ -98,10 +122,14 @@ impl Sink {
         Reopen(Arc::clone(&self.shared))
     }
 
-    /// Writes a line of which nobody asks whether it was written. `keep`: it is owed where it was not.
-    pub(super) fn write(&self, line: String, keep: bool) {
+    /// Writes a line of which nobody asks whether it was written. `keep`: whether it is owed where it was not.
+    pub(super) fn write(&self, line: String, keep: Keep) {
         let (reply, answer) = mpsc::sync_channel(1);
-        let unwritten = if keep { Unwritten::Owed } else { Unwritten::Counted };
+        let unwritten = match keep {
+            Keep::No => Unwritten::Counted,
+            Keep::Refusal => Unwritten::Owed { within: MAX_OWED_WITH_REFUSALS },
+            Keep::Change => Unwritten::Owed { within: MAX_OWED },
+        };
         if self.submit(line.into_bytes(), unwritten, Reply::Thread(reply)).is_err() {
             return;
         }
@@ -160,7 +188,7 @@ impl Shared {
         self.busy_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn output(&self) -> Arc<File> {
+    fn output(&self) -> Arc<Output> {
         Arc::clone(&self.output.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -185,11 +213,11 @@ impl Shared {
         let len = standing.owed_len.saturating_add(line.len());
         match unwritten {
             Unwritten::Told => {}
-            Unwritten::Owed if len <= MAX_OWED => {
+            Unwritten::Owed { within } if len <= within => {
                 standing.owed_len = len;
                 standing.owed.push_back(line);
             }
-            Unwritten::Owed | Unwritten::Counted => standing.lost = standing.lost.saturating_add(1),
+            Unwritten::Owed { within: _ } | Unwritten::Counted => standing.lost = standing.lost.saturating_add(1),
         }
     }
 }
@@ -198,8 +226,8 @@ impl Reopen {
     /// Opens the file anew; the old one stays in use if that fails. Standard error stays as it is.
     pub fn reopen(&self) -> io::Result<()> {
         if let Some(path) = &self.0.path {
-            let file = Arc::new(open(path)?);
-            *self.0.output.lock().unwrap_or_else(PoisonError::into_inner) = file;
+            let output = Arc::new(Output::open(path)?);
+            *self.0.output.lock().unwrap_or_else(PoisonError::into_inner) = output;
         }
         Ok(())
     }
@@ -223,9 +251,32 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Logs can name workloads and nodes: readable by the owner and its group only.
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+impl Output {
+    fn new(file: File) -> Self {
+        Self { file, torn: AtomicBool::new(false) }
+    }
+
+    /// Logs can name workloads and nodes: readable by the owner and its group only. A pipe that nobody reads is an error, and not waited
+    /// for; from then on writing waits as it does everywhere, because that is what the thread is for.
+    fn open(path: &Path) -> io::Result<Self> {
+        let flags =
+            OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let file = match rustix::fs::open(path, flags, Mode::from_raw_mode(0o640)) {
+            Ok(file) => File::from(file),
+            Err(Errno::NXIO) => return Err(io::Error::other("it is a pipe or a socket, and nobody reads it")),
+            Err(error) => return Err(error.into()),
+        };
+        fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+        let metadata = file.metadata()?;
+        let torn = metadata.is_file() && metadata.len() > 0 && !ends_with_line_feed(path, metadata.len());
+        Ok(Self { file, torn: AtomicBool::new(torn) })
+    }
+}
+
+/// Whoever was killed, or found the disk full, may have left half a line. Where that can't be read, an empty line does no harm.
+fn ends_with_line_feed(path: &Path, len: u64) -> bool {
+    let mut last = [0];
+    File::open(path).and_then(|file| file.read_exact_at(&mut last, len - 1)).is_ok() && last == *b"\n"
 }
 
 #[cfg(test)]

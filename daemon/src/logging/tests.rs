@@ -2,7 +2,8 @@
 
 use tracing_subscriber::layer::SubscriberExt;
 
-use super::{AUDIT_TARGET, AuditRecord, FieldValue, Format, Level, LogOptions, layer};
+use super::sink::Keep;
+use super::{AUDIT_REFUSAL_TARGET, AUDIT_TARGET, AuditRecord, FieldValue, Format, Level, LogOptions, layer};
 
 /// What is logged by `events` with these options, without the time.
 fn logged(options: LogOptions, events: impl FnOnce()) -> String {
@@ -85,9 +86,17 @@ fn audit_lines_are_written_at_every_level() {
     for level in [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error] {
         let text = logged(LogOptions { level, ..LogOptions::default() }, || {
             tracing::info!(target: AUDIT_TARGET, r#type = "audit", "node attestation");
+            tracing::info!(target: AUDIT_REFUSAL_TARGET, r#type = "audit", "Request failed");
         });
-        assert_eq!(without_time(&text), ["level=info msg=\"node attestation\" type=audit"], "{level:?}");
+        let both = ["level=info msg=\"node attestation\" type=audit", "level=info msg=\"Request failed\" type=audit"];
+        assert_eq!(without_time(&text), both, "{level:?}");
     }
+}
+
+#[test]
+fn what_was_done_is_kept_before_what_was_refused() {
+    let targets = [AUDIT_TARGET, AUDIT_REFUSAL_TARGET, "plastron_server", "audited"];
+    assert_eq!(targets.map(super::audit::keep), [Keep::Change, Keep::Refusal, Keep::No, Keep::No]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use plastron_server_core::audit::TARGET;
+use plastron_server_core::audit::REFUSAL_TARGET;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
@@ -57,7 +57,7 @@ where
                 let (code, caller_id) = (status.code(), caller.describe());
                 let (method, message) = (shown(&path, MAX_PATH_LEN), shown(status.message(), MAX_MESSAGE_LEN));
                 tracing::info!(
-                    target: TARGET,
+                    target: REFUSAL_TARGET,
                     r#type = "audit", event = "rpc", status = "error", status_code = ?code, status_message = %message, caller_id, %method,
                     "Request failed"
                 );

@@ -22,6 +22,8 @@ pub use sink::{Announced, AuditLine, AuditLog, AuditSink, AuditSinkError, AuditV
 
 /// Target of all audit lines.
 pub const TARGET: &str = "audit";
+/// Target of audit lines that say that nothing was done: anyone can cause any number of them, so a sink that can't write keeps fewer.
+pub const REFUSAL_TARGET: &str = "audit::refusal";
 
 /// Longest attestation type that is shown: that of every attestor is shorter.
 const MAX_TYPE_LEN: usize = 64;
@@ -85,7 +87,7 @@ pub fn attestation(verdict: AttestationVerdict<'_>) {
         AttestationOutcome::Pending { reason } => {
             let reason = shown(reason, MAX_TEXT_LEN);
             tracing::info!(
-                target: TARGET,
+                target: REFUSAL_TARGET,
                 r#type = "audit", event = "node attestation", verdict = "pending", %attestation_type, node, peer, checks, reason,
                 "Node waits"
             );
@@ -98,7 +100,7 @@ pub fn attestation(verdict: AttestationVerdict<'_>) {
             };
             let reason = format!("{refused}{}", shown(reason, MAX_TEXT_LEN));
             tracing::warn!(
-                target: TARGET,
+                target: REFUSAL_TARGET,
                 r#type = "audit", event = "node attestation", %verdict, %attestation_type, node, peer, checks, reason,
                 "Node refused"
             );

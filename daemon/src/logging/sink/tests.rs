@@ -14,7 +14,7 @@ fn over_pipe() -> (Sink, File) {
 fn sink(output: File, path: Option<PathBuf>) -> Sink {
     let shared = Arc::new(Shared {
         path,
-        output: Mutex::new(Arc::new(output)),
+        output: Mutex::new(Arc::new(Output::new(output))),
         queued: AtomicUsize::new(0),
         busy_since: Mutex::new(None),
         standing: Mutex::default(),
@@ -27,7 +27,7 @@ fn sink(output: File, path: Option<PathBuf>) -> Sink {
 /// A sink whose device is full until it is reopened, and the file that it has then.
 fn full(folder: &Path) -> (Sink, PathBuf) {
     let path = folder.join("log");
-    let sink = sink(OpenOptions::new().write(true).open("/dev/full").unwrap(), Some(path.clone()));
+    let sink = sink(File::options().write(true).open("/dev/full").unwrap(), Some(path.clone()));
     (sink, path)
 }
 
@@ -40,12 +40,12 @@ async fn a_full_disk_is_told_and_what_is_owed_is_written_first() {
     let folder = tempfile::tempdir().unwrap();
     let (sink, path) = full(folder.path());
     assert_eq!(sink.state(), Ok(()), "nobody has tried");
-    sink.write("ban\n".to_owned(), true);
+    sink.write("ban\n".to_owned(), Keep::Change);
     assert!(sink.state().unwrap_err().reason.contains("No space left"), "an event that failed counts");
-    sink.write("ordinary\n".to_owned(), false);
+    sink.write("ordinary\n".to_owned(), Keep::No);
     let failure = checked(&sink, "issued\n").await.unwrap_err();
     assert!(failure.since > 1_700_000_000, "{failure:?}");
-    sink.write("evict\n".to_owned(), true);
+    sink.write("evict\n".to_owned(), Keep::Change);
     let since = sink.state().unwrap_err().since;
     assert_eq!(since, failure.since, "since it began, and not since it was last tried");
     sink.reopener().reopen().unwrap();
@@ -60,7 +60,7 @@ async fn what_is_owed_is_bounded_and_the_rest_is_counted() {
     let (sink, path) = full(folder.path());
     let line = format!("{}\n", "x".repeat(MAX_OWED / 4));
     for _ in 0..8 {
-        sink.write(line.clone(), true);
+        sink.write(line.clone(), Keep::Change);
     }
     assert!(sink.shared.standing().owed_len <= MAX_OWED);
     sink.reopener().reopen().unwrap();
@@ -68,6 +68,28 @@ async fn what_is_owed_is_bounded_and_the_rest_is_counted() {
     let text = std::fs::read_to_string(path).unwrap();
     assert_eq!(text.len(), 3 * line.len() + "lost=5\nresumed\n".len());
     assert!(text.ends_with("lost=5\nresumed\n"));
+}
+
+/// Anyone can cause refusals: they leave space for what was done, however many there are.
+#[tokio::test]
+async fn a_flood_of_refusals_does_not_push_out_a_ban() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sink, path) = full(folder.path());
+    let refusal = format!("refused {}\n", "x".repeat(MAX_OWED / 16));
+    for _ in 0..32 {
+        sink.write(refusal.clone(), Keep::Refusal);
+    }
+    sink.write("ban\n".to_owned(), Keep::Change);
+    sink.write(refusal, Keep::Refusal);
+    sink.reopener().reopen().unwrap();
+    checked(&sink, "resumed\n").await.unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(
+        text.starts_with("refused ") && text.matches("refused").count() == 7,
+        "{}",
+        text.matches("refused").count()
+    );
+    assert!(text.ends_with("\nban\nlost=26\nresumed\n"), "{:?}", text.get(text.len() - 100..));
 }
 
 #[tokio::test]
@@ -91,11 +113,11 @@ async fn a_pipe_that_nobody_reads_holds_nobody_up() {
     assert!(begun.elapsed() < 2 * DEADLINE, "{:?}", begun.elapsed());
     let begun = Instant::now();
     for _ in 0..10_000 {
-        sink.write(format!("{}\n", "o".repeat(1 << 10)), false);
+        sink.write(format!("{}\n", "o".repeat(1 << 10)), Keep::No);
         checked(&sink, "issued\n").await.unwrap_err();
     }
-    sink.write("ban\n".to_owned(), true);
-    assert!(begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
+    sink.write("ban\n".to_owned(), Keep::Change);
+    assert!(begun.elapsed() < 10 * DEADLINE, "{:?}", begun.elapsed());
     assert_eq!(sink.shared.queued.load(Ordering::SeqCst), 0, "nothing is queued behind it");
     assert!(sink.state().is_err());
 
@@ -137,19 +159,55 @@ async fn a_line_that_was_withdrawn_is_not_written() {
 /// A line that was cut short does not swallow the next one.
 #[tokio::test]
 async fn a_torn_line_ends_before_the_next_begins() {
+    let (sink, mut reader) = over_pipe();
+    let output = sink.shared.output();
+    let flags = fcntl_getfl(&output.file).unwrap();
+    fcntl_setfl(&output.file, flags | OFlags::NONBLOCK).unwrap();
+    // The pipe takes a part of it.
+    sink.write(format!("{}\n", "x".repeat(1 << 20)), Keep::No);
+    while sink.shared.busy_since().is_some() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let read = std::thread::spawn(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    });
+    while checked(&sink, "next\n").await.is_err() {}
+    drop((sink, output));
+    let text = read.join().unwrap();
+    assert!(text.starts_with('x') && text.ends_with("next\n"), "{} bytes", text.len());
+    assert!(text.trim_start_matches('x').starts_with('\n'), "{:?}", text.trim_start_matches('x'));
+}
+
+/// Whoever wrote before was killed, or found the disk full.
+#[tokio::test]
+async fn a_torn_line_of_an_earlier_process_does_not_swallow_the_first_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    let (sink, reader) = over_pipe();
-    // One that reads a little and goes: the write is cut short.
-    let partial = std::thread::spawn(move || {
-        let mut begun = [0; 100_000];
-        (&reader).read_exact(&mut begun).unwrap();
-    });
-    checked(&sink, &format!("{}\n", "x".repeat(1 << 20))).await.unwrap_err();
-    partial.join().unwrap();
-    *sink.shared.output.lock().unwrap() = Arc::new(open(&path).unwrap());
-    checked(&sink, "next\n").await.unwrap();
-    assert_eq!(std::fs::read_to_string(path).unwrap(), "\nnext\n");
+    for (before, after) in [("half", "half\nnext\n"), ("whole\n", "whole\nnext\n"), ("", "next\n")] {
+        std::fs::write(&path, before).unwrap();
+        let sink = Sink::open(Some(&path), |_lost| String::new()).unwrap();
+        checked(&sink, "next\n").await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+    }
+}
+
+/// Opening one would wait for a reader: at the start without a word, and at a SIGUSR2 with a thread of the server.
+#[tokio::test]
+async fn a_named_pipe_that_nobody_reads_is_refused_and_one_that_is_read_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let Err(error) = Sink::open(Some(&path), |_lost| String::new()) else { unreachable!("it was opened") };
+    assert!(error.to_string().contains("nobody reads it"), "{error}");
+    let mut reader = File::options().read(true).write(true).open(&path).unwrap();
+    let sink = Sink::open(Some(&path), |_lost| String::new()).unwrap();
+    checked(&sink, "line\n").await.unwrap();
+    assert!(!fcntl_getfl(&sink.shared.output().file).unwrap().contains(OFlags::NONBLOCK));
+    let mut line = [0; 5];
+    reader.read_exact(&mut line).unwrap();
+    assert_eq!(line, *b"line\n");
 }
 
 /// Someone else may have made the same pipe non-blocking: a full one is waited for, and not taken for a fault at once.

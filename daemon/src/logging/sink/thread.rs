@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{DEADLINE, Shared, WriteFailure};
+use super::{DEADLINE, Output, Shared, WriteFailure};
 
 /// Between two attempts at a descriptor that someone else made non-blocking.
 const RETRY_PERIOD: Duration = Duration::from_millis(10);
@@ -25,8 +25,8 @@ pub(super) struct Job {
 /// What becomes of lines that can't be written.
 #[derive(Clone, Copy)]
 pub(super) enum Unwritten {
-    /// They are written as soon as anything is.
-    Owed,
+    /// They are written as soon as anything is; where more bytes than this would be owed, they are counted.
+    Owed { within: usize },
     /// How many there were is written.
     Counted,
     /// Whoever had them is told, and what they were to record does not happen.
@@ -57,17 +57,15 @@ impl Reply {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     lost: fn(u64) -> String,
-    /// A line was cut short: the next one begins with a line feed.
-    torn: bool,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, lost: fn(u64) -> String) -> Self {
-        Self { shared, lost, torn: false }
+        Self { shared, lost }
     }
 
     /// Runs until there is no writer any more.
-    pub(super) fn start(mut self, queue: Receiver<Job>) -> io::Result<()> {
+    pub(super) fn start(self, queue: Receiver<Job>) -> io::Result<()> {
         std::thread::Builder::new().name("log".to_owned()).spawn(move || {
             for Job { bytes, unwritten, reply } in queue {
                 self.shared.queued.fetch_sub(bytes.len(), Ordering::SeqCst);
@@ -97,7 +95,7 @@ impl Writer {
         Ok(())
     }
 
-    fn write_after_owed(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn write_after_owed(&self, bytes: &[u8]) -> io::Result<()> {
         loop {
             // Taken while it is written, so that no lock is held; it goes back to the front if it was not.
             let owed = {
@@ -123,14 +121,15 @@ impl Writer {
         self.write(bytes)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let output = self.shared.output();
-        if self.torn {
-            write_all(&output, b"\n").map_err(|(_written, error)| error)?;
-            self.torn = false;
+        let Output { file, torn } = output.as_ref();
+        if torn.load(Ordering::SeqCst) {
+            write_all(file, b"\n").map_err(|(_written, error)| error)?;
+            torn.store(false, Ordering::SeqCst);
         }
-        write_all(&output, bytes).map_err(|(written, error)| {
-            self.torn = written > 0;
+        write_all(file, bytes).map_err(|(written, error)| {
+            torn.store(written > 0, Ordering::SeqCst);
             error
         })
     }

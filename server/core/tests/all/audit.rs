@@ -67,7 +67,9 @@ impl MakeWriter<'_> for ThreadLog {
 }
 
 pub(crate) fn audit(lines: &[serde_json::Value], event: &str) -> Vec<serde_json::Value> {
-    let is = |line: &&serde_json::Value| line["target"] == "audit" && line["fields"]["event"] == event;
+    let is = |line: &&serde_json::Value| {
+        line["target"].as_str().is_some_and(|target| target.starts_with("audit")) && line["fields"]["event"] == event
+    };
     lines.iter().filter(is).map(|line| line["fields"].clone()).collect()
 }
 
