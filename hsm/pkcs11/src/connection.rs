@@ -209,7 +209,7 @@ impl Connection {
     }
 
     /// Ends the session; the next attempt opens another and logs in if need be.
-    fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         let entered = self.link.module.enter();
         if let Some(state) = self.state.take()
             && state.generation == entered.generation

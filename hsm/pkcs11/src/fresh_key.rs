@@ -43,7 +43,7 @@ impl Drop for FreshKey {
                     "a key that nobody waited for is left in the token; see plastron-server hsm gc"
                 ),
             }
-            let counted: Delivery = Box::new(|| {});
+            let counted = Delivery::Now(Box::new(|| {}));
             Some(counted)
         });
         if !self.afterwards.submit(Job { operation: Operation::Destroy, run }) {

@@ -1,19 +1,15 @@
 //! Keys in the token: made, found, asserted to be unable to leave it, and used.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
-use aws_lc_rs::digest::{self, Digest};
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512,
-    UnparsedPublicKey, VerificationAlgorithm,
-};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType as CkKeyType, ObjectClass, ObjectHandle};
 use cryptoki::types::Ulong;
 use plastron_hsm::{KeyId, KeyRecord, KeyStoreError, KeyType, SignatureScheme};
 
 use crate::connection::{Fault, Open};
+use crate::held::{Signed, verify};
 use crate::{encode, label};
 
 /// Random bytes in CKA_ID.
@@ -23,6 +19,8 @@ const ID_LENGTH: usize = 16;
 #[derive(Clone)]
 pub(crate) struct LoadedKey {
     pub(crate) record: KeyRecord,
+    /// The record's public key, for every signature that waits to be verified.
+    spki: Arc<[u8]>,
     handle: ObjectHandle,
 }
 
@@ -121,10 +119,9 @@ impl Open<'_> {
         };
         self.assert_safe(id, handle)?;
         let (key_type, public_key) = self.public_key(id)?;
-        let key = LoadedKey {
-            record: KeyRecord { id: id.clone(), label: self.label(handle)?, key_type, public_key },
-            handle,
-        };
+        let spki = public_key.as_slice().into();
+        let record = KeyRecord { id: id.clone(), label: self.label(handle)?, key_type, public_key };
+        let key = LoadedKey { record, spki, handle };
         self.assert_same_as_before(&key.record)?;
         self.assert_belongs_together(&key)?;
         self.link
@@ -136,8 +133,8 @@ impl Open<'_> {
         Ok(Some(key))
     }
 
-    /// Signs a digest, loading the key when this session has not.
-    pub(crate) fn sign(&mut self, id: &KeyId, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, Fault> {
+    /// Signs a digest, loading the key when this session has not. Whether the key did sign is not known yet (`held`).
+    pub(crate) fn sign(&mut self, id: &KeyId, scheme: SignatureScheme, digest: &[u8]) -> Result<Signed, Fault> {
         if !self.loaded.contains_key(id) {
             self.load(id)?;
         }
@@ -145,7 +142,9 @@ impl Open<'_> {
             return Err(KeyStoreError::NoSuchKey { store: self.link.store.clone(), id: id.clone() }.into());
         };
         key.record.key_type.check(scheme, digest)?;
-        self.raw_sign(key, scheme, digest)
+        let signature = self.raw_sign(key, scheme, digest)?;
+        let (id, public_key, digest) = (id.clone(), key.spki.clone(), digest.to_vec());
+        Ok(Signed { id, public_key, scheme, digest, signature })
     }
 
     fn new_id(&self) -> Result<KeyId, Fault> {
@@ -290,17 +289,4 @@ fn boolean(attribute: &Attribute) -> Option<(AttributeType, bool)> {
         _ => return None,
     };
     Some((attribute.attribute_type(), value))
-}
-
-fn verify(public_key: &[u8], scheme: SignatureScheme, digest: &[u8], signature: &[u8]) -> Result<(), String> {
-    let (verifier, algorithm): (&'static dyn VerificationAlgorithm, _) = match scheme {
-        SignatureScheme::EcdsaSha256 => (&ECDSA_P256_SHA256_ASN1, &digest::SHA256),
-        SignatureScheme::EcdsaSha384 => (&ECDSA_P384_SHA384_ASN1, &digest::SHA384),
-        SignatureScheme::RsaPkcs1Sha256 => (&RSA_PKCS1_2048_8192_SHA256, &digest::SHA256),
-        SignatureScheme::RsaPkcs1Sha512 => (&RSA_PKCS1_2048_8192_SHA512, &digest::SHA512),
-    };
-    let digest = Digest::import_less_safe(digest, algorithm).map_err(|error| error.to_string())?;
-    UnparsedPublicKey::new(verifier, public_key)
-        .verify_digest(&digest, signature)
-        .map_err(|_| "a signature by the private key does not verify under the public key".to_owned())
 }

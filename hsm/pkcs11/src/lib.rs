@@ -13,6 +13,7 @@ mod config;
 mod connection;
 mod encode;
 mod fresh_key;
+mod held;
 mod inventory;
 mod key;
 mod label;

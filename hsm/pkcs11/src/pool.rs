@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use plastron_hsm::Operation;
 
 use crate::connection::Connection;
+use crate::held::{Group, Held};
 use crate::latency::Latencies;
 
 /// How many calls may wait for a thread. At 1,000 signatures/s a full queue is a quarter of a second; who finds it full is told
@@ -27,8 +28,13 @@ pub(crate) struct Job {
 /// Asks the token.
 pub(crate) type Call = Box<dyn FnOnce(&mut Connection) -> Option<Delivery> + Send>;
 
-/// Hands an answer to whoever waits for it.
-pub(crate) type Delivery = Box<dyn FnOnce()>;
+/// An answer on its way to whoever waits for it.
+pub(crate) enum Delivery {
+    /// It goes out at once.
+    Now(Box<dyn FnOnce()>),
+    /// A signature, which goes out when it is known that the key made it.
+    Held(Held),
+}
 
 struct Shared {
     queue: Mutex<Queue>,
@@ -149,27 +155,48 @@ impl Afterwards {
     }
 }
 
+fn settle(group: &mut Group, connection: &mut Connection) {
+    if !group.settle() {
+        tracing::error!("a key in the token did not make a signature that was given for it; it is looked for again");
+        connection.forget();
+    }
+}
+
 impl Shared {
     fn serve(&self, number: usize, mut connection: Connection) {
         // Ends with the connection dropped: its session is closed before the thread counts as ended.
-        while let Some(job) = self.next() {
+        let mut group = Group::default();
+        while let Some(job) = self.next(&mut group, &mut connection) {
             let began = Instant::now();
             self.mark(number, self.now().max(1));
             let delivery = (job.run)(&mut connection);
             self.mark(number, 0);
-            if let Some(deliver) = delivery {
+            if let Some(delivery) = delivery {
                 // Counted first, so that whoever has the answer finds it in the counters.
                 self.latencies.record(job.operation, began.elapsed());
-                deliver();
+                match delivery {
+                    Delivery::Now(deliver) => deliver(),
+                    Delivery::Held(held) => group.hold(held),
+                }
+            }
+            if group.is_due() {
+                settle(&mut group, &mut connection);
             }
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    /// The next call. Before the thread waits for one, it answers what it holds.
+    fn next(&self, group: &mut Group, connection: &mut Connection) -> Option<Job> {
         let mut queue = self.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 return Some(job);
+            }
+            if !group.is_empty() {
+                drop(queue);
+                settle(group, connection);
+                queue = self.lock();
+                continue;
             }
             if queue.closed {
                 return None;

@@ -15,10 +15,14 @@ use crate::breaker::{LONGEST_PAUSE, LeftAlone, Pass};
 use crate::classify::describe;
 use crate::connection::{COME_BACK, Connection, Fault, Link, Open};
 use crate::fresh_key::FreshKey;
+use crate::held::{Held, Signed};
 use crate::module::{Module, ModuleError};
-use crate::pool::{Call, Job, Pool};
+use crate::pool::{Call, Delivery, Job, Pool};
 use crate::token::{self, Login, LoginError};
 use crate::{Pkcs11Config, TokenSelector};
+
+/// Who waits for an answer.
+type Answer<A> = oneshot::Sender<Result<A, KeyStoreError>>;
 
 /// Keys in one token, for one instance.
 pub struct Pkcs11Store {
@@ -75,11 +79,23 @@ impl Pkcs11Store {
         operation: Operation,
         call: impl FnMut(&mut Open<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, KeyStoreError> {
+        // Nobody waits any more after the deadline; what must not get lost sees to that itself (`FreshKey`).
+        let deliver = |answer: oneshot::Sender<_>, outcome| Delivery::Now(Box::new(move || drop(answer.send(outcome))));
+        self.call_and(operation, call, deliver).await
+    }
+
+    /// The same, for an answer that takes another way.
+    async fn call_and<T: Send + 'static, A: Send + 'static>(
+        &self,
+        operation: Operation,
+        call: impl FnMut(&mut Open<'_>) -> Result<T, Fault> + Send + 'static,
+        deliver: impl FnOnce(Answer<A>, Result<T, KeyStoreError>) -> Delivery + Send + 'static,
+    ) -> Result<A, KeyStoreError> {
         let store = || self.identity.name.clone();
         let pass = self.admit().map_err(|left| self.link.left_alone(left))?;
         let began = Arc::new(AtomicBool::new(false));
         let (answer, outcome) = oneshot::channel();
-        let job = Job { operation, run: self.job(pass, Arc::clone(&began), answer, call) };
+        let job = Job { operation, run: self.job(pass, Arc::clone(&began), answer, call, deliver) };
         if let Err(queued) = self.pool.submit(job) {
             self.link.breaker.gave_up(pass, Instant::now());
             let reason = format!("{queued} operations wait already");
@@ -114,12 +130,13 @@ impl Pkcs11Store {
     }
 
     /// What a thread does: nothing, where nobody waits any more; else it asks the token, and the breaker learns how that went.
-    fn job<T: Send + 'static>(
+    fn job<T: Send + 'static, A: Send + 'static>(
         &self,
         pass: Pass,
         began: Arc<AtomicBool>,
-        answer: oneshot::Sender<Result<T, KeyStoreError>>,
+        answer: Answer<A>,
         call: impl FnMut(&mut Open<'_>) -> Result<T, Fault> + Send + 'static,
+        deliver: impl FnOnce(Answer<A>, Result<T, KeyStoreError>) -> Delivery + Send + 'static,
     ) -> Call {
         let link = Arc::clone(&self.link);
         Box::new(move |connection| {
@@ -133,10 +150,7 @@ impl Pkcs11Store {
             if outcome.is_ok() && !answer.is_closed() {
                 link.breaker.worked();
             }
-            Some(Box::new(move || {
-                // Nobody waits any more after the deadline; what must not get lost sees to that itself (`FreshKey`).
-                let _ = answer.send(outcome);
-            }))
+            Some(deliver(answer, outcome))
         })
     }
 }
@@ -184,7 +198,12 @@ impl KeyStore for Pkcs11Store {
 
     async fn sign(&self, id: &KeyId, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, KeyStoreError> {
         let (id, digest) = (id.clone(), digest.to_vec());
-        self.call(Operation::Sign, move |open| open.sign(&id, scheme, &digest)).await
+        let store = self.identity.name.clone();
+        let deliver = |answer: Answer<Vec<u8>>, outcome: Result<Signed, KeyStoreError>| match outcome {
+            Ok(signed) => Delivery::Held(Held { signed, store, answer }),
+            Err(error) => Delivery::Now(Box::new(move || drop(answer.send(Err(error))))),
+        };
+        self.call_and(Operation::Sign, move |open| open.sign(&id, scheme, &digest), deliver).await
     }
 }
 

@@ -172,6 +172,37 @@ fn a_key_that_took_anothers_place_during_a_reset_signs_nothing() {
     .unwrap();
 }
 
+/// Threat 53: another key answers under a live handle, without an error, in the midst of many calls: no signature of it is given away, and the
+/// right one is used again as soon as it answers.
+#[test]
+fn a_key_that_took_anothers_place_under_its_handle_gives_nothing_away() {
+    in_own_process(|token| {
+        with_store(
+            async |_token, proxy, store| {
+                let key = store.generate("x509-CA-A", KeyType::EcP256).await.unwrap();
+                let other = store.generate("JWT-Signer-A", KeyType::EcP256).await.unwrap();
+                sign(store, &key).await.unwrap();
+                for skip in [0, 40] {
+                    proxy.set(&[&format!("C_SignInit other={}:{} skip={skip}", key.id, other.id)]).unwrap();
+                    // `sign` itself verifies whatever comes back.
+                    let calls = (0..200).map(|number| sign(store, if number % 3 == 0 { &other } else { &key }));
+                    let outcomes = futures_util::future::join_all(calls).await;
+                    let refused =
+                        |outcome: &Result<(), KeyStoreError>| matches!(outcome, Err(KeyStoreError::UnsafeKey { .. }));
+                    let refusals = outcomes.iter().filter(|outcome| refused(outcome)).count();
+                    assert!((80..=134).contains(&refusals), "{refusals}, after {skip}");
+                    assert!(outcomes.iter().step_by(3).all(Result::is_ok), "the other key is what it was");
+                    proxy.clear().unwrap();
+                    sign(store, &key).await.unwrap();
+                }
+            },
+            token,
+            PATIENT,
+        );
+    })
+    .unwrap();
+}
+
 /// Threat 53: a device that stays dead is left alone, calls fail at once with the time to come back, and it is found alive again.
 #[test]
 fn a_dead_device_is_left_alone_until_a_probe_finds_it_alive() {

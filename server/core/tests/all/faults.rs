@@ -343,7 +343,7 @@ pub(crate) struct TurncoatKeys {
 
 impl TurncoatKeys {
     pub(crate) fn over(inner: Arc<dyn KeyStore>) -> Arc<Self> {
-        let identity = StoreIdentity { kind: "pkcs11", ..inner.identity().clone() };
+        let identity = StoreIdentity { kind: "tpm", ..inner.identity().clone() };
         Arc::new(Self { inner, identity, turned: AtomicBool::new(false) })
     }
 }
