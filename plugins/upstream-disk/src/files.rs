@@ -59,6 +59,17 @@ pub enum FileError {
         /// Its mode.
         mode: u32,
     },
+    /// Whoever is on this machine can say what the trust domain trusts.
+    #[error(
+        "everyone can write {}: its mode is {mode:04o}; see that its certificates are the right ones, then chmod 0644",
+        .path.display()
+    )]
+    Writable {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// No PEM, or something else than what belongs there.
     #[error("{} has to hold {expected} as PEM: {reason}", .path.display())]
     Pem {
@@ -80,7 +91,8 @@ pub enum FileError {
 }
 
 impl Upstream {
-    /// Checks, in order: the key file is not open to everyone; one key, of a kind that is supported; one certificate or more; key and
+    /// Checks, in order: the key file is not open to everyone; one key, of a kind that is supported; files of certificates are not for
+    /// everyone to write; one certificate or more; key and
     /// certificate are a pair; the roots; the certificate is a CA with room for another, and leads to a root (`verify_authority`).
     pub(crate) fn read(config: &DiskConfig, now: UnixTime) -> Result<Self, DiskError> {
         let DiskConfig { cert_file, key_file, bundle_file } = config;
@@ -111,7 +123,7 @@ impl Upstream {
 
 fn read_key(path: &Path) -> Result<UpstreamKey, FileError> {
     let mut file = open(path)?;
-    let mode = file.metadata().map_err(|source| failed(path, source))?.permissions().mode() & 0o777;
+    let mode = mode(path, &file)?;
     // As with the PIN of a token: who deploys the file may need a group for it, and nobody needs everyone.
     if mode & 0o007 != 0 {
         return Err(FileError::Open { path: path.to_owned(), mode });
@@ -130,7 +142,13 @@ fn read_key(path: &Path) -> Result<UpstreamKey, FileError> {
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<Vec<u8>>, FileError> {
-    let bytes = read(path, &mut open(path)?)?;
+    let mut file = open(path)?;
+    let mode = mode(path, &file)?;
+    // What stands in it as a root comes into the bundle.
+    if mode & 0o002 != 0 {
+        return Err(FileError::Writable { path: path.to_owned(), mode });
+    }
+    let bytes = read(path, &mut file)?;
     let malformed = |reason: String| FileError::Pem { path: path.to_owned(), expected: "certificates", reason };
     let mut certificates = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&bytes) {
@@ -140,6 +158,10 @@ fn read_certificates(path: &Path) -> Result<Vec<Vec<u8>>, FileError> {
         return Err(malformed("there is none".to_owned()));
     }
     Ok(certificates)
+}
+
+fn mode(path: &Path, file: &File) -> Result<u32, FileError> {
+    Ok(file.metadata().map_err(|source| failed(path, source))?.permissions().mode() & 0o777)
 }
 
 fn open(path: &Path) -> Result<File, FileError> {

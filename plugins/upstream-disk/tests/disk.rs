@@ -312,6 +312,21 @@ fn a_key_that_everyone_can_read_is_refused() {
     }
 }
 
+/// A root in these files comes into the trust domain's bundle by itself.
+#[test]
+fn certificates_that_everyone_can_write_are_refused() {
+    let root = Ca::root("root");
+    let files = Files::new(&root.pem, &root.key.serialize_pem(), Some(&root.pem));
+    for name in ["cert.pem", "bundle.pem"] {
+        for (mode, open) in [(0o666, true), (0o602, true), (0o664, false), (0o644, false)] {
+            fs::set_permissions(files.path(name), fs::Permissions::from_mode(mode)).unwrap();
+            let refused = DiskUpstream::check(&files.config(), now()).err().map(|error| error.to_string());
+            assert_eq!(refused.is_some(), open, "{name} {mode:o}: {refused:?}");
+            assert!(refused.is_none_or(|text| text.contains(&format!("{name}: its mode is {mode:04o}"))));
+        }
+    }
+}
+
 /// The upstream is replaced file by file: nothing is signed by half of it, and its roots are told before anything below them is.
 #[tokio::test(start_paused = true)]
 async fn an_upstream_is_replaced_by_replacing_its_files() {
