@@ -124,7 +124,7 @@ impl Authorizer {
         let not_active = || denied(AgentDenial::NotActive);
         let serial = serial.ok_or_else(not_active)?;
         if serial == current.serial {
-            return Ok(Agent::new(id.clone(), serial));
+            return Ok(Agent::new(Arc::clone(svid), serial));
         }
         if pending.as_ref().is_none_or(|pending| pending.serial != serial) {
             return Err(not_active());
@@ -141,7 +141,7 @@ impl Authorizer {
                 NodeError::SerialMoved { .. } => not_active(),
                 NodeError::Store(_) => Denied::Undecided { source: error },
             })?;
-        Ok(Agent::new(id.clone(), serial))
+        Ok(Agent::new(Arc::clone(svid), serial))
     }
 
     fn now(&self) -> i64 {

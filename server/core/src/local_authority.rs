@@ -10,11 +10,13 @@ use std::sync::Arc;
 use crate::ca::{CaError, CertificateAuthority};
 use crate::ledger::Ledger;
 use crate::store::{AuthorityChangeError, JournalEntry, SlotKind, SlotStatus};
+use crate::watch::Watchers;
 
 /// Shows and moves the authorities of this server.
 pub struct LocalAuthorities {
     ca: Arc<CertificateAuthority>,
     ledger: Arc<Ledger>,
+    watchers: Arc<Watchers>,
 }
 
 /// An authority, in few words.

@@ -9,6 +9,7 @@
 //! the agents of this server, not those that other servers of the same store have.
 
 mod acknowledged;
+mod dependent;
 mod seat;
 mod subscription;
 
@@ -26,6 +27,7 @@ use crate::clock::{Clock, unix_seconds};
 use crate::ledger::Ledger;
 
 pub use acknowledged::Acknowledged;
+pub use dependent::Dependent;
 use seat::Seat;
 pub use subscription::{Ended, Subscription, Update};
 
@@ -77,8 +79,8 @@ impl Watchers {
         // The seat is there before its entries are looked at: a change from now on is found by the next round, one before is found here.
         let (seat, stream) = {
             let mut seats = self.lock();
-            let seat = seats.entry(id.clone()).or_insert_with(|| Arc::new(Seat::new(id.clone()))).clone();
-            let stream = seat.open();
+            let seat = seats.entry(id.clone()).or_insert_with(|| Arc::new(Seat::new(permit.caller().svid()))).clone();
+            let stream = seat.open(permit.caller().svid());
             (seat, stream)
         };
         let state = self.ledger.state();
@@ -140,13 +142,17 @@ impl Watchers {
 
     /// How many agents are connected, and which of them lack the bundle of this sequence number.
     pub fn acknowledged(&self, sequence: u64) -> Acknowledged {
-        let mut seats = self.lock();
-        let now = Instant::now();
-        seats.retain(|_, seat| !seat.is_gone(now, LINGER));
+        let seats = self.connected();
         let mut missing: Vec<SpiffeId> =
-            seats.values().filter(|seat| seat.acknowledged() < sequence).map(|seat| seat.id().clone()).collect();
+            seats.iter().filter(|seat| seat.acknowledged() < sequence).map(|seat| seat.id().clone()).collect();
         missing.sort();
         Acknowledged { of: seats.len(), missing }
+    }
+
+    /// Which connected agents present an SVID that verifies by these authorities: they are cut off when those leave the bundle.
+    pub async fn dependent(&self, authorities: Bundle) -> Dependent {
+        let seats = self.connected();
+        Dependent::find(seats.iter().map(|seat| seat.svid()).collect(), authorities, self.clock.now()).await
     }
 
     fn publish_bundle(&self) {
@@ -166,12 +172,7 @@ impl Watchers {
     async fn round(&self, seen: u64) -> u64 {
         let state = self.ledger.state();
         let entry_changes = state.entry_changes();
-        let seats: Vec<Arc<Seat>> = {
-            let mut seats = self.lock();
-            let now = Instant::now();
-            seats.retain(|_, seat| !seat.is_gone(now, LINGER));
-            seats.values().cloned().collect()
-        };
+        let seats = self.connected();
         let (now, mut due) = (self.now(), Instant::now());
         for (index, seat) in seats.iter().enumerate() {
             if index % AGENTS_AT_ONCE == AGENTS_AT_ONCE - 1 {
@@ -188,6 +189,13 @@ impl Watchers {
             }
         }
         entry_changes
+    }
+
+    /// Those who are, or were a moment ago. The others are forgotten here.
+    fn connected(&self) -> Vec<Arc<Seat>> {
+        let (mut seats, now) = (self.lock(), Instant::now());
+        seats.retain(|_, seat| !seat.is_gone(now, LINGER));
+        seats.values().cloned().collect()
     }
 
     fn now(&self) -> i64 {

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use plastron_spiffe::SpiffeId;
-use plastron_spiffe::x509::SerialNumber;
+use plastron_spiffe::x509::{SerialNumber, VerifiedSvid};
 
 use super::table::{Columns, Rpc};
 
@@ -80,18 +81,23 @@ pub enum Manager {
 /// An agent in good standing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
-    id: SpiffeId,
+    svid: Arc<VerifiedSvid>,
     serial: SerialNumber,
 }
 
 impl Agent {
-    pub(super) fn new(id: SpiffeId, serial: SerialNumber) -> Self {
-        Self { id, serial }
+    pub(super) fn new(svid: Arc<VerifiedSvid>, serial: SerialNumber) -> Self {
+        Self { svid, serial }
     }
 
     /// Its SPIFFE ID.
     pub fn id(&self) -> &SpiffeId {
-        &self.id
+        self.svid.id()
+    }
+
+    /// The SVID that it presented.
+    pub fn svid(&self) -> &Arc<VerifiedSvid> {
+        &self.svid
     }
 
     /// Serial number of the SVID that it presented.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use plastron_spiffe::{Bundle, X509Authority};
+
 use super::{
     AuthorityState, AuthoritySummary, InvalidAuthority, InvalidUpstream, LocalAuthorities, LocalAuthorityError,
 };
@@ -12,14 +14,15 @@ use crate::ledger::Ledger;
 use crate::store::{
     AuthorityChangeError, AuthoritySet, JournalEntry, SlotKind, SlotStatus, StoreError, subject_key_id,
 };
+use crate::watch::{Dependent, Watchers};
 
 /// The active authority and what the other slot has.
 type Slots = (Arc<JournalEntry>, Option<Arc<JournalEntry>>);
 type Refused = LocalAuthorityError;
 
 impl LocalAuthorities {
-    pub(crate) fn new(ca: Arc<CertificateAuthority>, ledger: Arc<Ledger>) -> Self {
-        Self { ca, ledger }
+    pub(crate) fn new(ca: Arc<CertificateAuthority>, ledger: Arc<Ledger>, watchers: Arc<Watchers>) -> Self {
+        Self { ca, ledger, watchers }
     }
 
     /// GetJWTAuthorityState.
@@ -220,7 +223,7 @@ impl LocalAuthorities {
         let (ledger, actor, id) = (Arc::clone(&self.ledger), actor.to_owned(), id.to_owned());
         let tainted = to_the_end(step.purpose, async move {
             let tainted = ledger.write(step.purpose, move |store| async move { store.taint_authorities(set).await });
-            finish(&actor, step, &id, tainted.await)
+            finish(&actor, step, &format!("authority {id}"), tainted.await)
         });
         tainted.await.unwrap_or_else(|source| Err(interrupted(step, source)))
     }
@@ -228,13 +231,33 @@ impl LocalAuthorities {
     async fn revoke(&self, actor: &str, step: Step, id: &str, set: AuthoritySet) -> Result<(), Refused> {
         let (ca, ledger) = (Arc::clone(&self.ca), Arc::clone(&self.ledger));
         let (actor, id) = (actor.to_owned(), id.to_owned());
+        let dependent = self.dependent(&set).await;
         let revoked = to_the_end(step.purpose, async move {
             let revoked = ledger.write(step.purpose, move |store| async move { store.revoke_authorities(set).await });
-            finish(&actor, step, &id, revoked.await)?;
+            let named = format!("authority {id}");
+            let subject = dependent.as_ref().map_or_else(|| named.clone(), |found| format!("{named}, {found}"));
+            finish(&actor, step, &subject, revoked.await)?;
+            if let Some(Dependent { of, agents }) = dependent.filter(|found| !found.agents.is_empty()) {
+                tracing::warn!(
+                    authority = id,
+                    agents = agents.len(),
+                    of,
+                    "Revoked before connected agents had replaced their own SVIDs; those that can't attest again need a new join token"
+                );
+            }
             ca.retire().await;
             Ok(())
         });
         revoked.await.unwrap_or_else(|source| Err(interrupted(step, source)))
+    }
+
+    /// Which agents a revocation cuts off; `None` where the authorities sign no SVIDs of agents.
+    async fn dependent(&self, set: &AuthoritySet) -> Option<Dependent> {
+        let bundle = self.ledger.state().bundle().filter(|_bundle| !set.x509.is_empty())?;
+        let is_revoked = |authority: &&X509Authority| set.x509.contains(&authority.certificate);
+        let x509_authorities = bundle.x509_authorities.iter().filter(is_revoked).cloned().collect();
+        let authorities = Bundle { x509_authorities, ..Bundle::empty(bundle.trust_domain.clone()) };
+        Some(self.watchers.dependent(authorities).await)
     }
 
     /// The authorities of the bundle with this subject key identifier: a key can have several certificates.
@@ -276,8 +299,8 @@ fn interrupted(step: Step, source: StoreError) -> Refused {
     Refused::Change { step: step.purpose, source: source.into() }
 }
 
-fn finish(actor: &str, step: Step, id: &str, result: Result<(), AuthorityChangeError>) -> Result<(), Refused> {
-    audit::change(actor, step.action, &format!("authority {id}"), &audit::outcome(&result));
+fn finish(actor: &str, step: Step, subject: &str, result: Result<(), AuthorityChangeError>) -> Result<(), Refused> {
+    audit::change(actor, step.action, subject, &audit::outcome(&result));
     result.map_err(|source| Refused::Change { step: step.purpose, source })
 }
 

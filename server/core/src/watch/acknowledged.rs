@@ -27,10 +27,15 @@ impl Acknowledged {
 impl fmt::Display for Acknowledged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "acknowledged by {} of {} connected agents", self.count(), self.of)?;
-        for (index, id) in self.missing.iter().take(NAMED).enumerate() {
-            write!(f, "{}{id}", if index == 0 { ", not by " } else { ", " })?;
-        }
-        let more = self.missing.len().saturating_sub(NAMED);
-        if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
+        names(f, ", not by ", &self.missing)
     }
+}
+
+/// The first few of these agents after `begin`, and how many more there are.
+pub(super) fn names(f: &mut fmt::Formatter<'_>, begin: &str, agents: &[SpiffeId]) -> fmt::Result {
+    for (index, id) in agents.iter().take(NAMED).enumerate() {
+        write!(f, "{}{id}", if index == 0 { begin } else { ", " })?;
+    }
+    let more = agents.len().saturating_sub(NAMED);
+    if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
 }

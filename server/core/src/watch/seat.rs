@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use plastron_spiffe::SpiffeId;
+use plastron_spiffe::x509::VerifiedSvid;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -33,6 +34,8 @@ struct Inner {
     node: Option<Arc<Node>>,
     signal: Signal,
     acknowledged: u64,
+    /// What its last stream was opened with. An agent opens another one as soon as it has another SVID.
+    svid: Arc<VerifiedSvid>,
     streams: VecDeque<(u64, watch::Sender<Signal>)>,
     opened: u64,
     /// When the last stream ended; `None` while there is one.
@@ -40,11 +43,12 @@ struct Inner {
 }
 
 impl Seat {
-    pub(super) fn new(id: SpiffeId) -> Self {
+    pub(super) fn new(svid: &Arc<VerifiedSvid>) -> Self {
         let now = Instant::now();
         let signal = Signal { look: 0, entries: 0, due: now, replaced: false };
         let streams = VecDeque::with_capacity(MAX_WATCHES_OF_AGENT);
-        let inner = Inner { node: None, signal, acknowledged: 0, streams, opened: 0, empty_since: Some(now) };
+        let (id, svid) = (svid.id().clone(), Arc::clone(svid));
+        let inner = Inner { node: None, signal, acknowledged: 0, svid, streams, opened: 0, empty_since: Some(now) };
         Self { id, inner: Mutex::new(inner) }
     }
 
@@ -53,8 +57,9 @@ impl Seat {
     }
 
     /// One more stream, by its number. The oldest ones give way.
-    pub(super) fn open(&self) -> (u64, watch::Receiver<Signal>) {
+    pub(super) fn open(&self, svid: &Arc<VerifiedSvid>) -> (u64, watch::Receiver<Signal>) {
         let mut inner = self.lock();
+        inner.svid = Arc::clone(svid);
         while inner.streams.len() >= MAX_WATCHES_OF_AGENT {
             if let Some((_, oldest)) = inner.streams.pop_front() {
                 oldest.send_modify(|signal| signal.replaced = true);
@@ -114,6 +119,10 @@ impl Seat {
             stream.send_replace(signal);
         }
         other_entries
+    }
+
+    pub(super) fn svid(&self) -> Arc<VerifiedSvid> {
+        Arc::clone(&self.lock().svid)
     }
 
     pub(super) fn acknowledged(&self) -> u64 {

@@ -9,6 +9,7 @@ use plastron_server_core::watch::{Acknowledged, Ended, Subscription, Update};
 use plastron_spiffe::JwtAuthority;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{ThreadLog, audit};
 use crate::fixture::{Disk, Server, entry, id, local};
 
 /// Longer than any round takes to come.
@@ -225,6 +226,47 @@ async fn an_agent_between_two_streams_is_still_waited_for_and_one_that_left_is_n
     drop(resumed);
     tokio::time::sleep(Duration::from_millis(5100)).await;
     assert_eq!(watchers.acknowledged(1), Acknowledged::default());
+}
+
+/// Who can't attest again has no way back once the authority of its SVID is gone: the auditor sees whom that happened to.
+#[tokio::test]
+async fn a_revocation_counts_the_agents_that_it_cuts_off() {
+    ThreadLog::record();
+    let following = follow(&Disk::new()).await;
+    let services = following.services();
+    let authorities = &services.local_authorities;
+    let slots = authorities.x509_state(following.server.permit::<rpc::GetX509AuthorityState>(&local()).await).unwrap();
+    let old = slots.active.authority_id;
+    let (late, late_caller) = following.server.agent().await;
+    let _late = following.subscribe(&late_caller, u64::MAX).await;
+    let permit = following.server.permit::<rpc::PrepareX509Authority>(&local()).await;
+    let new = authorities.prepare_x509(permit).await.unwrap().authority_id;
+    let permit = following.server.permit::<rpc::ActivateX509Authority>(&local()).await;
+    authorities.activate_x509(permit, &new).await.unwrap();
+    let (_other, other_caller) = following.server.agent().await;
+    let _other = following.subscribe(&other_caller, u64::MAX).await;
+
+    let line = |counted: &str| format!("authority {old}, {counted}");
+    let counted = format!("1 of 2 connected agents still have SVIDs of it: {late}");
+    let permit = following.server.permit::<rpc::RevokeX509Authority>(&local()).await;
+    authorities.revoke_x509(permit, &old).await.unwrap_err();
+    let refused = ThreadLog::take();
+    assert_eq!(audit(&refused, "x509 authority revoke")[0]["subject"], line(&counted));
+    assert!(warnings(&refused).is_empty(), "nothing was revoked");
+    let permit = following.server.permit::<rpc::TaintX509Authority>(&local()).await;
+    authorities.taint_x509(permit, &old).await.unwrap();
+    let permit = following.server.permit::<rpc::RevokeX509Authority>(&local()).await;
+    authorities.revoke_x509(permit, &old).await.unwrap();
+    let revoked = ThreadLog::take();
+    assert_eq!(audit(&revoked, "x509 authority revoke")[0]["subject"], line(&counted));
+    let [warning] = warnings(&revoked)[..] else { unreachable!("one revocation, one warning") };
+    assert_eq!((&warning["agents"], &warning["of"]), (&1.into(), &2.into()));
+}
+
+fn warnings(lines: &[serde_json::Value]) -> Vec<&serde_json::Value> {
+    let is =
+        |fields: &&serde_json::Value| fields["message"].as_str().is_some_and(|it| it.starts_with("Revoked before"));
+    lines.iter().map(|line| &line["fields"]).filter(is).collect()
 }
 
 #[tokio::test]
