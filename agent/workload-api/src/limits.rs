@@ -34,6 +34,10 @@ pub const MAX_HEALTH_REQUEST_BYTES: usize = 1024;
 /// the connection; clients' own deadlines are shorter or absent.
 pub const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Longest reason that a caller is told, or that is logged, of what it sent. A status travels in a header list, where a byte may take three;
+/// clients take 8 to 16 KiB of it.
+pub const MAX_REASON_BYTES: usize = 1024;
+
 /// How often a call for tokens matches the workload's entries: an entry that changes while its token is under way is looked up anew, so
 /// that its workload is not told that it has no identity. Entries that change each time are left to the workload's next call.
 pub const MATCHES_PER_CALL: usize = 3;

@@ -11,6 +11,8 @@ use plastron_spiffe::{BundleError, SpiffeIdError};
 use plastron_transport::PeerError;
 use tonic::Status;
 
+use crate::limits::MAX_REASON_BYTES;
+
 /// Why a call is refused or a stream ends.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -60,12 +62,12 @@ impl From<Refusal> for Status {
             Refusal::ShuttingDown => Self::unavailable("the agent is shutting down"),
             Refusal::Audience(error) => Self::invalid_argument(error.to_string()),
             Refusal::RequestedId(error) => {
-                Self::invalid_argument(format!("invalid requested SPIFFE ID: {}", Escaped(&error)))
+                Self::invalid_argument(shortened(format!("invalid requested SPIFFE ID: {}", Escaped(&error))))
             }
             Refusal::Token(error) => no_token(&error),
             Refusal::NoAudience => Self::invalid_argument("audience must be specified"),
             Refusal::NoToken => Self::invalid_argument("svid must be specified"),
-            Refusal::InvalidToken(error) => Self::invalid_argument(reason(&error)),
+            Refusal::InvalidToken(error) => Self::invalid_argument(shortened(reason(&error))),
             Refusal::Jwks(_) => Self::unavailable("could not serialize response"),
             Refusal::NoWit => Self::unimplemented("WIT functionality is disabled"),
         }
@@ -99,6 +101,17 @@ fn no_token(error: &JwtSvidError) -> Status {
 
 /// What SPIRE's server says where JWT-SVIDs are switched off.
 const JWT_DISABLED: &str = "JWT functionality is disabled";
+
+/// What whoever wrote a token or a request had us repeat, without its end where it is long.
+pub(crate) fn shortened(text: String) -> String {
+    const END: char = '…';
+    if text.len() <= MAX_REASON_BYTES {
+        return text;
+    }
+    let room = MAX_REASON_BYTES - END.len_utf8();
+    let fits = text.char_indices().take_while(|(start, c)| start + c.len_utf8() <= room);
+    fits.map(|(_, c)| c).chain([END]).collect()
+}
 
 /// Why a token is not valid: the check, and what it found. SPIRE's words where a client may look for them.
 fn reason(error: &JwtError) -> String {

@@ -20,7 +20,7 @@ use crate::jwt::{self, TokenRequest, Validation};
 use crate::limits::{FIRST_MESSAGE_TIMEOUT, MATCHES_PER_CALL};
 use crate::message;
 use crate::push::{Shape, Source, View, push};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, shortened};
 
 /// Who may have the trust domain's own bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +160,7 @@ impl WorkloadApi {
 
 fn log(method: &'static str, extensions: &Extensions, refusal: &Refusal) {
     let pid = caller(extensions).ok().map(|process| process.pid);
-    let source = std::error::Error::source(refusal).map(ToString::to_string);
+    let source = std::error::Error::source(refusal).map(|source| shortened(source.to_string()));
     match refusal {
         Refusal::NoIdentity => tracing::warn!(method, pid, registered = false, "No identity issued"),
         other => tracing::warn!(method, pid, reason = %other, source, "Workload API call refused"),

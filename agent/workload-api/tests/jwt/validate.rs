@@ -279,3 +279,33 @@ async fn a_bad_token_is_refused_with_its_reason() {
         refused(client.validate(audience, token).await, Code::InvalidArgument, reason);
     }
 }
+
+/// Threat 30: whoever wrote a token does not choose how long the answer is. A status travels in a header list, clients take 8 to 16 KiB of
+/// it, and one that is longer breaks the call: the service that had the token validated would think that its agent is broken.
+#[tokio::test]
+async fn the_reason_for_which_a_token_is_refused_is_short_whatever_the_token_says() {
+    let key = AnyKey::ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING);
+    let world = world(USUAL, &[("a", "/web", "", 1)], &key).await;
+    let mut client = world.client().await;
+    let long = "\u{80}".repeat(2600);
+    let claims = claims(&world);
+    let with = |member: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[member] = value;
+        key.sign(&header(), &claims)
+    };
+    for (name, token) in [
+        ("kid", key.sign(&json!({"alg": "ES256", "kid": long}), &claims)),
+        ("alg", key.sign(&json!({"alg": long, "kid": "test"}), &claims)),
+        ("typ", key.sign(&json!({"alg": "ES256", "kid": "test", "typ": long}), &claims)),
+        ("aud", with("aud", json!([long]))),
+        ("sub", with("sub", json!(format!("spiffe://example.org/{long}")))),
+    ] {
+        let status = client.validate("x", &token).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{name}: {status}");
+        assert!(status.message().len() <= 1024, "{name}: {}", status.message().len());
+    }
+    let status = client.tokens(&["x"], &format!("spiffe://example.org/{long}")).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().len() <= 1024, "{}", status.message().len());
+}
