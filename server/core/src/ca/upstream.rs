@@ -41,7 +41,15 @@ pub(super) struct Certified {
 
 /// Roots of the upstream that were looked at.
 #[derive(Default)]
-pub(super) struct SeenRoots(Mutex<BTreeSet<Vec<u8>>>);
+pub(super) struct SeenRoots(Mutex<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    /// Not looked at again.
+    settled: BTreeSet<Vec<u8>>,
+    /// Left out so far, and it was said so: one whose time has not come is taken when it has.
+    left_out: BTreeSet<Vec<u8>>,
+}
 
 /// Why an upstream's answer is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,7 +97,7 @@ pub enum UpstreamFault {
 impl CaContext {
     /// Has the upstream certify this key. The answer is checked, in order: not too many roots; the chain leads to one of them, for a CA
     /// that stands directly over leaves; it is not itself a root; it is for this key and this trust domain; it and its root have
-    /// identifiers; the root is not tainted here.
+    /// identifiers; the key of the root is not tainted here.
     pub(super) async fn certify_upstream(
         &self,
         upstream: &dyn UpstreamAuthority,
@@ -127,14 +135,17 @@ impl CaContext {
     }
 
     fn check_taint(&self, certified: Certified) -> Result<Certified, UpstreamFault> {
-        let bundle = self.ledger.state().bundle();
-        let known = bundle.iter().flat_map(|bundle| &bundle.x509_authorities);
-        let is_tainted = |it: &X509Authority| it.tainted && it.certificate == certified.root.certificate;
-        if known.into_iter().any(is_tainted) {
-            let root = certified.ca.upstream_authority_id.unwrap_or_default();
-            return Err(UpstreamFault::Tainted { root });
+        match self.is_tainted(&certified.root.certificate) {
+            true => Err(UpstreamFault::Tainted { root: certified.ca.upstream_authority_id.unwrap_or_default() }),
+            false => Ok(certified),
         }
-        Ok(certified)
+    }
+
+    /// Whether the bundle has an authority with this one's key as tainted: another certificate for it does not make it better.
+    fn is_tainted(&self, root: &[u8]) -> bool {
+        let (bundle, id) = (self.ledger.state().bundle(), subject_key_id(root));
+        let known = bundle.iter().flat_map(|bundle| &bundle.x509_authorities);
+        known.filter(|it| it.tainted).any(|it| it.certificate == root || subject_key_id(&it.certificate) == id)
     }
 
     /// Publishes roots.
@@ -164,28 +175,47 @@ impl CertificateAuthority {
         let roots = Arc::clone(&upstream.roots().borrow());
         let seen = || self.upstream_roots.0.lock().unwrap_or_else(PoisonError::into_inner);
         let new: Vec<_> = {
-            let seen = seen();
-            roots.iter().take(MAX_ROOTS).filter(|root| !seen.contains(*root)).cloned().collect()
+            let mut seen = seen();
+            seen.left_out.retain(|root| roots.contains(root));
+            roots.iter().take(MAX_ROOTS).filter(|root| !seen.settled.contains(*root)).cloned().collect()
         };
         let now = self.context.clock.now();
         let bundle = self.context.ledger.state().bundle();
         let is_known = |root: &[u8]| {
             bundle.as_ref().is_some_and(|bundle| bundle.x509_authorities.iter().any(|it| it.certificate == root))
         };
-        let mut missing = Vec::new();
-        for root in new.iter().filter(|root| !is_known(root)) {
-            match verify_authority(vec![root.clone()], std::slice::from_ref(root), 1, now) {
-                Ok(_verified) if subject_key_id(root).is_some() => {
+        let (mut settled, mut missing) = (Vec::new(), Vec::new());
+        for root in new {
+            if is_known(&root) {
+                settled.push(root);
+                continue;
+            }
+            if self.context.is_tainted(&root) {
+                tracing::warn!("A root of the upstream has the key of one that is tainted, and is left out");
+                settled.push(root);
+                continue;
+            }
+            match verify_authority(vec![root.clone()], std::slice::from_ref(&root), 1, now) {
+                Ok(_verified) if subject_key_id(&root).is_some() => {
                     missing.push(X509Authority { certificate: root.clone(), tainted: false });
+                    settled.push(root);
                 }
-                Ok(_verified) => tracing::warn!("A root of the upstream has no subject key identifier and is left out"),
-                Err(error) => tracing::warn!(reason = audit::chain(&error), "A root of the upstream is left out"),
+                Ok(_verified) => {
+                    tracing::warn!("A root of the upstream has no subject key identifier and is left out");
+                    settled.push(root);
+                }
+                Err(error) => {
+                    if seen().left_out.insert(root) {
+                        let reason = audit::chain(&error);
+                        tracing::warn!(reason, "A root of the upstream is left out as long as it is so");
+                    }
+                }
             }
         }
         if !missing.is_empty() {
             self.context.publish_roots(upstream.name(), missing).await?;
         }
-        seen().extend(new);
+        seen().settled.extend(settled);
         Ok(())
     }
 }

@@ -312,7 +312,60 @@ async fn what_is_tainted_below_an_upstream_is_the_upstream() {
     assert_eq!(bundle(&server), std::slice::from_ref(&new.der));
 }
 
+/// What is tainted is the key: a new certificate for it makes nothing good.
+#[tokio::test]
+async fn a_new_certificate_for_a_tainted_upstream_key_is_not_taken() {
+    let (old, new) = (Ca::root("old"), Ca::root("new"));
+    let upstream = Upstream::honest(&[&old]);
+    let disk = below(&upstream);
+    let server = disk.start().await.unwrap();
+    upstream.show(&[&new]);
+    upstream.answers(signing(&[&new]));
+    let authorities = &server.services.local_authorities;
+    let prepared = authorities.prepare_x509(server.permit::<rpc::PrepareX509Authority>(&local()).await).await.unwrap();
+    let permit = server.permit::<rpc::ActivateX509Authority>(&local()).await;
+    authorities.activate_x509(permit, &prepared.authority_id).await.unwrap();
+    let permit = server.permit::<rpc::TaintX509UpstreamAuthority>(&local()).await;
+    authorities.taint_x509_upstream(permit, &old.key_id()).await.unwrap();
+
+    let again = old.again(|params| params.not_before = rcgen::date_time_ymd(2026, 5, 30));
+    assert_eq!(again.key_id(), old.key_id());
+    upstream.show(&[&new, &again]);
+    server.services.rotate().await;
+    assert_eq!(bundle(&server), [old.der.clone(), new.der.clone()], "not published");
+    upstream.answers(signing(&[&again]));
+    let permit = server.permit::<rpc::PrepareX509Authority>(&local()).await;
+    let refused = authorities.prepare_x509(permit).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("Tainted"), "{refused:?}");
+}
+
+/// Threat 56
+#[tokio::test]
+async fn an_upstream_root_whose_time_has_not_come_is_published_when_it_has() {
+    let root = Ca::root("root");
+    let upstream = Upstream::honest(&[&root]);
+    let disk = below(&upstream);
+    let server = disk.start().await.unwrap();
+    let then = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(START + 3600);
+    let later = Ca::root("later").again(|params| params.not_before = then);
+    upstream.show(&[&root, &later]);
+    server.services.rotate().await;
+    assert_eq!(bundle(&server), std::slice::from_ref(&root.der));
+    server.clock.advance(3601);
+    server.services.rotate().await;
+    assert_eq!(bundle(&server), [root.der.clone(), later.der.clone()]);
+}
+
 impl Ca {
+    /// Another certificate for the same key.
+    fn again(&self, change: impl Fn(&mut CertificateParams)) -> Arc<Self> {
+        let key = KeyPair::try_from(self.key.serialize_der()).unwrap();
+        let mut params = self.params.clone();
+        change(&mut params);
+        let der = params.self_signed(&key).unwrap().der().to_vec();
+        Arc::new(Self { der, params, key })
+    }
+
     /// Subject key identifier, lower-case hex.
     fn key_id(&self) -> String {
         plastron_server_core::store::subject_key_id(&self.der).unwrap()
