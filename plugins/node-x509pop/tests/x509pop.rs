@@ -217,6 +217,9 @@ async fn what_is_no_message_is_refused() {
     }
 }
 
+/// What a node answers to a challenge.
+type Lie<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+
 /// A response is good for one nonce, one key and one kind of key.
 #[tokio::test]
 async fn a_node_without_the_key_is_refused() {
@@ -227,7 +230,7 @@ async fn a_node_without_the_key_is_refused() {
         let mut server = begin(external(&pki), None);
         let stale = challenged(server.as_mut(), &leaf.payload()).await.unwrap();
         let zeros = json!(format!("{}=", "A".repeat(43)));
-        let lies: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 6] = [
+        let lies: [(&str, Lie<'_>); 6] = [
             ("another key's", &|challenge| other.respond(challenge)),
             ("to an older nonce", &|_challenge| leaf.respond(&stale)),
             ("without a nonce of its own", &|challenge| edit(&leaf.respond(challenge), "nonce", json!(""))),
