@@ -368,6 +368,23 @@ async fn a_bundle_that_an_attestation_brought_reaches_the_workloads() {
     );
 }
 
+/// The server decides on a stream by the SVID that it was opened with: a stream of the one before would be denied, or count as an agent that
+/// did not replace it.
+#[tokio::test(start_paused = true)]
+async fn the_stream_is_opened_anew_with_every_svid_of_the_agent() {
+    let node = pushing();
+    node.server.state().agent_ttl = 60;
+    let agent = node.start();
+    assert!(agent.identities.synchronised().await);
+    for renewals in 1..5 {
+        while node.server.state().attestations <= renewals {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(node.server.state().watches, renewals + 1, "at once, and once");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_shut_out_and_let_in_again_is_followed_again() {
     let node = pushing();
