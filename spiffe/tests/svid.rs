@@ -336,6 +336,13 @@ fn an_expired_authority_speaks_only_by_the_successor_that_it_named() {
     // A successor that is over itself: the node was away for two lives.
     let over = last.intermediate(ca_with("next", |params| params.not_after = when(NOW - 1)));
     assert!(matches!(follow(&[over.leaf(|_| {}), over.der.clone()], &away), Err(SvidError::Expired { .. })));
+    // A key that was given up long ago names nobody.
+    for (days, counts) in [(90, true), (91, false)] {
+        let old = Ca::root_until("last", NOW - days * 86_400);
+        let next = old.intermediate(ca_params("next"));
+        let followed = follow(&[next.leaf(|_| {}), next.der.clone()], &old.bundle("example.org"));
+        if counts { drop(followed.unwrap()) } else { unknown(followed) }
+    }
     // Whoever knows one authority that is valid needs no successor.
     let mut known = away.clone();
     known.x509_authorities.push(X509Authority::parse(Ca::root("valid").der).unwrap());

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::time::Duration;
 
 use der::asn1::AnyRef;
 use der::{Decode, SliceReader, Tag, Tagged};
@@ -17,6 +18,10 @@ use x509_cert::time::Validity;
 
 use super::{SvidError, X509Svid};
 use crate::{Bundle, SpiffeId, TrustDomain};
+
+/// How long ago an authority may have expired that still names its successor: machines that were in store or in repair for a season come
+/// back by themselves, and a key that leaked long ago is worth nothing.
+pub const LONGEST_ABSENCE: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Finds the bundle of a trust domain. A leaf is verified against the bundle of the domain that it names, and no other.
 pub trait BundleSource {
@@ -100,7 +105,7 @@ pub fn verify_chain(
 /// such a node is the key still worth anything: where one authority of the bundle has not expired, nothing else is believed.
 ///
 /// Checks, in order: a bundle for the domain that the leaf names; every authority in it has expired at `now`; none of those counts that
-/// is tainted; then all that [`verify_chain`] checks, at `now`, of the chain below the authority; and that this is a CA certificate and
+/// is tainted, or that expired more than [`LONGEST_ABSENCE`] ago; then all that [`verify_chain`] checks, at `now`, of the chain below the authority; and that this is a CA certificate and
 /// not an SVID that the authority signed itself.
 pub fn verify_successor(
     svid: X509Svid,
@@ -117,15 +122,18 @@ pub fn verify_successor(
         let reason = format!("the bundle of {trust_domain} has an authority that is valid; no other is believed");
         return Err(SvidError::UnknownAuthority { reason });
     }
-    let untainted: Vec<_> = bundle.x509_authorities.iter().filter(|authority| !authority.tainted).collect();
-    let roots: Vec<_> =
-        untainted.iter().map(|authority| CertificateDer::from(authority.certificate.as_slice())).collect();
+    let untainted = bundle.x509_authorities.iter().filter(|authority| !authority.tainted);
+    let oldest = now.as_secs().saturating_sub(LONGEST_ABSENCE.as_secs());
+    let roots: Vec<_> = untainted
+        .map(|authority| CertificateDer::from(authority.certificate.as_slice()))
+        .filter(|root| ends(root).is_ok_and(|not_after| not_after >= oldest))
+        .collect();
     let anchors: Vec<_> = roots.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok()).collect();
     lead_to(&anchors, svid, purpose, now, Signer::NamedByAnchor).map_err(|error| match error {
         SvidError::UnknownAuthority { .. } => {
             let (total, trust_domain) = (all.len(), &bundle.trust_domain);
             let reason = format!(
-                "all {total} authorities in the bundle of {trust_domain} have expired, and none of them names the peer's as its successor"
+                "all {total} authorities in the bundle of {trust_domain} have expired, and none that did so lately names the peer's as its successor"
             );
             SvidError::UnknownAuthority { reason }
         }
