@@ -251,6 +251,15 @@ impl TestAgent {
         Ok(Self { process, directory, join_token, clock })
     }
 
+    /// Stops it, and starts it again with this interval between synchronisations, in place of a second: with a long one, what arrives was pushed.
+    pub fn synchronise_every(&mut self, interval: &str) -> Result<(), HarnessError> {
+        self.terminate()?;
+        let path = self.directory.path().join("agent.conf");
+        let config = fs::read_to_string(&path).map_err(HarnessError::io("read agent.conf"))?;
+        write(&path, &config.replace("sync_interval = \"1s\"", &format!("sync_interval = \"{interval}\"")))?;
+        self.start_again()
+    }
+
     /// Waits until it is attested and serves workloads.
     pub fn wait_until_ready(&mut self) -> Result<(), HarnessError> {
         let socket = self.socket();
