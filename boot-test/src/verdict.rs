@@ -10,8 +10,8 @@ use crate::BootTestError;
 /// The line is written before the agent has its answer, and the guest has ended when it is looked for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The field of an audit line that says what it is about.
-const MARK: &str = "\"node attestation\"";
+/// The field of an audit line that says what it is about. The SVID's own line has these words too, as its purpose.
+const MARK: &str = "\"event\":\"node attestation\"";
 
 /// One audit line of an attestation.
 pub(crate) struct Verdict {
