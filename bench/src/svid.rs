@@ -61,7 +61,11 @@ async fn measure(server: &Server, key: CaKey, effort: Effort) -> Result<(), Benc
         raw_micros.push(raw.cpu_micros);
     }
     let target = if key == CaKey::SoftP256 { format!(" (target {TARGET_MICROS:.0})") } else { String::new() };
-    let raw = if server.token().is_some() { "raw signature of the same key" } else { "signature of aws-lc-rs" };
+    let raw = if server.token().is_some() {
+        "signature of the same key by way of its store"
+    } else {
+        "signature of aws-lc-rs"
+    };
     line("server CPU per SVID, batches of 50", &format!("{} µs{target}", micros_50.show(1)));
     line("server CPU per SVID, batches of 1", &format!("{} µs", micros_1.show(1)));
     line(&format!("CPU per {raw}"), &format!("{} µs", raw_micros.show(1)));
