@@ -6,11 +6,10 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use der::{Decode as _, Encode as _};
-use plastron_spiffe::x509::MAX_CERTIFICATE_LEN;
+use plastron_spiffe::x509::{MAX_CERTIFICATE_LEN, may_sign};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
 use x509_cert::Certificate;
-use x509_cert::ext::pkix::KeyUsage;
 
 use crate::possession::KeyKind;
 
@@ -201,16 +200,6 @@ struct AnyUsage;
 impl ExtendedKeyUsageValidator for AnyUsage {
     fn validate(&self, _usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
         Ok(())
-    }
-}
-
-/// RFC 5280, section 6.1.4 (n), which webpki leaves to its caller.
-fn may_sign(der: &[u8]) -> bool {
-    let Ok(certificate) = Certificate::from_der(der) else { return false };
-    match certificate.tbs_certificate().get_extension::<KeyUsage>() {
-        Ok(None) => true,
-        Ok(Some((_critical, usage))) => usage.key_cert_sign(),
-        Err(_) => false,
     }
 }
 

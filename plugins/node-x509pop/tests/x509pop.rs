@@ -164,6 +164,13 @@ async fn a_chain_that_leads_elsewhere_or_is_out_of_date_is_refused() {
 }
 
 #[tokio::test]
+async fn an_intermediate_that_may_not_sign_certificates_vouches_for_nobody() {
+    let pki = Pki::of_a_list_signer();
+    let leaf = pki.leaf(Key::p256(), |_| {});
+    assert_eq!(refused(attest(external(&pki), &leaf).await), (Check::CertificatePath, RefusalCode::Denied));
+}
+
+#[tokio::test]
 async fn a_root_that_has_expired_is_none() {
     let pki = Pki::until(2026);
     let leaf = pki.leaf(Key::p256(), |_| {});

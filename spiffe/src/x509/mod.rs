@@ -17,7 +17,7 @@ pub use issue::{
 pub use serial::SerialNumber;
 pub use subject::{MAX_SUBJECT_LEN, Subject, SubjectError};
 pub use validate::{SvidError, X509Svid};
-pub use verify::{BundleSource, LONGEST_ABSENCE, Purpose, VerifiedSvid, verify_chain, verify_successor};
+pub use verify::{BundleSource, LONGEST_ABSENCE, Purpose, VerifiedSvid, may_sign, verify_chain, verify_successor};
 
 /// Longest certificate that is read or issued, in bytes. An RSA-8192 leaf with the longest SPIFFE ID has 5 KiB; the rest is
 /// room for DNS names. A TLS handshake message carries 64 KiB.

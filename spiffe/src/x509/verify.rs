@@ -216,8 +216,9 @@ fn ends(certificate: &[u8]) -> der::Result<u64> {
     Ok(<Validity>::decode(&mut fields)?.not_after.to_unix_duration().as_secs())
 }
 
-/// RFC 5280, section 6.1.4 (n): webpki leaves this one to us.
-fn may_sign(der: &[u8]) -> bool {
+/// Whether a certificate's key usage, where it has one, lets it sign certificates (RFC 5280, section 6.1.4 (n)): webpki leaves this check to
+/// its callers. False for what does not parse.
+pub fn may_sign(der: &[u8]) -> bool {
     let Ok(certificate) = Certificate::from_der(der) else { return false };
     match certificate.tbs_certificate().get_extension::<KeyUsage>() {
         Ok(None) => true,

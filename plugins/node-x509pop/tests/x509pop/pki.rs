@@ -57,8 +57,19 @@ impl Pki {
 
     /// The root expires at the beginning of this year.
     pub(crate) fn until(year: i32) -> Self {
-        let root = CertifiedIssuer::self_signed(ca("root", year), Key::p256().0).unwrap();
-        let intermediate = CertifiedIssuer::signed_by(ca("intermediate", 2040), Key::p256().0, &root).unwrap();
+        Self::with(ca("root", year), ca("intermediate", 2040))
+    }
+
+    /// The intermediate is a CA that may sign revocation lists alone.
+    pub(crate) fn of_a_list_signer() -> Self {
+        let mut intermediate = ca("intermediate", 2040);
+        intermediate.key_usages = vec![KeyUsagePurpose::CrlSign];
+        Self::with(ca("root", 2040), intermediate)
+    }
+
+    fn with(root: CertificateParams, intermediate: CertificateParams) -> Self {
+        let root = CertifiedIssuer::self_signed(root, Key::p256().0).unwrap();
+        let intermediate = CertifiedIssuer::signed_by(intermediate, Key::p256().0, &root).unwrap();
         Self { root, intermediate }
     }
 
