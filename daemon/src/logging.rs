@@ -8,6 +8,7 @@
 mod audit;
 mod fields;
 mod layer;
+mod level;
 mod line;
 mod sink;
 
@@ -15,12 +16,13 @@ use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing::Dispatch;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub use audit::{AuditRecord, AuditWriter};
 use layer::{LineLayer, lost_line};
+pub use level::{Level, LevelHandle};
 pub use line::FieldValue;
 use sink::Sink;
 pub use sink::{Reopen, WriteFailure};
@@ -36,22 +38,6 @@ pub struct LogOptions {
     pub file: Option<PathBuf>,
     /// Whether each line names its place in the source.
     pub source_location: bool,
-}
-
-/// Which events are written. Libraries beneath ours speak from one level higher.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Level {
-    /// Everything, libraries included.
-    Trace,
-    /// What helps to find a fault.
-    Debug,
-    /// What happened.
-    #[default]
-    Info,
-    /// What should be looked at.
-    Warn,
-    /// What failed.
-    Error,
 }
 
 /// How events are written.
@@ -86,21 +72,6 @@ pub enum LoggingError {
     Format(String),
 }
 
-impl FromStr for Level {
-    type Err = LoggingError;
-
-    fn from_str(text: &str) -> Result<Self, LoggingError> {
-        match text.to_ascii_lowercase().as_str() {
-            "trace" => Ok(Self::Trace),
-            "debug" => Ok(Self::Debug),
-            "info" => Ok(Self::Info),
-            "warn" | "warning" => Ok(Self::Warn),
-            "error" | "fatal" | "panic" => Ok(Self::Error),
-            _ => Err(LoggingError::Level(text.to_owned())),
-        }
-    }
-}
-
 impl FromStr for Format {
     type Err = LoggingError;
 
@@ -119,46 +90,30 @@ pub const AUDIT_TARGET: &str = "audit";
 /// [`AUDIT_TARGET`].
 pub const AUDIT_REFUSAL_TARGET: &str = "audit::refusal";
 
-impl Level {
-    fn filter(self) -> Targets {
-        let (ours, libraries) = match self {
-            Self::Trace => (LevelFilter::TRACE, LevelFilter::TRACE),
-            Self::Debug => (LevelFilter::DEBUG, LevelFilter::INFO),
-            Self::Info => (LevelFilter::INFO, LevelFilter::WARN),
-            Self::Warn => (LevelFilter::WARN, LevelFilter::ERROR),
-            Self::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
-        };
-        Targets::new()
-            .with_default(libraries)
-            .with_target("plastron", ours)
-            .with_target(AUDIT_TARGET, LevelFilter::INFO)
-    }
-}
-
 /// The log of this process.
 pub struct Log {
     /// Reopens the log file, for SIGUSR2 after a rotation.
     pub reopen: Reopen,
     /// Writes audit lines with a result.
     pub audit: AuditWriter,
+    /// Which events are written, to be changed at run time.
+    pub level: LevelHandle,
 }
 
 /// Starts the log of this process.
 pub fn start(options: &LogOptions) -> Result<Log, LoggingError> {
-    let (layer, log) = layer(options)?;
-    tracing_subscriber::registry()
-        .with(options.level.filter())
-        .with(layer)
-        .try_init()
-        .map_err(|_| LoggingError::Started)?;
+    let (subscriber, log) = subscriber(options)?;
+    subscriber.try_init().map_err(|_| LoggingError::Started)?;
     Ok(log)
 }
 
-fn layer(options: &LogOptions) -> Result<(LineLayer, Log), LoggingError> {
+fn subscriber(options: &LogOptions) -> Result<(impl SubscriberInitExt + Into<Dispatch> + use<>, Log), LoggingError> {
     let sink = Sink::open(options.file.as_deref(), lost_line(options.format))
         .map_err(|source| LoggingError::File { path: options.file.clone().unwrap_or_default(), source })?;
-    let log = Log { reopen: sink.reopener(), audit: AuditWriter::new(sink.clone(), options.format) };
-    Ok((LineLayer::new(sink, options.format, options.source_location), log))
+    let (filter, level) = LevelHandle::new(options.level);
+    let log = Log { reopen: sink.reopener(), audit: AuditWriter::new(sink.clone(), options.format), level };
+    let lines = LineLayer::new(sink, options.format, options.source_location);
+    Ok((tracing_subscriber::registry().with(filter).with(lines), log))
 }
 
 #[cfg(test)]

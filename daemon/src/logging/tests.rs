@@ -1,18 +1,15 @@
 //! What the lines look like.
 
-use tracing_subscriber::layer::SubscriberExt;
-
 use super::sink::Keep;
-use super::{AUDIT_REFUSAL_TARGET, AUDIT_TARGET, AuditRecord, FieldValue, Format, Level, LogOptions, layer};
+use super::{AUDIT_REFUSAL_TARGET, AUDIT_TARGET, AuditRecord, FieldValue, Format, Level, LogOptions, subscriber};
 
 /// What is logged by `events` with these options, without the time.
 fn logged(options: LogOptions, events: impl FnOnce()) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("log");
     let options = LogOptions { file: Some(file.clone()), ..options };
-    let (layer, _) = layer(&options).unwrap();
-    let subscriber = tracing_subscriber::registry().with(options.level.filter()).with(layer);
-    tracing::subscriber::with_default(subscriber, events);
+    let (subscriber, _) = subscriber(&options).unwrap();
+    tracing::dispatcher::with_default(&subscriber.into(), events);
     std::fs::read_to_string(file).unwrap()
 }
 
@@ -83,7 +80,7 @@ fn levels_hold_for_ours_and_libraries_speak_one_level_higher() {
 
 #[test]
 fn audit_lines_are_written_at_every_level() {
-    for level in [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error] {
+    for level in Level::ALL {
         let text = logged(LogOptions { level, ..LogOptions::default() }, || {
             tracing::info!(target: AUDIT_TARGET, r#type = "audit", "node attestation");
             tracing::info!(target: AUDIT_REFUSAL_TARGET, r#type = "audit", "Request failed");
@@ -91,6 +88,49 @@ fn audit_lines_are_written_at_every_level() {
         let both = ["level=info msg=\"node attestation\" type=audit", "level=info msg=\"Request failed\" type=audit"];
         assert_eq!(without_time(&text), both, "{level:?}");
     }
+}
+
+#[test]
+fn the_level_changes_while_the_log_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    let options = LogOptions { file: Some(file.clone()), level: Level::Warn, ..LogOptions::default() };
+    let (subscriber, log) = subscriber(&options).unwrap();
+    let (level, other) = (log.level.clone(), log.level);
+    tracing::dispatcher::with_default(&subscriber.into(), || {
+        let events = |step: u8| {
+            tracing::debug!(target: "plastron_server", step, "debug");
+            tracing::warn!(target: "plastron_server", step, "warn");
+            tracing::error!(target: "plastron_server", step, "error");
+            tracing::info!(target: AUDIT_TARGET, step, "audit");
+        };
+        events(1);
+        level.set(Level::Debug);
+        assert_eq!((other.get(), other.launch()), (Level::Debug, Level::Warn));
+        events(2);
+        level.set(Level::Fatal);
+        events(3);
+        assert_eq!((other.reset(), level.get()), (Level::Warn, Level::Warn));
+        events(4);
+    });
+    let text = std::fs::read_to_string(file).unwrap();
+    let words: Vec<_> = without_time(&text).into_iter().map(|line| line.split_once("msg=").unwrap().1).collect();
+    assert_eq!(
+        words,
+        [
+            "warn step=1",
+            "error step=1",
+            "audit step=1",
+            "debug step=2",
+            "warn step=2",
+            "error step=2",
+            "audit step=2",
+            "audit step=3",
+            "warn step=4",
+            "error step=4",
+            "audit step=4",
+        ]
+    );
 }
 
 #[test]
@@ -109,8 +149,8 @@ fn source_locations_are_named_when_asked_for() {
 fn a_moved_log_file_is_reopened() {
     let folder = tempfile::tempdir().unwrap();
     let (file, moved) = (folder.path().join("log"), folder.path().join("log.1"));
-    let (layer, log) = layer(&LogOptions { file: Some(file.clone()), ..LogOptions::default() }).unwrap();
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+    let (subscriber, log) = subscriber(&LogOptions { file: Some(file.clone()), ..LogOptions::default() }).unwrap();
+    tracing::dispatcher::with_default(&subscriber.into(), || {
         tracing::info!("first");
         std::fs::rename(&file, &moved).unwrap();
         log.reopen.reopen().unwrap();
@@ -126,7 +166,7 @@ fn a_log_file_is_not_for_others() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("log");
-    layer(&LogOptions { file: Some(file.clone()), ..LogOptions::default() }).unwrap();
+    subscriber(&LogOptions { file: Some(file.clone()), ..LogOptions::default() }).unwrap();
     assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o027, 0);
 }
 
@@ -134,6 +174,9 @@ fn a_log_file_is_not_for_others() {
 fn words_of_the_configuration_are_understood() {
     assert_eq!("WARN".parse::<Level>().unwrap(), Level::Warn);
     assert_eq!("warning".parse::<Level>().unwrap(), Level::Warn);
+    for level in Level::ALL {
+        assert_eq!(level.as_str().parse::<Level>().unwrap(), level);
+    }
     assert_eq!("JSON".parse::<Format>().unwrap(), Format::Json);
     assert_eq!(
         "loud".parse::<Level>().unwrap_err().to_string(),
@@ -149,9 +192,8 @@ async fn an_audit_line_with_a_result_is_a_line_like_any_other() {
     for format in [Format::Text, Format::Json] {
         let file = folder.path().join(format!("{format:?}"));
         let options = LogOptions { file: Some(file.clone()), format, level: Level::Error, ..LogOptions::default() };
-        let (layer, log) = layer(&options).unwrap();
-        let subscriber = tracing_subscriber::registry().with(options.level.filter()).with(layer);
-        tracing::subscriber::with_default(subscriber, || {
+        let (subscriber, log) = subscriber(&options).unwrap();
+        tracing::dispatcher::with_default(&subscriber.into(), || {
             tracing::info!(target: AUDIT_TARGET, actor = "a \u{1b}\"b\"", n = 3, r#type = "audit", "SVID issued");
         });
         let fields = || {
