@@ -46,8 +46,38 @@ pub mod plastron {
 
 /// SPIRE's packages, nested as their names are, because generated code refers to its neighbours by relative paths.
 pub mod spire {
+    /// `spire.agent`: one service of the agent, whose package lacks `api`.
+    pub mod agent {
+        /// `spire.agent.debug`: what a running agent says about itself.
+        pub mod debug {
+            /// Version 1.
+            #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+            pub mod v1 {
+                include!("gen/spire.agent.debug.v1.rs");
+            }
+        }
+    }
     /// `spire.api`
     pub mod api {
+        /// `spire.api.agent`: what an agent serves to those who administer it and to its delegates.
+        pub mod agent {
+            /// `spire.api.agent.delegatedidentity`: identities of workloads, for whoever acts for them.
+            pub mod delegatedidentity {
+                /// Version 1.
+                #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+                pub mod v1 {
+                    include!("gen/spire.api.agent.delegatedidentity.v1.rs");
+                }
+            }
+            /// `spire.api.agent.logger`: the log level.
+            pub mod logger {
+                /// Version 1.
+                #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+                pub mod v1 {
+                    include!("gen/spire.api.agent.logger.v1.rs");
+                }
+            }
+        }
         /// `spire.api.types`: what the services share.
         #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
         pub mod types {

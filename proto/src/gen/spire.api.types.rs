@@ -90,6 +90,48 @@ impl ::prost::Name for PermissionDeniedDetails {
 }
 #[allow(clippy::all)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Spiffeid {
+    #[prost(string, tag = "1")]
+    pub trust_domain: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Spiffeid {
+    const NAME: &'static str = "SPIFFEID";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.SPIFFEID".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/spire.api.types.SPIFFEID".into()
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Jwtsvid {
+    #[prost(string, tag = "1")]
+    pub token: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub id: ::core::option::Option<Spiffeid>,
+    #[prost(int64, tag = "3")]
+    pub expires_at: i64,
+    #[prost(int64, tag = "4")]
+    pub issued_at: i64,
+    #[prost(string, tag = "5")]
+    pub hint: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Jwtsvid {
+    const NAME: &'static str = "JWTSVID";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.JWTSVID".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/spire.api.types.JWTSVID".into()
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Selector {
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
@@ -174,20 +216,87 @@ impl ::prost::Name for SelectorMatch {
 }
 #[allow(clippy::all)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Spiffeid {
-    #[prost(string, tag = "1")]
-    pub trust_domain: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub path: ::prost::alloc::string::String,
+pub struct X509svid {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub cert_chain: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(message, optional, tag = "2")]
+    pub id: ::core::option::Option<Spiffeid>,
+    #[prost(int64, tag = "3")]
+    pub expires_at: i64,
+    #[prost(string, tag = "4")]
+    pub hint: ::prost::alloc::string::String,
 }
-impl ::prost::Name for Spiffeid {
-    const NAME: &'static str = "SPIFFEID";
+impl ::prost::Name for X509svid {
+    const NAME: &'static str = "X509SVID";
     const PACKAGE: &'static str = "spire.api.types";
     fn full_name() -> ::prost::alloc::string::String {
-        "spire.api.types.SPIFFEID".into()
+        "spire.api.types.X509SVID".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "type.googleapis.com/spire.api.types.SPIFFEID".into()
+        "type.googleapis.com/spire.api.types.X509SVID".into()
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Logger {
+    #[prost(enumeration = "LogLevel", tag = "1")]
+    pub current_level: i32,
+    #[prost(enumeration = "LogLevel", tag = "2")]
+    pub launch_level: i32,
+}
+impl ::prost::Name for Logger {
+    const NAME: &'static str = "Logger";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.Logger".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/spire.api.types.Logger".into()
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LogLevel {
+    Unspecified = 0,
+    Panic = 1,
+    Fatal = 2,
+    Error = 3,
+    Warn = 4,
+    Info = 5,
+    Debug = 6,
+    Trace = 7,
+}
+impl LogLevel {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "UNSPECIFIED",
+            Self::Panic => "PANIC",
+            Self::Fatal => "FATAL",
+            Self::Error => "ERROR",
+            Self::Warn => "WARN",
+            Self::Info => "INFO",
+            Self::Debug => "DEBUG",
+            Self::Trace => "TRACE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "UNSPECIFIED" => Some(Self::Unspecified),
+            "PANIC" => Some(Self::Panic),
+            "FATAL" => Some(Self::Fatal),
+            "ERROR" => Some(Self::Error),
+            "WARN" => Some(Self::Warn),
+            "INFO" => Some(Self::Info),
+            "DEBUG" => Some(Self::Debug),
+            "TRACE" => Some(Self::Trace),
+            _ => None,
+        }
     }
 }
 /// A node that attested at least once.
@@ -284,28 +393,6 @@ impl ::prost::Name for JoinToken {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/spire.api.types.JoinToken".into()
-    }
-}
-#[allow(clippy::all)]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct X509svid {
-    #[prost(bytes = "vec", repeated, tag = "1")]
-    pub cert_chain: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    #[prost(message, optional, tag = "2")]
-    pub id: ::core::option::Option<Spiffeid>,
-    #[prost(int64, tag = "3")]
-    pub expires_at: i64,
-    #[prost(string, tag = "4")]
-    pub hint: ::prost::alloc::string::String,
-}
-impl ::prost::Name for X509svid {
-    const NAME: &'static str = "X509SVID";
-    const PACKAGE: &'static str = "spire.api.types";
-    fn full_name() -> ::prost::alloc::string::String {
-        "spire.api.types.X509SVID".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "type.googleapis.com/spire.api.types.X509SVID".into()
     }
 }
 /// The authorities, oldest first.
@@ -604,93 +691,6 @@ impl ::prost::Name for FederatesWithMatch {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/spire.api.types.FederatesWithMatch".into()
-    }
-}
-#[allow(clippy::all)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Logger {
-    #[prost(enumeration = "LogLevel", tag = "1")]
-    pub current_level: i32,
-    #[prost(enumeration = "LogLevel", tag = "2")]
-    pub launch_level: i32,
-}
-impl ::prost::Name for Logger {
-    const NAME: &'static str = "Logger";
-    const PACKAGE: &'static str = "spire.api.types";
-    fn full_name() -> ::prost::alloc::string::String {
-        "spire.api.types.Logger".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "type.googleapis.com/spire.api.types.Logger".into()
-    }
-}
-#[allow(clippy::all)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum LogLevel {
-    Unspecified = 0,
-    Panic = 1,
-    Fatal = 2,
-    Error = 3,
-    Warn = 4,
-    Info = 5,
-    Debug = 6,
-    Trace = 7,
-}
-impl LogLevel {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "UNSPECIFIED",
-            Self::Panic => "PANIC",
-            Self::Fatal => "FATAL",
-            Self::Error => "ERROR",
-            Self::Warn => "WARN",
-            Self::Info => "INFO",
-            Self::Debug => "DEBUG",
-            Self::Trace => "TRACE",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "UNSPECIFIED" => Some(Self::Unspecified),
-            "PANIC" => Some(Self::Panic),
-            "FATAL" => Some(Self::Fatal),
-            "ERROR" => Some(Self::Error),
-            "WARN" => Some(Self::Warn),
-            "INFO" => Some(Self::Info),
-            "DEBUG" => Some(Self::Debug),
-            "TRACE" => Some(Self::Trace),
-            _ => None,
-        }
-    }
-}
-#[allow(clippy::all)]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Jwtsvid {
-    #[prost(string, tag = "1")]
-    pub token: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "2")]
-    pub id: ::core::option::Option<Spiffeid>,
-    #[prost(int64, tag = "3")]
-    pub expires_at: i64,
-    #[prost(int64, tag = "4")]
-    pub issued_at: i64,
-    #[prost(string, tag = "5")]
-    pub hint: ::prost::alloc::string::String,
-}
-impl ::prost::Name for Jwtsvid {
-    const NAME: &'static str = "JWTSVID";
-    const PACKAGE: &'static str = "spire.api.types";
-    fn full_name() -> ::prost::alloc::string::String {
-        "spire.api.types.JWTSVID".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "type.googleapis.com/spire.api.types.JWTSVID".into()
     }
 }
 #[allow(clippy::all)]
