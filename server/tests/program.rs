@@ -134,7 +134,7 @@ fn spires_commands_speak_spires_words() {
     let updated = server.ok(&[&update[..], &["-selector", "unix:uid:1", "-x509SVIDTTL=60", "-admin"]].concat());
     assert!(updated.contains("Revision                : 1\nX509-SVID TTL           : 60\n"), "{updated}");
     assert!(updated.contains("Admin                   : true\n"), "{updated}");
-    let deleted = format!("Deleted entry with ID: {id}\n\n\nDeleted 1 entries successfully\n");
+    let deleted = format!("Deleted entry with ID: {id}\n\n\nDeleted 1 entries successfully");
     assert_eq!(server.ok(&["entry", "delete", "-entryID", id]), deleted);
     let (code, error) = server.fails(&["entry", "delete", "-entryID", id]);
     assert!(code == 3 && error.contains("(code: NotFound, msg: \"entry not found\")"), "{error}");

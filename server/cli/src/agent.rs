@@ -1,6 +1,7 @@
-//! `agent list|count|show|ban|evict`
+//! `agent list|count|show|ban|evict|purge`
 
 mod filter;
+mod purge;
 mod render;
 
 use plastron_proto::spire::api::server::agent::v1::agent_client::AgentClient;
@@ -31,6 +32,8 @@ pub enum AgentCommand {
     Ban(OneArgs),
     /// Evict an attested agent given its SPIFFE ID
     Evict(OneArgs),
+    /// Purge expired agents that were attested using a non-TOFU security model based on a given time
+    Purge(purge::PurgeArgs),
 }
 
 /// Flags of `agent list` and `agent count`.
@@ -64,6 +67,7 @@ impl AgentCommand {
             Self::Show(args) => show(args, io).await,
             Self::Ban(args) => ban(args, io).await,
             Self::Evict(args) => evict(args, io).await,
+            Self::Purge(args) => args.run(io).await,
         }
     }
 }

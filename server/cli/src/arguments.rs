@@ -67,13 +67,22 @@ pub fn go_duration(text: &str) -> Result<Duration, String> {
     if total.is_zero() { Err(refuse()) } else { Ok(total) }
 }
 
+/// A Go duration as [`go_duration`] reads it, or zero.
+pub(crate) fn go_duration_or_zero(text: &str) -> Result<Duration, String> {
+    if is_zero(text) { Ok(Duration::ZERO) } else { go_duration(text) }
+}
+
+fn is_zero(text: &str) -> bool {
+    matches!(text, "0" | "0s" | "0m" | "0h" | "0ms")
+}
+
 /// The lifetime that an SVID shall have, in whole seconds; 0 leaves it to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ttl(pub(crate) i32);
 
 /// A Go duration, rounded up to the second as SPIRE rounds it. Unlike SPIRE's, a negative one is refused: it would mean the default.
 pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
-    if matches!(text, "0" | "0s" | "0m" | "0h" | "0ms") {
+    if is_zero(text) {
         return Ok(Ttl(0));
     }
     let duration = go_duration(text)?;

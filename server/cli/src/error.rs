@@ -11,6 +11,9 @@ pub enum CliError {
     /// The arguments contradict each other, or one is missing.
     #[error("{0}")]
     Usage(&'static str),
+    /// An argument or a field of a file that means nothing.
+    #[error("{0}")]
+    Value(String),
     /// An argument that is not a SPIFFE ID.
     #[error("error parsing {what} {text:?}: {source}")]
     SpiffeId {
@@ -46,8 +49,17 @@ pub enum CliError {
         reason: String,
     },
     /// The server answered with an error.
-    #[error("rpc error: code = {} desc = {}", crate::output::code_name(.0.code()), crate::output::printable(.0.message()))]
+    #[error("{}", status_text(.0))]
     Rpc(#[source] Status),
+    /// The server answered with an error to a step that SPIRE names.
+    #[error("{doing}: {}", status_text(status))]
+    Call {
+        /// The step.
+        doing: String,
+        /// What the server said.
+        #[source]
+        status: Box<Status>,
+    },
     /// A file or standard input can't be read.
     #[error("can't read {path}")]
     Read {
@@ -65,6 +77,15 @@ pub enum CliError {
         /// Where and why.
         #[source]
         source: serde_json::Error,
+    },
+    /// A file or standard input holds no bundle.
+    #[error("unable to parse bundle data of {path}")]
+    Bundle {
+        /// The file, or `-`.
+        path: String,
+        /// Why it is none.
+        #[source]
+        source: plastron_spiffe::BundleError,
     },
     /// The output can't be written.
     #[error("can't write the output")]
@@ -96,6 +117,19 @@ pub enum CliError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What was asked for does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// The one item of a batch failed.
+    #[error("{doing}: {}", crate::output::printable(message))]
+    Item {
+        /// What was to be done.
+        doing: String,
+        /// How it failed.
+        code: Code,
+        /// What the server said.
+        message: String,
+    },
     /// Items of a batch failed; each was reported already.
     #[error("{what}")]
     Items {
@@ -113,15 +147,31 @@ pub enum CliError {
 }
 
 impl CliError {
+    /// The failure of the one item of a batch.
+    pub(crate) fn item(doing: String, status: Option<plastron_proto::types::Status>) -> Self {
+        match status {
+            Some(status) => Self::Item { doing, code: Code::from(status.code), message: status.message },
+            None => Self::Malformed { reason: "a result has no status".to_owned() },
+        }
+    }
+
     /// 2 usage, 3 not found, 4 denied, 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::SpiffeId { .. } | Self::Selector { .. } | Self::Date { .. } | Self::Instance => 2,
+            Self::Usage(_)
+            | Self::Value(_)
+            | Self::SpiffeId { .. }
+            | Self::Selector { .. }
+            | Self::Date { .. }
+            | Self::Instance => 2,
             Self::Rpc(status) => code_exit(status.code()),
-            Self::Items { code, .. } => code_exit(*code),
+            Self::Call { status, .. } => code_exit(status.code()),
+            Self::NotFound(_) => 3,
+            Self::Item { code, .. } | Self::Items { code, .. } => code_exit(*code),
             Self::Connect { .. }
             | Self::Read { .. }
             | Self::Json { .. }
+            | Self::Bundle { .. }
             | Self::Write(_)
             | Self::WriteFile { .. }
             | Self::Crypto
@@ -139,6 +189,18 @@ fn code_exit(code: Code) -> u8 {
         Code::PermissionDenied | Code::Unauthenticated => 4,
         _ => 1,
     }
+}
+
+/// gRPC's text of a status, as Go's library prints it.
+pub(crate) fn status_text(status: &Status) -> String {
+    let code = crate::output::code_name(status.code());
+    format!("rpc error: code = {code} desc = {}", crate::output::printable(status.message()))
+}
+
+/// Says before a status what was tried, where SPIRE says it.
+pub(crate) fn failed(doing: impl Into<String>) -> impl FnOnce(Status) -> CliError {
+    let doing = doing.into();
+    move |status| CliError::Call { doing, status: Box::new(status) }
 }
 
 impl From<Status> for CliError {

@@ -6,6 +6,7 @@ use plastron_proto::spire::api::server::svid::v1::MintJwtsvidRequest;
 use plastron_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 
 use crate::arguments::{Ttl, spiffe_id, ttl};
+use crate::error::failed;
 use crate::files::{PRIVATE, replace};
 use crate::output::printable;
 use crate::{CliError, ConnectionArgs, Format, Io, OutputArgs};
@@ -48,7 +49,8 @@ impl JwtCommand {
         let id = Some(spiffe_id("SPIFFE ID", &text)?);
         let request = MintJwtsvidRequest { id, audience, ttl: ttl.0 };
         let channel = connection.connect(&io.environment).await?;
-        let minted = SvidClient::new(channel).mint_jwtsvid(request).await?.into_inner();
+        let minted =
+            SvidClient::new(channel).mint_jwtsvid(request).await.map_err(failed("unable to mint SVID"))?.into_inner();
         let svid = minted
             .svid
             .as_ref()

@@ -12,11 +12,13 @@ mod client;
 mod debug;
 mod entry;
 mod error;
+mod federation;
 mod files;
 mod healthcheck;
 mod hsm;
 mod jwt;
 mod localauthority;
+mod logger;
 mod output;
 mod token;
 mod tpm;
@@ -30,10 +32,12 @@ pub use client::{ConnectionArgs, Environment};
 pub use debug::DebugCommand;
 pub use entry::EntryCommand;
 pub use error::CliError;
+pub use federation::FederationCommand;
 pub use healthcheck::HealthcheckArgs;
 pub use hsm::HsmCommand;
 pub use jwt::JwtCommand;
 pub use localauthority::LocalAuthorityCommand;
+pub use logger::LoggerCommand;
 pub use output::{Format, Io, OutputArgs};
 pub use token::TokenCommand;
 pub use tpm::TpmCommand;
@@ -78,6 +82,18 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: BundleCommand,
+    },
+    /// Trust domains whose bundles this server fetches
+    Federation {
+        /// What to do.
+        #[command(subcommand)]
+        command: FederationCommand,
+    },
+    /// The log level of a running server
+    Logger {
+        /// What to do.
+        #[command(subcommand)]
+        command: LoggerCommand,
     },
     /// X.509-SVIDs for whom no agent serves
     X509 {
@@ -124,6 +140,8 @@ pub async fn run(command: Command, io: &mut Io<'_>) -> Result<(), CliError> {
         Command::Hsm { command } => command.run(io).await,
         Command::Tpm { command } => command.run(io).await,
         Command::Bundle { command } => command.run(io).await,
+        Command::Federation { command } => command.run(io).await,
+        Command::Logger { command } => command.run(io).await,
         Command::X509 { command } => command.run(io).await,
         Command::Jwt { command } => command.run(io).await,
         Command::LocalAuthority { command } => command.run(io).await,
@@ -137,7 +155,7 @@ pub async fn run(command: Command, io: &mut Io<'_>) -> Result<(), CliError> {
 pub fn describe(error: &CliError) -> String {
     let mut text = error.to_string();
     // A status stands in the text already, and so does what is no SPIFFE ID.
-    if matches!(error, CliError::Rpc(_) | CliError::SpiffeId { .. }) {
+    if matches!(error, CliError::Rpc(_) | CliError::Call { .. } | CliError::SpiffeId { .. }) {
         return text;
     }
     let mut source = std::error::Error::source(error);

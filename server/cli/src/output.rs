@@ -1,6 +1,7 @@
 //! Where a command reads and writes, and in which form.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{Read, Write};
 
 use prost::{Message, Name};
@@ -13,6 +14,7 @@ use crate::{CliError, Environment};
 pub enum Format {
     /// Labels and values.
     #[default]
+    #[value(alias = "prettyprint")]
     Pretty,
     /// One line of JSON, in protobuf's mapping with the names of the .proto files.
     Json,
@@ -22,7 +24,7 @@ pub enum Format {
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct OutputArgs {
     /// Desired output format
-    #[arg(long, short = 'o', value_enum, default_value_t)]
+    #[arg(long, short = 'o', value_enum, ignore_case = true, default_value_t)]
     pub output: Format,
 }
 
@@ -39,6 +41,18 @@ pub struct Io<'a> {
 }
 
 impl Io<'_> {
+    /// A file, or standard input where the path is `-`; at most `limit` bytes of it.
+    pub(crate) fn read(&mut self, path: &str, limit: u64) -> Result<Vec<u8>, CliError> {
+        let mut bytes = Vec::new();
+        let outcome = if path == "-" {
+            (&mut *self.input).take(limit).read_to_end(&mut bytes)
+        } else {
+            File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        };
+        outcome.map_err(|source| CliError::Read { path: path.to_owned(), source })?;
+        Ok(bytes)
+    }
+
     pub(crate) fn out(&mut self, text: &str) -> Result<(), CliError> {
         self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).map_err(CliError::Write)
     }
@@ -64,6 +78,31 @@ impl Io<'_> {
 /// Text that someone else wrote, for a terminal: what could move the cursor or reorder the line is shown as an escape.
 pub(crate) fn printable(text: &str) -> String {
     escape(text, |out, c| out.extend(c.escape_unicode()))
+}
+
+/// Text in quotes as Go's `%q` writes it.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        let _ = match c {
+            '"' => out.write_str("\\\""),
+            '\\' => out.write_str("\\\\"),
+            '\u{7}' => out.write_str("\\a"),
+            '\u{8}' => out.write_str("\\b"),
+            '\u{c}' => out.write_str("\\f"),
+            '\n' => out.write_str("\\n"),
+            '\r' => out.write_str("\\r"),
+            '\t' => out.write_str("\\t"),
+            '\u{b}' => out.write_str("\\v"),
+            '\0'..='\u{1f}' | '\u{7f}' => write!(out, "\\x{:02x}", u32::from(c)),
+            c if (c.is_control() || is_invisible(c)) && c <= '\u{ffff}' => write!(out, "\\u{:04x}", u32::from(c)),
+            c if c.is_control() || is_invisible(c) => write!(out, "\\U{:08x}", u32::from(c)),
+            c => out.write_char(c),
+        };
+    }
+    out.push('"');
+    out
 }
 
 fn escape(text: &str, mut write: impl FnMut(&mut String, char)) -> String {
@@ -139,6 +178,11 @@ mod tests {
     fn what_moves_the_cursor_or_turns_the_text_around_is_escaped() {
         assert_eq!(printable("a\u{1b}[2Jb\u{9b}\u{202e}é\n"), "a\\u{1b}[2Jb\\u{9b}\\u{202e}é\\u{a}");
         assert_eq!(printable(r#"unix:path:/a\b "c""#), r#"unix:path:/a\b "c""#);
+    }
+
+    #[test]
+    fn quotes_are_gos() {
+        assert_eq!(quoted("a \"b\" \\ \n\u{1b}\u{202e}\u{e0001}é"), r#""a \"b\" \\ \n\x1b\u202e\U000e0001é""#);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use plastron_proto::spire::api::server::localauthority::v1::{
     RevokeX509UpstreamAuthorityRequest, TaintX509UpstreamAuthorityRequest,
 };
 
+use crate::error::failed;
 use crate::localauthority::client;
 use crate::output::printable;
 use crate::{CliError, ConnectionArgs, Format, Io, OutputArgs};
@@ -42,7 +43,8 @@ impl UpstreamAuthorityCommand {
             Self::Taint(args) => {
                 let request = TaintX509UpstreamAuthorityRequest { subject_key_id: args.subject_key_id()? };
                 let mut client = client(&args.connection, io).await?;
-                let answer = client.taint_x509_upstream_authority(request).await?.into_inner();
+                let answer = client.taint_x509_upstream_authority(request).await;
+                let answer = answer.map_err(failed("could not taint X.509 upstream authority"))?.into_inner();
                 if args.output.output == Format::Json {
                     return io.json(&answer);
                 }
@@ -51,7 +53,8 @@ impl UpstreamAuthorityCommand {
             Self::Revoke(args) => {
                 let request = RevokeX509UpstreamAuthorityRequest { subject_key_id: args.subject_key_id()? };
                 let mut client = client(&args.connection, io).await?;
-                let answer = client.revoke_x509_upstream_authority(request).await?.into_inner();
+                let answer = client.revoke_x509_upstream_authority(request).await;
+                let answer = answer.map_err(failed("could not revoke X.509 upstream authority"))?.into_inner();
                 if args.output.output == Format::Json {
                     return io.json(&answer);
                 }

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use self::csr::NewKey;
 use crate::arguments::{Ttl, ttl};
+use crate::error::failed;
 use crate::files::{PRIVATE, PUBLIC, certificates, pem, replace};
 use crate::{CliError, ConnectionArgs, Format, Io, OutputArgs};
 
@@ -73,10 +74,12 @@ impl X509Command {
         let channel = connection.connect(&io.environment).await?;
         let asked_at = unix_now();
         let malformed = |reason: &str| CliError::Malformed { reason: reason.to_owned() };
-        let answer = SvidClient::new(channel.clone()).mint_x509svid(request).await?.into_inner();
+        let answer = SvidClient::new(channel.clone()).mint_x509svid(request).await;
+        let answer = answer.map_err(failed("unable to mint SVID"))?.into_inner();
         let svid =
             answer.svid.filter(|svid| !svid.cert_chain.is_empty()).ok_or_else(|| malformed("it has no certificate"))?;
-        let bundle = BundleClient::new(channel).get_bundle(GetBundleRequest { output_mask: None }).await?.into_inner();
+        let bundle = BundleClient::new(channel).get_bundle(GetBundleRequest { output_mask: None }).await;
+        let bundle = bundle.map_err(failed("unable to get bundle"))?.into_inner();
         if bundle.x509_authorities.is_empty() {
             return Err(malformed("it has no X.509 authorities"));
         }

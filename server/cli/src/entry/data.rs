@@ -2,9 +2,6 @@
 //!
 //! Keys that nobody knows are ignored, as SPIRE ignores them, but named on standard error.
 
-use std::fs::File;
-use std::io::Read;
-
 use plastron_proto::types::entry::AdditionalAttributes;
 use plastron_proto::types::{Entry, Selector};
 use plastron_spiffe::TrustDomain;
@@ -77,7 +74,7 @@ struct FileAttributes {
 /// The entries in a file, or on standard input where the path is `-`.
 pub(super) fn read_entries(path: &str, io: &mut Io<'_>) -> Result<Vec<Entry>, CliError> {
     let malformed = |source| CliError::Json { path: path.to_owned(), source };
-    let objects: Vec<Map<String, Value>> = member("entries", &read(path, io)?).map_err(malformed)?;
+    let objects: Vec<Map<String, Value>> = member("entries", &io.read(path, MAX_FILE_LEN)?).map_err(malformed)?;
     let mut entries = Vec::with_capacity(objects.len());
     for (index, object) in objects.into_iter().enumerate() {
         for key in object.keys().filter(|key| !ENTRY_KEYS.contains(&key.as_str())) {
@@ -92,24 +89,13 @@ pub(super) fn read_entries(path: &str, io: &mut Io<'_>) -> Result<Vec<Entry>, Cl
 /// The identifiers in a file, or on standard input where the path is `-`.
 pub(super) fn read_ids(path: &str, io: &mut Io<'_>) -> Result<Vec<String>, CliError> {
     let malformed = |source| CliError::Json { path: path.to_owned(), source };
-    member("ids", &read(path, io)?).map_err(malformed)
+    member("ids", &io.read(path, MAX_FILE_LEN)?).map_err(malformed)
 }
 
 /// The list under `name` in the file's one object; objects are asked for by name, because serde takes a list for a struct as well.
 fn member<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<Vec<T>, serde_json::Error> {
     let mut object: Map<String, Value> = serde_json::from_slice(bytes)?;
     object.remove(name).map_or_else(|| Ok(Vec::new()), serde_json::from_value)
-}
-
-fn read(path: &str, io: &mut Io<'_>) -> Result<Vec<u8>, CliError> {
-    let mut bytes = Vec::new();
-    let outcome = if path == "-" {
-        (&mut *io.input).take(MAX_FILE_LEN).read_to_end(&mut bytes)
-    } else {
-        File::open(path).and_then(|file| file.take(MAX_FILE_LEN).read_to_end(&mut bytes))
-    };
-    outcome.map_err(|source| CliError::Read { path: path.to_owned(), source })?;
-    Ok(bytes)
 }
 
 impl FileEntry {

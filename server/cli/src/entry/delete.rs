@@ -4,7 +4,7 @@ use plastron_proto::spire::api::server::entry::v1::{BatchDeleteEntryRequest, Bat
 use tonic::Code;
 
 use super::{BATCH, client, data};
-use crate::output::{code_name, printable};
+use crate::output::{code_name, printable, quoted};
 use crate::{CliError, ConnectionArgs, Format, Io, OutputArgs};
 
 /// Flags of `entry delete`.
@@ -60,9 +60,9 @@ fn pretty(all: &BatchDeleteEntryResponse, io: &mut Io<'_>) -> Result<(), CliErro
             first_failure = code;
         }
         failures += &format!(
-            "Failed to delete entry with ID {id} (code: {}, msg: \"{}\")\n",
+            "Failed to delete entry with ID {id} (code: {}, msg: {})\n",
             code_name(code),
-            printable(&status.message)
+            quoted(&status.message)
         );
     }
     if deleted > 0 {
@@ -70,9 +70,9 @@ fn pretty(all: &BatchDeleteEntryResponse, io: &mut Io<'_>) -> Result<(), CliErro
     }
     io.err(&failures)?;
     match (failed, deleted) {
-        (0, _) => return io.out(&format!("Deleted {deleted} entries successfully\n")),
-        (_, 0) => io.out(&format!("\n\nFailed to delete {failed} entries\n"))?,
-        _ => io.out(&format!("\n\nDeleted {deleted} entries successfully, but failed to delete {failed} entries\n"))?,
+        (0, _) => return io.out(&format!("Deleted {deleted} entries successfully")),
+        (_, 0) => io.out(&format!("\n\nFailed to delete {failed} entries"))?,
+        _ => io.out(&format!("\n\nDeleted {deleted} entries successfully, but failed to delete {failed} entries"))?,
     }
     Err(CliError::Items { what: "failed to delete one or more entries", code: first_failure })
 }

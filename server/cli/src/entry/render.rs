@@ -3,7 +3,7 @@
 use plastron_proto::types::{Entry, Status};
 use tonic::Code;
 
-use crate::output::{code_name, id_text, printable, utc};
+use crate::output::{code_name, id_text, printable, quoted, utc};
 use crate::{CliError, Io};
 
 pub(super) fn list(entries: &[Entry]) -> String {
@@ -32,9 +32,9 @@ pub(super) fn batch<'a>(
         if first == Code::Ok {
             first = code;
         }
-        let message = status.map(|status| printable(&status.message)).unwrap_or_default();
+        let message = quoted(status.map_or("", |status| &status.message));
         failures +=
-            &format!("Failed to {verb} the following entry (code: {}, msg: \"{message}\"):\n{text}", code_name(code));
+            &format!("Failed to {verb} the following entry (code: {}, msg: {message}):\n{text}", code_name(code));
     }
     io.err(&failures)?;
     Ok(first)

@@ -5,6 +5,8 @@ use plastron_proto::types::{Entry, Spiffeid};
 
 use super::filter::FilterArgs;
 use super::{client, render};
+use crate::error::failed;
+use crate::output::printable;
 use crate::{CliError, ConnectionArgs, Format, Io, OutputArgs};
 
 /// Entries on one page; a page stays below gRPC's 4 MiB.
@@ -37,7 +39,7 @@ impl ShowArgs {
             loop {
                 let filter = Some(filter.clone());
                 let request = ListEntriesRequest { filter, output_mask: None, page_size: PAGE_SIZE, page_token };
-                let page = client.list_entries(request).await?.into_inner();
+                let page = client.list_entries(request).await.map_err(failed("error fetching entries"))?.into_inner();
                 all.entries.extend(page.entries);
                 page_token = page.next_page_token;
                 if page_token.is_empty() {
@@ -45,8 +47,9 @@ impl ShowArgs {
                 }
             }
         } else {
+            let fetching = failed(format!("error fetching entry ID {}", printable(&self.entry_id)));
             let request = GetEntryRequest { id: self.entry_id, output_mask: None };
-            all.entries.push(client.get_entry(request).await?.into_inner());
+            all.entries.push(client.get_entry(request).await.map_err(fetching)?.into_inner());
         }
         sort(&mut all.entries);
         match self.output.output {

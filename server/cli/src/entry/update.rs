@@ -8,6 +8,7 @@ use tonic::Code;
 
 use super::flags::EntryFlags;
 use super::{BATCH, client, data, render};
+use crate::error::failed;
 use crate::{CliError, ConnectionArgs, Format, Io, OutputArgs};
 
 /// Flags of `entry update`.
@@ -33,7 +34,8 @@ impl UpdateArgs {
         // The attributes have no mask of their own, so those that no flag names are taken from the entry as it is.
         if let (true, true, [entry]) = (self.data.is_empty(), asks_attributes, entries.as_mut_slice()) {
             let request = GetEntryRequest { id: entry.id.clone(), output_mask: None };
-            let existing = client.get_entry(request).await?.into_inner();
+            let fetching = failed("failed to fetch existing entry to merge additional attributes");
+            let existing = client.get_entry(request).await.map_err(fetching)?.into_inner();
             let mut attributes = existing.additional_attributes.unwrap_or_default();
             if let Some(value) = self.flags.disable_x509_svid_prefetch {
                 attributes.disable_x509_svid_prefetch = value;

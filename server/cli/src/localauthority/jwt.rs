@@ -6,6 +6,7 @@ use plastron_proto::spire::api::server::localauthority::v1::{
 };
 
 use super::{AnyArgs, Kind, OneArgs, all, client, print_one};
+use crate::error::failed;
 use crate::{CliError, Format, Io};
 
 /// Verbs of `localauthority jwt`.
@@ -39,25 +40,29 @@ impl JwtAuthorityCommand {
             }
             Self::Prepare(AnyArgs { connection, output }) => {
                 let mut client = client(&connection, io).await?;
-                let answer = client.prepare_jwt_authority(PrepareJwtAuthorityRequest {}).await?.into_inner();
+                let answer = client.prepare_jwt_authority(PrepareJwtAuthorityRequest {}).await;
+                let answer = answer.map_err(failed("could not prepare JWT authority"))?.into_inner();
                 print_one((output, Kind::Jwt), "Prepared", &answer, answer.prepared_authority.as_ref(), io)
             }
             Self::Activate(args) => {
                 let (authority_id, output, mut client) = args.open(io).await?;
                 let request = ActivateJwtAuthorityRequest { authority_id };
-                let answer = client.activate_jwt_authority(request).await?.into_inner();
+                let answer = client.activate_jwt_authority(request).await;
+                let answer = answer.map_err(failed("could not activate JWT authority"))?.into_inner();
                 print_one((output, Kind::Jwt), "Activated", &answer, answer.activated_authority.as_ref(), io)
             }
             Self::Taint(args) => {
                 let (authority_id, output, mut client) = args.open(io).await?;
                 let request = TaintJwtAuthorityRequest { authority_id };
-                let answer = client.taint_jwt_authority(request).await?.into_inner();
+                let answer = client.taint_jwt_authority(request).await;
+                let answer = answer.map_err(failed("could not taint JWT authority"))?.into_inner();
                 print_one((output, Kind::Jwt), "Tainted", &answer, answer.tainted_authority.as_ref(), io)
             }
             Self::Revoke(args) => {
                 let (authority_id, output, mut client) = args.open(io).await?;
                 let request = RevokeJwtAuthorityRequest { authority_id };
-                let answer = client.revoke_jwt_authority(request).await?.into_inner();
+                let answer = client.revoke_jwt_authority(request).await;
+                let answer = answer.map_err(failed("could not revoke JWT authority"))?.into_inner();
                 print_one((output, Kind::Jwt), "Revoked", &answer, answer.revoked_authority.as_ref(), io)
             }
         }

@@ -6,6 +6,7 @@ use plastron_proto::spire::api::server::localauthority::v1::{
 };
 
 use super::{AnyArgs, Kind, OneArgs, all, client, print_one};
+use crate::error::failed;
 use crate::{CliError, Format, Io};
 
 /// Verbs of `localauthority x509`.
@@ -28,7 +29,8 @@ impl X509AuthorityCommand {
         match self {
             Self::Show(AnyArgs { connection, output }) => {
                 let mut client = client(&connection, io).await?;
-                let answer = client.get_x509_authority_state(GetX509AuthorityStateRequest {}).await?.into_inner();
+                let answer = client.get_x509_authority_state(GetX509AuthorityStateRequest {}).await;
+                let answer = answer.map_err(failed("could not get X.509 authorities"))?.into_inner();
                 match output.output {
                     Format::Json => io.json(&answer),
                     Format::Pretty => {
@@ -39,25 +41,29 @@ impl X509AuthorityCommand {
             }
             Self::Prepare(AnyArgs { connection, output }) => {
                 let mut client = client(&connection, io).await?;
-                let answer = client.prepare_x509_authority(PrepareX509AuthorityRequest {}).await?.into_inner();
+                let answer = client.prepare_x509_authority(PrepareX509AuthorityRequest {}).await;
+                let answer = answer.map_err(failed("could not prepare X.509 authority"))?.into_inner();
                 print_one((output, Kind::X509), "Prepared", &answer, answer.prepared_authority.as_ref(), io)
             }
             Self::Activate(args) => {
                 let (authority_id, output, mut client) = args.open(io).await?;
                 let request = ActivateX509AuthorityRequest { authority_id };
-                let answer = client.activate_x509_authority(request).await?.into_inner();
+                let answer = client.activate_x509_authority(request).await;
+                let answer = answer.map_err(failed("could not activate X.509 authority"))?.into_inner();
                 print_one((output, Kind::X509), "Activated", &answer, answer.activated_authority.as_ref(), io)
             }
             Self::Taint(args) => {
                 let (authority_id, output, mut client) = args.open(io).await?;
                 let request = TaintX509AuthorityRequest { authority_id };
-                let answer = client.taint_x509_authority(request).await?.into_inner();
+                let answer = client.taint_x509_authority(request).await;
+                let answer = answer.map_err(failed("could not taint X.509 authority"))?.into_inner();
                 print_one((output, Kind::X509), "Tainted", &answer, answer.tainted_authority.as_ref(), io)
             }
             Self::Revoke(args) => {
                 let (authority_id, output, mut client) = args.open(io).await?;
                 let request = RevokeX509AuthorityRequest { authority_id };
-                let answer = client.revoke_x509_authority(request).await?.into_inner();
+                let answer = client.revoke_x509_authority(request).await;
+                let answer = answer.map_err(failed("could not revoke X.509 authority"))?.into_inner();
                 print_one((output, Kind::X509), "Revoked", &answer, answer.revoked_authority.as_ref(), io)
             }
         }
