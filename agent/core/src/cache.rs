@@ -103,17 +103,10 @@ impl Cache {
         tracing::debug!(entry = %entry.id, spiffe_id = %entry.spiffe_id, "Entry updated");
         let same_subject = held.entry.spiffe_id == entry.spiffe_id && held.entry.created_at == entry.created_at;
         let identity = held.identity.take().filter(|_| same_subject).map(|identity| {
-            if identity.hint == entry.hint {
+            if identity.hint == entry.hint && identity.is_delegable == entry.is_delegable() {
                 return identity;
             }
-            Arc::new(Identity {
-                entry_id: Arc::clone(&identity.entry_id),
-                spiffe_id: identity.spiffe_id.clone(),
-                hint: entry.hint.clone(),
-                entry_created_at: identity.entry_created_at,
-                svid: Arc::clone(&identity.svid),
-                private_key: Arc::clone(&identity.private_key),
-            })
+            Arc::new(Identity::new(&entry, Arc::clone(&identity.svid), Arc::clone(&identity.private_key)))
         });
         let outdated = identity.is_some() && (held.outdated || held.entry.revision != entry.revision);
         *held = Held { identity, outdated, renew_at: held.renew_at, ..Held::new(entry) };

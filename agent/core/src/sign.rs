@@ -46,15 +46,7 @@ pub(crate) async fn sign(
                     entry = %entry.id, spiffe_id = %entry.spiffe_id, expires_at = svid.not_after(), "X509-SVID updated"
                 );
                 let renew_at = renewal_point(now.as_secs(), svid.not_after());
-                let identity = Identity {
-                    entry_id: Arc::clone(&entry.id),
-                    spiffe_id: entry.spiffe_id.clone(),
-                    hint: entry.hint.clone(),
-                    entry_created_at: entry.created_at,
-                    svid: Arc::new(svid),
-                    private_key: key.private_key,
-                };
-                cache.issued(identity, renew_at);
+                cache.issued(Identity::new(entry, Arc::new(svid), key.private_key), renew_at);
             }
             Err(error) => {
                 tracing::error!(entry = %entry.id, error = %Chain(&error), "The server issued an unacceptable X509-SVID");

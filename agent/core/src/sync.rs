@@ -86,17 +86,27 @@ impl<'a> Synchroniser<'a> {
         }
     }
 
-    /// Waits for the next synchronisation, and meanwhile signs what workloads ask for and what must be replaced.
+    /// Waits for the next synchronisation, and meanwhile signs what workloads ask for and what must be replaced. Foreign bundles are
+    /// asked for all the while: no push tells of their changes.
     async fn rest(&mut self, wait: Duration) {
+        let interval = self.parts.settings.sync_interval;
         let mut until = Instant::now() + wait;
+        let mut foreign_at = Instant::now() + jittered(interval);
         loop {
+            let polls_foreign = self.standing.is_followed() && !self.foreign_domains().is_empty();
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return,
+                () = tokio::time::sleep_until(foreign_at), if polls_foreign => {
+                    self.fetch_federated_bundles().await;
+                    self.publish();
+                    foreign_at = Instant::now() + jittered(interval);
+                    continue;
+                }
                 () = self.standing.sync_now() => return,
                 () = self.publisher.wanted() => {}
                 () = self.standing.unfollowed() => {
                     // All agents of a server that ends notice it at the same moment.
-                    until = until.min(Instant::now() + random_below(self.parts.settings.sync_interval));
+                    until = until.min(Instant::now() + random_below(interval));
                     continue;
                 }
                 () = self.standing.bundle_changed() => {
@@ -207,8 +217,7 @@ impl<'a> Synchroniser<'a> {
 
     /// A foreign bundle that can't be fetched leaves the one held before: it must not stop our own workloads.
     async fn fetch_federated_bundles(&mut self) {
-        let own = &self.parts.settings.trust_domain;
-        let needed: Vec<TrustDomain> = self.cache.federated().into_iter().filter(|domain| domain != own).collect();
+        let needed = self.foreign_domains();
         let before = self.federated.len();
         self.federated.retain(|domain, _| needed.contains(domain));
         self.changed |= self.federated.len() != before;
@@ -231,6 +240,12 @@ impl<'a> Synchroniser<'a> {
                 }
             }
         }
+    }
+
+    /// The trust domains that entries federate with; never our own.
+    fn foreign_domains(&self) -> Vec<TrustDomain> {
+        let own = &self.parts.settings.trust_domain;
+        self.cache.federated().into_iter().filter(|domain| domain != own).collect()
     }
 
     fn put_federated(&mut self, domain: TrustDomain, bundle: Option<Bundle>) -> bool {

@@ -126,12 +126,23 @@ pub struct AuthorizedEntry {
     pub revision: i64,
     /// Unix seconds.
     pub created_at: i64,
+    /// Its SVIDs administer the server.
+    pub admin: bool,
+    /// Its SVIDs are a downstream server's.
+    pub downstream: bool,
     /// The SVID goes to an SVID store, never to a workload.
     pub store_svid: bool,
     /// No SVID before a workload asks.
     pub disable_x509_svid_prefetch: bool,
     /// JWT-SVIDs carry a `jti`, so each is for one caller and none is kept.
     pub jwt_svid_include_jti: bool,
+}
+
+impl AuthorizedEntry {
+    /// Whether someone who acts for the workload may have its SVIDs. What administers the server, or is a server, acts for itself.
+    pub fn is_delegable(&self) -> bool {
+        !self.admin && !self.downstream
+    }
 }
 
 /// Revision and creation time of each entry that the agent holds, by entry id.

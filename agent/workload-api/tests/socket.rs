@@ -157,6 +157,8 @@ fn entry(id: &str, federates_with: &[&str]) -> Arc<AuthorizedEntry> {
         hint: String::new(),
         revision: 0,
         created_at: 1,
+        admin: false,
+        downstream: false,
         store_svid: false,
         disable_x509_svid_prefetch: false,
         jwt_svid_include_jti: false,
@@ -179,6 +181,7 @@ fn identity(entry: &AuthorizedEntry) -> Arc<Identity> {
         spiffe_id: entry.spiffe_id.clone(),
         hint: entry.hint.clone(),
         entry_created_at: 1,
+        is_delegable: true,
         svid: Arc::new(X509Svid::parse(vec![leaf]).unwrap()),
         private_key: Arc::new(PrivateKey::from_pkcs8(Zeroizing::new(key.serialize_der()))),
     })

@@ -335,6 +335,8 @@ mod tests {
             hint: String::new(),
             revision: 0,
             created_at: 1,
+            admin: false,
+            downstream: false,
             store_svid: false,
             disable_x509_svid_prefetch: false,
             jwt_svid_include_jti: false,

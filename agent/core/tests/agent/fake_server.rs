@@ -62,6 +62,9 @@ pub(crate) struct State {
     pub(crate) authority: Authority,
     pub(crate) bundle: Bundle,
     pub(crate) foreign: BTreeMap<TrustDomain, Bundle>,
+    /// Asking for a foreign bundle fails.
+    pub(crate) foreign_fails: bool,
+    pub(crate) foreign_asked_for: usize,
     pub(crate) entries: BTreeMap<String, AuthorizedEntry>,
     pub(crate) away: bool,
     pub(crate) attest_refusal: Option<Refusal>,
@@ -128,6 +131,8 @@ impl FakeServer {
             bundle,
             authority,
             foreign: BTreeMap::new(),
+            foreign_fails: false,
+            foreign_asked_for: 0,
             entries: BTreeMap::new(),
             away: false,
             attest_refusal: None,
@@ -211,6 +216,8 @@ pub(crate) fn entry(id: &str, path: &str, selectors: &[&str]) -> AuthorizedEntry
         hint: String::new(),
         revision: 0,
         created_at: 1,
+        admin: false,
+        downstream: false,
         store_svid: false,
         disable_x509_svid_prefetch: false,
         jwt_svid_include_jti: false,
@@ -288,7 +295,12 @@ impl Upstream for FakeServer {
         trust_domain: &TrustDomain,
     ) -> Result<Option<Bundle>, UpstreamError> {
         self.authenticate(caller)?;
-        Ok(self.state().foreign.get(trust_domain).cloned())
+        let mut state = self.state();
+        state.foreign_asked_for += 1;
+        if state.foreign_fails {
+            return Err(busy());
+        }
+        Ok(state.foreign.get(trust_domain).cloned())
     }
 
     async fn sync_entries(&self, caller: &Caller, known: &KnownEntries) -> Result<EntrySync, UpstreamError> {

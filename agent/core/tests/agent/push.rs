@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use plastron_agent_core::AgentError;
 use plastron_agent_core::upstream::AgentDenial;
-use plastron_spiffe::Bundle;
 use plastron_spiffe::x509::{Purpose, verify_chain};
+use plastron_spiffe::{Bundle, TrustDomain};
 use rustls_pki_types::UnixTime;
 use tokio::time::Instant;
 
@@ -61,6 +61,50 @@ async fn a_pushed_change_arrives_at_once_and_polling_becomes_rare() {
     assert!(at.elapsed() < Duration::from_millis(10), "{:?}", at.elapsed());
     assert_eq!(node.server.state().acknowledged.last(), Some(&sequence));
     assert!(began.elapsed() < Duration::from_secs(601));
+}
+
+/// No push tells of foreign bundles, so they are polled as often as without pushes; where no entry federates, nothing is asked.
+#[tokio::test(start_paused = true)]
+async fn a_foreign_bundle_that_changes_arrives_soon_although_the_server_pushes() {
+    let node = pushing();
+    let foreign = TrustDomain::parse("other.example").unwrap();
+    let agent = node.start();
+    let mut workload = agent.subscribe(&["unix:uid:1"]);
+    identities(&mut workload).await;
+    pass(60).await;
+    assert_eq!(node.server.state().foreign_asked_for, 0, "no entry federates");
+
+    let authority = Authority::new(&foreign, node.clock.seconds());
+    {
+        let mut state = node.server.state();
+        state.foreign.insert(foreign.clone(), authority.bundle());
+        let entry = state.entries.get_mut("one").unwrap();
+        entry.federates_with = vec![foreign.clone()];
+        entry.revision += 1;
+    }
+    node.server.push();
+    let mut update = identities(&mut workload).await;
+    while update.federated_bundles.is_empty() {
+        update = identities(&mut workload).await;
+    }
+    pass(30).await;
+    while tokio::time::timeout(Duration::from_secs(1), workload.next()).await.is_ok() {}
+
+    let (syncs, began) = (node.server.state().syncs, Instant::now());
+    let next = Authority::new(&foreign, node.clock.seconds());
+    node.server.state().foreign.insert(foreign.clone(), next.bundle());
+    let update = identities(&mut workload).await;
+    assert_eq!(*update.federated_bundles[&foreign], next.bundle());
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!(node.server.state().syncs <= syncs + 1);
+
+    // What can't be fetched is kept; what is emptied is passed on, for it ends the trust in the domain.
+    node.server.state().foreign_fails = true;
+    silence(&mut workload, 300).await;
+    node.server.state().foreign_fails = false;
+    node.server.state().foreign.insert(foreign.clone(), Bundle::empty(foreign.clone()));
+    let update = identities(&mut workload).await;
+    assert!(update.federated_bundles[&foreign].x509_authorities.is_empty());
 }
 
 /// The order is: on disk, to the workloads, then acknowledged.

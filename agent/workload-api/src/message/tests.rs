@@ -22,6 +22,7 @@ fn identity(entry_id: &str, created: i64, hint: &str) -> Arc<Identity> {
         spiffe_id,
         hint: hint.to_owned(),
         entry_created_at: created,
+        is_delegable: true,
         svid: Arc::new(X509Svid::parse(vec![leaf]).unwrap()),
         private_key: Arc::new(PrivateKey::from_pkcs8(Zeroizing::new(key.serialize_der()))),
     })

@@ -152,6 +152,8 @@ impl Rotating {
             hint: String::new(),
             revision: 0,
             created_at: 1,
+            admin: false,
+            downstream: false,
             store_svid: false,
             disable_x509_svid_prefetch: false,
             jwt_svid_include_jti: false,
@@ -173,6 +175,7 @@ impl Rotating {
             spiffe_id: self.entry.spiffe_id.clone(),
             hint: String::new(),
             entry_created_at: 1,
+            is_delegable: true,
             svid: Arc::clone(&self.svid),
             private_key: Arc::clone(&self.private_key),
         };

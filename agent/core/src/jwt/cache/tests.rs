@@ -14,6 +14,8 @@ fn entry(id: &str) -> Arc<AuthorizedEntry> {
         hint: String::new(),
         revision: 0,
         created_at: 1,
+        admin: false,
+        downstream: false,
         store_svid: false,
         disable_x509_svid_prefetch: false,
         jwt_svid_include_jti: false,
