@@ -1,6 +1,6 @@
-//! The SPIFFE Workload API, SPIRE's server API, and what Plastron has besides, on the wire.
+//! The SPIFFE Workload API, SPIRE's server API, Envoy's discovery of secrets, and what Plastron has besides, on the wire.
 //!
-//! The .proto files in `proto/proto` are ours: packages, names and numbers are those of SPIFFE and SPIRE, since that is what makes
+//! The .proto files in `proto/proto` are ours: packages, names and numbers are those of SPIFFE, SPIRE and Envoy, since that is what makes
 //! the programs talk to each other. `cargo xtask proto` turns them into `src/gen`, which is checked in.
 //! This crate holds messages and their JSON form, nothing else: no conversion to our own types (`server/api`, `agent/upstream`), no
 //! transport.
@@ -150,6 +150,71 @@ pub mod spire {
                 }
             }
         }
+    }
+}
+
+/// Envoy's packages: the parts of them that hand out secrets (SDS v3).
+pub mod envoy {
+    /// `envoy.config`
+    pub mod config {
+        /// `envoy.config.core`: what a proxy says of itself, and sources of bytes.
+        pub mod core {
+            /// Version 3.
+            #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+            pub mod v3 {
+                include!("gen/envoy.config.core.v3.rs");
+            }
+        }
+    }
+    /// `envoy.extensions`
+    pub mod extensions {
+        /// `envoy.extensions.transport_sockets`
+        pub mod transport_sockets {
+            /// `envoy.extensions.transport_sockets.tls`: certificates, keys, and what peers are verified by.
+            pub mod tls {
+                /// Version 3.
+                #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+                pub mod v3 {
+                    include!("gen/envoy.extensions.transport_sockets.tls.v3.rs");
+                }
+            }
+        }
+    }
+    /// `envoy.service`
+    pub mod service {
+        /// `envoy.service.discovery`: subscriptions and their answers.
+        pub mod discovery {
+            /// Version 3.
+            #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+            pub mod v3 {
+                include!("gen/envoy.service.discovery.v3.rs");
+            }
+        }
+        /// `envoy.service.secret`: the Secret Discovery Service.
+        pub mod secret {
+            /// Version 3.
+            #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+            pub mod v3 {
+                include!("gen/envoy.service.secret.v3.rs");
+            }
+        }
+    }
+    /// `envoy.type`: versions.
+    pub mod r#type {
+        /// Version 3.
+        #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+        pub mod v3 {
+            include!("gen/envoy.r#type.v3.rs");
+        }
+    }
+}
+
+/// Google's packages, as far as Envoy's refer to them.
+pub mod google {
+    /// `google.rpc`: errors.
+    #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+    pub mod rpc {
+        include!("gen/google.rpc.rs");
     }
 }
 

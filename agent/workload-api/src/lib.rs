@@ -4,8 +4,8 @@
 //! anew; a stream ends when the process does. What a workload may have is decided in `agent/core`; this crate shapes it into messages,
 //! and errors into the codes and words that SPIFFE's clients act on.
 //!
-//! Served: X.509- and JWT-SVIDs with their bundles, the validation of tokens, `grpc.health.v1.Health`. Deliberately not yet: WIT-SVIDs
-//! (Unimplemented, section 7), server reflection, Envoy's SDS.
+//! Served: X.509- and JWT-SVIDs with their bundles, the validation of tokens, Envoy's SDS, `grpc.health.v1.Health`. Deliberately not yet:
+//! WIT-SVIDs (Unimplemented, section 7), server reflection.
 
 mod caller;
 mod claims;
@@ -16,9 +16,11 @@ pub mod limits;
 mod message;
 mod push;
 mod refusal;
+mod sds;
 mod serve;
 mod service;
 
 pub use crate::claims::ForeignClaims;
-pub use crate::serve::{ServeError, WorkloadApiServer};
+pub use crate::sds::{PeerValidation, SdsSettings};
+pub use crate::serve::{Offers, ServeError, WorkloadApiServer};
 pub use crate::service::{Access, BundleAccess, WorkloadApi};

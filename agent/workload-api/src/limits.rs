@@ -30,6 +30,15 @@ pub const MAX_REQUEST_BYTES: usize = 8 * 1024;
 /// Largest request to the health service: the name of a service.
 pub const MAX_HEALTH_REQUEST_BYTES: usize = 1024;
 
+/// Largest request to the Secret Discovery Service: a proxy tells in it what it is, with all its extensions and its operator's metadata.
+pub const MAX_SDS_REQUEST_BYTES: usize = 256 * 1024;
+
+/// Calls of the Secret Discovery Service at once, in all and of one user, open streams included: a proxy has one for each secret, and
+/// what it says of itself is kept until the stream ends. A user's requests can so take 128 MiB.
+pub const SDS_CALLS: usize = 4096;
+/// See [`SDS_CALLS`].
+pub const SDS_CALLS_OF_USER: usize = 512;
+
 /// How long a caller waits for its first message while the agent has nothing to give yet. Then it is told to try again, which frees
 /// the connection; clients' own deadlines are shorter or absent.
 pub const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -57,7 +57,7 @@ impl Source {
     }
 
     /// The next view. Cancel-safe.
-    async fn next(&mut self) -> Result<View, Refusal> {
+    pub(crate) async fn next(&mut self) -> Result<View, Refusal> {
         loop {
             self.changed().await?;
             // Whatever woke the stream, nothing is sent on behalf of a process that is gone.

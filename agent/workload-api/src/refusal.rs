@@ -1,6 +1,7 @@
 //! Why a call ends, and what its caller is told: the one place where this crate chooses codes and words. Clients act on both
 //! (InvalidArgument is final, `no identity issued` withdraws material), so they are SPIRE's.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use plastron_agent_core::WorkloadAttestationError;
@@ -48,6 +49,16 @@ pub(crate) enum Refusal {
     Jwks(#[source] BundleError),
     #[error("WIT-SVIDs are not served")]
     NoWit,
+    #[error("the workload may not have secrets of the names {names:?}")]
+    SecretNames { names: BTreeSet<String> },
+    #[error(
+        "bundles of several trust domains need Envoy's SPIFFE validator, which is disabled or which this Envoy does not have"
+    )]
+    NeedsSpiffeValidator,
+    #[error("too many calls for secrets at once")]
+    TooManySecretCalls,
+    #[error("secrets are not served incrementally")]
+    NoSecretDeltas,
 }
 
 impl From<Refusal> for Status {
@@ -70,6 +81,14 @@ impl From<Refusal> for Status {
             Refusal::InvalidToken(error) => Self::invalid_argument(shortened(reason(&error))),
             Refusal::Jwks(_) => Self::unavailable("could not serialize response"),
             Refusal::NoWit => Self::unimplemented("WIT functionality is disabled"),
+            Refusal::SecretNames { names } => {
+                let names = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" ");
+                let text = format!("workload is not authorized for the requested identities [{names}]");
+                Self::invalid_argument(shortened(text))
+            }
+            Refusal::NeedsSpiffeValidator => Self::internal("unable to use \"SPIFFE validator\" on Envoy below 1.17"),
+            Refusal::TooManySecretCalls => Self::resource_exhausted("too many calls for secrets at once, try again"),
+            Refusal::NoSecretDeltas => Self::unimplemented("Method is not implemented"),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The server on the socket: the Workload API behind its header, and health without.
+//! The server on the socket: the Workload API behind its header; Envoy's SDS and health without.
 
 use std::path::Path;
 
+use plastron_proto::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use plastron_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use plastron_transport::{BindError, SocketModes, UnixSocket, unix_server};
 use tonic::service::interceptor::InterceptedService;
@@ -10,21 +11,43 @@ use tonic_health::ServingStatus;
 use crate::header;
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, DRAIN_TIMEOUT, MAX_HEADER_LIST_BYTES, MAX_HEALTH_REQUEST_BYTES, MAX_REQUEST_BYTES,
-    MAX_REQUESTS_AT_ONCE, MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
+    MAX_REQUESTS_AT_ONCE, MAX_SDS_REQUEST_BYTES, MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
 };
+use crate::sds::{SdsSettings, SecretDiscovery, StreamPlaces};
 use crate::service::WorkloadApi;
 
 /// A bound socket with the Workload API behind it.
 pub struct WorkloadApiServer {
     socket: UnixSocket,
     api: WorkloadApi,
+    offers: Offers,
+}
+
+/// What the socket offers besides health. SPIRE's default is both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offers {
+    /// The SPIFFE Workload API; unless `disable_workload_api`.
+    pub workload_api: bool,
+    /// Envoy's SDS, and how it answers; unless `disable_sds_api`.
+    pub sds: Option<SdsSettings>,
+}
+
+impl Default for Offers {
+    fn default() -> Self {
+        Self { workload_api: true, sds: Some(SdsSettings::default()) }
+    }
 }
 
 impl WorkloadApiServer {
     /// Binds the socket, open to every local user; missing folders are made. Clients can connect from here on, and are answered by
     /// [`Self::serve`].
     pub fn bind(path: &Path, api: WorkloadApi) -> Result<Self, ServeError> {
-        Ok(Self { socket: UnixSocket::bind(path, SocketModes::PUBLIC)?, api })
+        Ok(Self { socket: UnixSocket::bind(path, SocketModes::PUBLIC)?, api, offers: Offers::default() })
+    }
+
+    /// Offers this instead of everything. What is not offered is `Unimplemented`.
+    pub fn offering(self, offers: Offers) -> Self {
+        Self { offers, ..self }
     }
 
     /// Where it is bound.
@@ -36,7 +59,7 @@ impl WorkloadApiServer {
     ///
     /// The health service says SERVING once the agent has synchronised with its server for the first time.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let Self { socket, api } = self;
+        let Self { socket, api, offers } = self;
         let path = socket.path().to_owned();
         let (reporter, health) = tonic_health::server::health_reporter();
         let health = health.max_decoding_message_size(MAX_HEALTH_REQUEST_BYTES);
@@ -49,7 +72,16 @@ impl WorkloadApiServer {
             std::future::pending::<()>().await;
         };
 
-        let workload_api = SpiffeWorkloadApiServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+        let workload_api = offers.workload_api.then(|| {
+            let service = SpiffeWorkloadApiServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+            InterceptedService::new(service, header::require)
+        });
+        let places = StreamPlaces::new();
+        let sds = offers.sds.map(|settings| {
+            let service = SecretDiscoveryServiceServer::new(SecretDiscovery::new(api.clone(), settings))
+                .max_decoding_message_size(MAX_SDS_REQUEST_BYTES);
+            InterceptedService::new(service, move |request| places.admit(request))
+        });
         let (drain, drained) = tokio::sync::oneshot::channel::<()>();
         let server = unix_server()
             .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
@@ -57,7 +89,8 @@ impl WorkloadApiServer {
             .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .add_service(InterceptedService::new(workload_api, header::require))
+            .add_optional_service(workload_api)
+            .add_optional_service(sds)
             .add_service(health)
             .serve_with_incoming_shutdown(socket.incoming().map_err(ServeError::Listen)?, async {
                 // An error means that the other half is gone, and with it whoever would wait.

@@ -68,13 +68,21 @@ impl WorkloadApi {
         &self.identities
     }
 
+    /// Cancelled when all streams end.
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Ends all streams.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
 
     /// Who calls: a process, attested now and for this call only.
-    async fn attest(&self, extensions: &Extensions) -> Result<(WorkloadProcess, BTreeSet<Selector>), Refusal> {
+    pub(crate) async fn attest(
+        &self,
+        extensions: &Extensions,
+    ) -> Result<(WorkloadProcess, BTreeSet<Selector>), Refusal> {
         let process = caller(extensions)?;
         let selectors = self.attestation.attest(&process).await?;
         let shown = selectors.iter().map(ToString::to_string);
@@ -158,7 +166,7 @@ impl WorkloadApi {
     }
 }
 
-fn log(method: &'static str, extensions: &Extensions, refusal: &Refusal) {
+pub(crate) fn log(method: &'static str, extensions: &Extensions, refusal: &Refusal) {
     let pid = caller(extensions).ok().map(|process| process.pid);
     let source = std::error::Error::source(refusal).map(|source| shortened(source.to_string()));
     match refusal {
