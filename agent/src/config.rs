@@ -1,6 +1,9 @@
 //! The configuration: SPIRE's keys and defaults for what exists (spire-agent's `agent`, `plugins` and `health_checks` blocks). Two
 //! types: [`RawConfig`] as the file says it, [`Config`] as the program needs it. Nothing is opened here but the file itself.
 
+mod missing;
+mod raw;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,12 +13,12 @@ use plastron_daemon::config::{LoadError, Loaded, Source, Strictness, load};
 use plastron_daemon::health::{HealthError, RawHealthChecks};
 use plastron_daemon::logging::LogOptions;
 use plastron_daemon::plugins::{self, Plugin};
-use plastron_hcl1::{ConfigError, Located, Notice, Place, Subtree};
+use plastron_hcl1::{ConfigError, Located, Notice, Place};
 use plastron_spiffe::TrustDomain;
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::arguments::Overrides;
+use raw::{RawAgent, RawConfig, RawExperimental};
 
 /// SPIRE's defaults.
 const DEFAULT_DATA_DIR: &str = ".";
@@ -34,45 +37,18 @@ const SYNC_INTERVAL_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_s
 /// Bounds of the time that a new JWT-SVID is waited for while a valid one is held: SPIRE's.
 const JWT_SVID_CACHE_HIT_RANGE: std::ops::Range<Duration> = Duration::from_secs(5)..Duration::from_secs(30);
 
-#[derive(Deserialize)]
-struct RawConfig {
-    agent: Option<RawAgent>,
-    plugins: Option<Subtree>,
-    #[serde(default)]
-    health_checks: RawHealthChecks,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawAgent {
-    data_dir: Option<PathBuf>,
-    log_file: Option<PathBuf>,
-    log_format: Option<Located<String>>,
-    log_level: Option<Located<String>>,
-    log_source_location: bool,
-    server_address: Option<Located<String>>,
-    server_port: Option<Located<u16>>,
-    socket_path: Option<PathBuf>,
-    trust_bundle_path: Option<Located<PathBuf>>,
-    trust_bundle_format: Option<Located<String>>,
-    insecure_bootstrap: Option<Located<bool>>,
-    join_token: Option<Located<String>>,
-    join_token_file: Option<Located<PathBuf>>,
-    trust_domain: Option<Located<String>>,
-    workload_x509_svid_key_type: Option<Located<String>>,
-    x509_svid_cache_max_size: Option<Located<usize>>,
-    jwt_svid_cache_max_size: Option<Located<usize>>,
-    allowed_foreign_jwt_claims: Vec<String>,
-    allow_unauthenticated_verifiers: bool,
-    experimental: RawExperimental,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawExperimental {
-    sync_interval: Option<Located<String>>,
-    jwt_svid_cache_hit_timeout: Option<Located<String>>,
-}
+/// Where SPIRE lets unknown keys pass.
+const TOLERANT: &[&str] = &["agent.experimental", "agent.sds", "telemetry", "telemetry.Prometheus.tls"];
+/// Where, below those, it does not.
+const STRICT: &[&str] = &[
+    "agent.experimental.broker",
+    "agent.experimental.ratelimit",
+    "telemetry.Prometheus",
+    "telemetry.DogStatsd",
+    "telemetry.Statsd",
+    "telemetry.M3",
+    "telemetry.InMem",
+];
 
 /// The configuration of an agent.
 #[derive(Debug)]
@@ -96,7 +72,7 @@ pub(crate) struct Config {
     pub(crate) plugins: Vec<Plugin>,
     pub(crate) health: RawHealthChecks,
     /// What the operator should hear of once there is a log.
-    pub(crate) warnings: Vec<Notice>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What verifies the server at the first attestation.
@@ -132,23 +108,27 @@ impl std::fmt::Debug for JoinToken {
 
 /// How strict the command line wants its file read.
 pub(crate) fn strictness(overrides: &Overrides) -> Strictness<'static> {
-    if overrides.strict { Strictness::Strict } else { Strictness::Usual { tolerant: &[] } }
+    if overrides.strict { Strictness::Strict } else { Strictness::Usual { tolerant: TOLERANT, strict: STRICT } }
 }
 
 impl Config {
     /// Reads the file that the command line names; flags win over it.
     pub(crate) fn load(overrides: &Overrides) -> Result<Self, ConfigProblem> {
         let strictness = strictness(overrides);
-        let Loaded { config, mut warnings } =
+        let Loaded { config, warnings: notices } =
             load::<RawConfig>(&Source { path: &overrides.config, expand_env: overrides.expand_env, strictness })?;
-        let RawConfig { agent, plugins, health_checks } = config;
+        let mut warnings: Vec<String> = notices.iter().map(Notice::to_string).collect();
+        let RawConfig { agent, plugins, telemetry, health_checks } = config;
+        let agent = agent.unwrap_or_default();
+        missing::refuse(&agent, &telemetry)?;
+        warnings.extend(missing::without_effect(&agent));
         let (plugins, notices) = match plugins {
             Some(plugins) => plugins::read(&plugins, &strictness)?,
             None => (Vec::new(), Vec::new()),
         };
-        warnings.extend(notices);
+        warnings.extend(notices.iter().map(Notice::to_string));
         health_checks.validate()?;
-        Self::assemble(agent.unwrap_or_default(), overrides, plugins, health_checks, warnings)
+        Self::assemble(agent, overrides, plugins, health_checks, warnings)
     }
 
     fn assemble(
@@ -156,7 +136,7 @@ impl Config {
         flags: &Overrides,
         plugins: Vec<Plugin>,
         health: RawHealthChecks,
-        warnings: Vec<Notice>,
+        warnings: Vec<String>,
     ) -> Result<Self, ConfigProblem> {
         let bootstrap = bootstrap(&raw, flags)?;
         let RawAgent {
@@ -179,7 +159,9 @@ impl Config {
             jwt_svid_cache_max_size,
             allowed_foreign_jwt_claims,
             allow_unauthenticated_verifiers,
-            experimental: RawExperimental { sync_interval, jwt_svid_cache_hit_timeout },
+            experimental: RawExperimental { sync_interval, jwt_svid_cache_hit_timeout, .. },
+            // Refused by `missing`, or without effect.
+            ..
         } = raw;
         let log_level = Chosen::of("logLevel", flags.log_level.as_ref(), log_level);
         let log_format = Chosen::of("logFormat", flags.log_format.as_ref(), log_format);

@@ -37,7 +37,7 @@ impl Clock for SystemClock {
 pub(crate) fn read(overrides: &Overrides) -> Result<(Config, Catalog), RunError> {
     let mut config = Config::load(overrides)?;
     let (catalog, notices) = Catalog::read(&config.plugins, &strictness(overrides))?;
-    config.warnings.extend(notices);
+    config.warnings.extend(notices.iter().map(ToString::to_string));
     Ok((config, catalog))
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn run(overrides: &Overrides) -> Result<(), RunError> {
     let (config, catalog) = read(overrides)?;
     let log = logging::start(&config.log)?;
     for warning in &config.warnings {
-        tracing::warn!(config = %warning, "Configuration");
+        tracing::warn!(warning, "Configuration");
     }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), trust_domain_id = %config.trust_domain.id(), data_dir = %config.data_dir.display(),

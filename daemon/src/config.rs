@@ -3,12 +3,18 @@
 //! Unknown keys are refused, all of them at once, each with file, line and column. A program names the blocks in which SPIRE
 //! lets unknown keys pass, so that files which SPIRE runs are not refused; there they are warnings, and errors when strict.
 
+mod missing;
+mod telemetry;
+
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use plastron_hcl1::{ConfigError, MAX_FILE_BYTES, Notice, NoticeKind, Subtree, expand_env, parse};
 use serde::de::DeserializeOwned;
+
+pub use missing::{Absence, refuse_first};
+pub use telemetry::{RawInMem, RawM3, RawPrometheus, RawPrometheusTls, RawStatsd, RawTelemetry};
 
 /// How to read a configuration file.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +30,13 @@ pub struct Source<'a> {
 /// What to do with unknown keys and repeated values.
 #[derive(Clone, Copy, Debug)]
 pub enum Strictness<'a> {
-    /// Unknown keys are refused, except right in or below these blocks (`server.federation`); repeated values are warnings.
+    /// As SPIRE: unknown keys are refused, except in some blocks; repeated values are warnings. The innermost block that either list
+    /// names decides.
     Usual {
-        /// Paths of the blocks in which unknown keys are only warned of.
+        /// Paths of blocks (`server.federation`) right in or below which unknown keys are only warned of.
         tolerant: &'a [&'a str],
+        /// Blocks below those, right in or below which unknown keys are refused after all.
+        strict: &'a [&'a str],
     },
     /// `-strict`: every notice is an error.
     Strict,
@@ -108,12 +117,14 @@ impl Strictness<'_> {
     }
 
     fn refuses(&self, notice: &Notice) -> bool {
-        let Self::Usual { tolerant } = self else { return true };
+        let Self::Usual { tolerant, strict } = self else { return true };
         match notice.kind {
             NoticeKind::Duplicate { .. } => false,
             NoticeKind::UnknownKey => {
                 let path = notice.place.path.as_str();
-                !tolerant.iter().any(|block| path.strip_prefix(block).is_some_and(|rest| rest.starts_with('.')))
+                let holds = |block: &&&str| path.strip_prefix(**block).is_some_and(|rest| rest.starts_with('.'));
+                let innermost = |blocks: &[&str]| blocks.iter().filter(holds).map(|block| block.len()).max();
+                innermost(strict) >= innermost(tolerant)
             }
         }
     }

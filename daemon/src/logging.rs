@@ -16,7 +16,6 @@ use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use tracing::Dispatch;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -107,7 +106,7 @@ pub fn start(options: &LogOptions) -> Result<Log, LoggingError> {
     Ok(log)
 }
 
-fn subscriber(options: &LogOptions) -> Result<(impl SubscriberInitExt + Into<Dispatch> + use<>, Log), LoggingError> {
+fn subscriber(options: &LogOptions) -> Result<(impl SubscriberInitExt + use<>, Log), LoggingError> {
     let sink = Sink::open(options.file.as_deref(), lost_line(options.format))
         .map_err(|source| LoggingError::File { path: options.file.clone().unwrap_or_default(), source })?;
     let (filter, level) = LevelHandle::new(options.level);

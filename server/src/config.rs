@@ -5,6 +5,7 @@
 //! opened here but the file.
 
 mod flags;
+mod missing;
 mod raw;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use plastron_daemon::config::{LoadError, Source, Strictness};
 use plastron_daemon::health::{HealthError, RawHealthChecks};
 use plastron_daemon::logging::LogOptions;
-use plastron_hcl1::{Located, Place, Subtree};
+use plastron_hcl1::{Located, Place};
 use plastron_hsm::KeyType;
 use plastron_server_api::RateLimits;
 use plastron_server_core::ServicesConfig;
@@ -32,16 +33,22 @@ const DEFAULT_X509_SVID_TTL: Duration = Duration::from_secs(3600);
 const DEFAULT_JWT_SVID_TTL: Duration = Duration::from_secs(300);
 const DEFAULT_CA_TTL: Duration = Duration::from_secs(24 * 3600);
 
-/// Where SPIRE tolerates unknown keys too.
-const TOLERANT: &[&str] = &["server.experimental"];
-/// Keys of `experimental` that tune SPIRE's entry cache; ours follows the change log.
-const TUNING: &[&str] = &[
-    "cache_reload_interval",
-    "full_cache_reload_interval",
-    "events_based_cache",
-    "prune_events_older_than",
-    "event_timeout",
-    "sql_transaction_timeout",
+/// Where SPIRE lets unknown keys pass.
+const TOLERANT: &[&str] = &[
+    "server.experimental",
+    "server.federation",
+    "server.federation.bundle_endpoint.profile",
+    "telemetry",
+    "telemetry.Prometheus.tls",
+];
+/// Where, below those, it does not.
+const STRICT: &[&str] = &[
+    "server.federation.bundle_endpoint",
+    "telemetry.Prometheus",
+    "telemetry.DogStatsd",
+    "telemetry.Statsd",
+    "telemetry.M3",
+    "telemetry.InMem",
 ];
 
 /// What the server is to do.
@@ -117,13 +124,14 @@ impl<T> Setting<T> {
 
 /// Reads the file that the flags name.
 pub(crate) fn load(flags: &Flags) -> Result<Settings, SettingsError> {
-    let strictness = if flags.strict { Strictness::Strict } else { Strictness::Usual { tolerant: TOLERANT } };
+    let strictness =
+        if flags.strict { Strictness::Strict } else { Strictness::Usual { tolerant: TOLERANT, strict: STRICT } };
     let source = Source { path: Path::new(&flags.config), expand_env: flags.expand_env, strictness };
     let loaded = plastron_daemon::config::load::<RawFile>(&source)?;
     let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let RawFile { server, plugins, telemetry, health_checks } = loaded.config;
-    refuse("telemetry", telemetry)?;
     let server = server.ok_or(SettingsError::Missing { what: "the server section" })?;
+    missing::refuse(&server, &telemetry)?;
     let plugins = plugins.ok_or(SettingsError::Missing { what: "the plugins section" })?;
     let (catalog, notices) = Catalog::read(&plugins, &strictness)?;
     warnings.extend(notices.iter().map(ToString::to_string));
@@ -139,8 +147,7 @@ fn settle(
     health_checks: RawHealthChecks,
     mut warnings: Vec<String>,
 ) -> Result<Settings, SettingsError> {
-    refuse_what_is_not_here(&server)?;
-    warn_of_what_has_no_effect(&server, &mut warnings)?;
+    warnings.extend(missing::without_effect(&server));
     let trust_domain = Setting::pick("trustDomain", flags.trust_domain.as_ref(), server.trust_domain)
         .ok_or(SettingsError::Missing { what: "trust_domain" })?
         .parse(|text| TrustDomain::parse(text))?;
@@ -235,55 +242,6 @@ fn subject(raw: Option<raw::RawCaSubject>) -> CaSubject {
     let subject = CaSubject { country, organization, common_name };
     let empty = subject.country.is_empty() && subject.organization.is_empty() && subject.common_name.is_empty();
     if empty { CaSubject::default() } else { subject }
-}
-
-fn refuse(what: &'static str, block: Option<Subtree>) -> Result<(), SettingsError> {
-    match block {
-        Some(block) => Err(block.place().refuse(format_args!("this server has no {what} yet: take it out")).into()),
-        None => Ok(()),
-    }
-}
-
-fn refuse_what_is_not_here(server: &RawServer) -> Result<(), SettingsError> {
-    for (what, block) in [
-        ("federation", &server.federation),
-        ("PROXY protocol", &server.proxy_protocol_trusted_cidrs),
-        ("pruning of attested nodes", &server.prune_attested_nodes_expired_for),
-        ("pruning of attested nodes", &server.prune_tofu_nodes),
-        ("profiling", &server.profiling_enabled),
-    ] {
-        refuse(what, block.clone())?;
-    }
-    let Some(experimental) = &server.experimental else { return Ok(()) };
-    for block in experimental.blocks()? {
-        if !TUNING.contains(&block.key.to_ascii_lowercase().as_str()) {
-            return Err(block.place.refuse("this server does not have it: take it out").into());
-        }
-    }
-    Ok(())
-}
-
-/// Keys that do no harm: they tune what this server does otherwise or not at all.
-fn warn_of_what_has_no_effect(server: &RawServer, warnings: &mut Vec<String>) -> Result<(), SettingsError> {
-    let mut warn = |place: &Place, why: &str| warnings.push(format!("{place}: has no effect: {why}"));
-    for block in [
-        &server.max_attested_node_info_staleness,
-        &server.prune_attested_nodes_batch_size,
-        &server.profiling_port,
-        &server.profiling_freq,
-        &server.profiling_names,
-    ]
-    .into_iter()
-    .flatten()
-    {
-        warn(block.place(), "this server works otherwise");
-    }
-    if let Some(experimental) = &server.experimental {
-        for block in experimental.blocks()? {
-            warn(&block.place, "entries follow the change log and need no reload");
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ fn read(plugins: &str) -> Result<Catalog, String> {
     let path = dir.path().join("agent.conf");
     std::fs::write(&path, format!("{AGENT}\nplugins {{\n{plugins}\n}}\n")).unwrap();
     let config = Config::load(&Overrides { config: path, ..Overrides::default() }).unwrap();
-    let strictness = Strictness::Usual { tolerant: &[] };
+    let strictness = Strictness::Usual { tolerant: &[], strict: &[] };
     Catalog::read(&config.plugins, &strictness)
         .map(|(catalog, _)| catalog)
         .map_err(|problem| problem.to_string().replace(&format!("{}/", dir.path().display()), ""))

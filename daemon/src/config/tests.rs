@@ -1,5 +1,6 @@
 //! Files, environment and strictness.
 
+use plastron_hcl1::{Place, Position};
 use serde::Deserialize;
 
 use super::*;
@@ -21,7 +22,7 @@ struct Server {
 #[serde(default)]
 struct Federation {}
 
-const USUAL: Strictness<'_> = Strictness::Usual { tolerant: &["server.federation"] };
+const USUAL: Strictness<'_> = Strictness::Usual { tolerant: &["server.federation"], strict: &[] };
 
 fn loaded(text: &str, expand_env: bool, strictness: Strictness<'_>) -> Result<Loaded<File>, LoadError> {
     let folder = tempfile::tempdir().unwrap();
@@ -58,6 +59,21 @@ fn where_spire_lets_unknown_keys_pass_they_are_warnings_unless_strict() {
         "server.conf:3:3: server.trust_domain was set at 2:3 already; the last value counts\n\
          server.conf:4:16: unknown key server.federation.bogus"
     );
+}
+
+/// `federation` lets unknown keys pass, the endpoint in it does not, its profile does.
+#[test]
+fn the_innermost_block_decides_whether_unknown_keys_pass() {
+    let rules = Strictness::Usual { tolerant: &["a", "a.b.c"], strict: &["a.b"] };
+    let unknown = |path: &str| {
+        let place = Place { file: "f".into(), position: Position { line: 1, column: 1 }, path: path.to_owned() };
+        rules.judge(vec![Notice { place, kind: NoticeKind::UnknownKey }]).is_ok()
+    };
+    for (path, passes) in
+        [("a", false), ("ab.x", false), ("a.x", true), ("a.bc.x", true), ("a.b.x", false), ("a.b.c.x", true)]
+    {
+        assert_eq!(unknown(path), passes, "{path}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::*;
 use crate::config::explain;
 
-const USUAL: Strictness<'_> = Strictness::Usual { tolerant: &[] };
+const USUAL: Strictness<'_> = Strictness::Usual { tolerant: &[], strict: &[] };
 
 #[derive(Debug, Deserialize)]
 struct Tpm {

@@ -1,16 +1,25 @@
-//! The file as it is written. Field names are the keys; a key that is no field is unknown.
+//! The file as it is written: every key of SPIRE's. Field names are the keys; a key that is no field is unknown. What this server does not
+//! do is refused by `missing`, which reads these types.
+
+pub(super) mod experimental;
+pub(super) mod federation;
 
 use std::path::PathBuf;
 
+use plastron_daemon::config::RawTelemetry;
 use plastron_daemon::health::RawHealthChecks;
 use plastron_hcl1::{Located, Subtree};
 use serde::Deserialize;
+
+use experimental::RawExperimental;
+use federation::RawFederation;
 
 #[derive(Deserialize)]
 pub(super) struct RawFile {
     pub(super) server: Option<RawServer>,
     pub(super) plugins: Option<Subtree>,
-    pub(super) telemetry: Option<Subtree>,
+    #[serde(default)]
+    pub(super) telemetry: RawTelemetry,
     pub(super) health_checks: Option<RawHealthChecks>,
 }
 
@@ -30,27 +39,26 @@ pub(super) struct RawServer {
     pub(super) default_jwt_svid_ttl: Option<Located<String>>,
     pub(super) default_x509_svid_ttl: Option<Located<String>>,
     pub(super) disable_jwt_svids: Option<bool>,
+    pub(super) experimental: RawExperimental,
+    pub(super) federation: Option<Located<RawFederation>>,
     pub(super) jwt_issuer: Option<String>,
     pub(super) jwt_key_type: Option<Located<String>>,
     pub(super) log_file: Option<PathBuf>,
     pub(super) log_format: Option<Located<String>>,
     pub(super) log_level: Option<Located<String>>,
     pub(super) log_source_location: Option<bool>,
+    pub(super) max_attested_node_info_staleness: Option<Located<String>>,
+    pub(super) profiling_enabled: Option<Located<bool>>,
+    pub(super) profiling_freq: Option<Located<i64>>,
+    pub(super) profiling_names: Option<Located<Vec<String>>>,
+    pub(super) profiling_port: Option<Located<i64>>,
+    pub(super) proxy_protocol_trusted_cidrs: Option<Located<Vec<String>>>,
+    pub(super) prune_attested_nodes_batch_size: Option<Located<i64>>,
+    pub(super) prune_attested_nodes_expired_for: Option<Located<String>>,
+    pub(super) prune_tofu_nodes: Option<Located<bool>>,
     pub(super) ratelimit: Option<RawRateLimit>,
     pub(super) socket_path: Option<PathBuf>,
     pub(super) trust_domain: Option<Located<String>>,
-
-    pub(super) experimental: Option<Subtree>,
-    pub(super) federation: Option<Subtree>,
-    pub(super) max_attested_node_info_staleness: Option<Subtree>,
-    pub(super) profiling_enabled: Option<Subtree>,
-    pub(super) profiling_freq: Option<Subtree>,
-    pub(super) profiling_names: Option<Subtree>,
-    pub(super) profiling_port: Option<Subtree>,
-    pub(super) proxy_protocol_trusted_cidrs: Option<Subtree>,
-    pub(super) prune_attested_nodes_batch_size: Option<Subtree>,
-    pub(super) prune_attested_nodes_expired_for: Option<Subtree>,
-    pub(super) prune_tofu_nodes: Option<Subtree>,
 }
 
 #[derive(Default, Deserialize)]

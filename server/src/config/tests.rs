@@ -88,11 +88,11 @@ fn what_is_wrong_is_named_with_its_place() {
         (with("federation { }", PLUGINS), "this server has no federation yet"),
         (
             with("experimental { require_pq_kem = true }", PLUGINS),
-            "server.experimental.require_pq_kem: this server does not have it",
+            "server.experimental.require_pq_kem: this server has no setting for post-quantum key exchange alone yet",
         ),
         (
             with("", &format!("telemetry {{ Prometheus {{ port = 1 }} }}\n{PLUGINS}")),
-            "this server has no telemetry yet",
+            "telemetry.Prometheus: this server has no metrics for Prometheus yet",
         ),
         (
             with("", &plugins("UpstreamAuthority \"vault\" { plugin_data {} }")),

@@ -1,0 +1,86 @@
+//! The one list of what SPIRE's configuration can ask for and this agent does not do: refused by name, never ignored.
+//!
+//! Whoever makes a feature takes its line out of [`asked_for`].
+
+use plastron_daemon::config::{Absence, RawTelemetry};
+use plastron_hcl1::{ConfigError, Located, Place};
+
+use super::raw::RawAgent;
+
+/// Refuses the first thing, in the order of the file, that this agent does not do.
+pub(super) fn refuse(agent: &RawAgent, telemetry: &RawTelemetry) -> Result<(), ConfigError> {
+    plastron_daemon::config::refuse_first("this agent", asked_for(agent, telemetry))
+}
+
+/// What the file asks for that is not here.
+#[rustfmt::skip]
+fn asked_for(agent: &RawAgent, telemetry: &RawTelemetry) -> Vec<Absence> {
+    let experimental = &agent.experimental;
+    let limits = &experimental.ratelimit;
+    let rebootstrap = agent.rebootstrap_mode.as_ref().filter(|mode| mode.value != "never");
+    [
+        Absence::of("admin socket", agent.admin_socket_path.as_ref()),
+        Absence::of("Delegated Identity API", filled(agent.authorized_delegates.as_ref())),
+        Absence::of("availability target", agent.availability_target.as_ref()),
+        Absence::of("way to switch the Workload API off", on(agent.disable_workload_api.as_ref())),
+        Absence::of("Envoy SDS", agent.sds.as_ref()),
+        Absence::of("selectors in log lines", filled(agent.log_selectors.as_ref())),
+        Absence::of("profiling", on(agent.profiling_enabled.as_ref())),
+        Absence::of("rebootstrapping", rebootstrap),
+        Absence::of("trust bundle from another Workload API", agent.trust_bundle_spiffe_workload_api.as_ref()),
+        Absence::of("trust bundle from a URL", agent.trust_bundle_url.as_ref()),
+        Absence::of("trust bundle from a URL", agent.trust_bundle_unix_socket.as_ref()),
+        Absence::of("named pipes", experimental.named_pipe_name.as_ref()),
+        Absence::of("named pipes", experimental.admin_named_pipe_name.as_ref()),
+        Absence::of("Broker API", experimental.broker.as_ref()),
+        Absence::of("feature flags", filled(experimental.feature_flags.as_ref())),
+        Absence::of("setting for post-quantum key exchange alone", on(experimental.require_pq_kem.as_ref())),
+        Absence::of("rate limit on FetchJWTBundles", limit(limits.fetch_jwt_bundles.as_ref())),
+        Absence::of("rate limit on FetchJWTSVID", limit(limits.fetch_jwt_svid.as_ref())),
+        Absence::of("rate limit on FetchSecrets", limit(limits.fetch_secrets.as_ref())),
+        Absence::of("rate limit on FetchX509Bundles", limit(limits.fetch_x509_bundles.as_ref())),
+        Absence::of("rate limit on FetchX509SVID", limit(limits.fetch_x509_svid.as_ref())),
+        Absence::of("rate limit on StreamSecrets", limit(limits.stream_secrets.as_ref())),
+        Absence::of("metrics for Prometheus", telemetry.prometheus.as_ref()),
+        Absence::of("metrics for DataDog", filled(telemetry.dog_statsd.as_ref())),
+        Absence::of("metrics for statsd", filled(telemetry.statsd.as_ref())),
+        Absence::of("metrics for M3", filled(telemetry.m3.as_ref())),
+        Absence::of("metrics in memory", telemetry.in_mem.as_ref()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Keys that do no harm: they tune what this agent does otherwise or not at all.
+pub(super) fn without_effect(agent: &RawAgent) -> Vec<String> {
+    fn place<T>(value: &Option<Located<T>>) -> Option<&Place> {
+        value.as_ref().map(|located| &located.place)
+    }
+    [
+        place(&agent.profiling_port),
+        place(&agent.profiling_freq),
+        place(&agent.profiling_names),
+        place(&agent.rebootstrap_delay),
+        place(&agent.experimental.use_sync_authorized_entries),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|place| format!("{place}: has no effect: this agent works otherwise"))
+    .collect()
+}
+
+/// A switch that is on.
+fn on(switch: Option<&Located<bool>>) -> Option<&Located<bool>> {
+    switch.filter(|switch| switch.value)
+}
+
+/// A list that is not empty.
+fn filled<T>(list: Option<&Located<Vec<T>>>) -> Option<&Located<Vec<T>>> {
+    list.filter(|list| !list.value.is_empty())
+}
+
+/// A limit that limits.
+fn limit(limit: Option<&Located<i64>>) -> Option<&Located<i64>> {
+    limit.filter(|limit| limit.value != 0)
+}

@@ -1,0 +1,131 @@
+//! The file as it is written: every key of SPIRE's. Field names are the keys; a key that is no field is unknown. What this agent does not
+//! do is refused by `missing`, which reads these types.
+
+use std::path::PathBuf;
+
+use plastron_daemon::config::RawTelemetry;
+use plastron_daemon::health::RawHealthChecks;
+use plastron_hcl1::{Located, Subtree};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+pub(super) struct RawConfig {
+    pub(super) agent: Option<RawAgent>,
+    pub(super) plugins: Option<Subtree>,
+    #[serde(default)]
+    pub(super) telemetry: RawTelemetry,
+    #[serde(default)]
+    pub(super) health_checks: RawHealthChecks,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawAgent {
+    pub(super) admin_socket_path: Option<Located<PathBuf>>,
+    pub(super) allow_unauthenticated_verifiers: bool,
+    pub(super) allowed_foreign_jwt_claims: Vec<String>,
+    pub(super) authorized_delegates: Option<Located<Vec<Located<String>>>>,
+    /// 24h or more.
+    pub(super) availability_target: Option<Located<String>>,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) disable_sds_api: Option<Located<bool>>,
+    pub(super) disable_workload_api: Option<Located<bool>>,
+    pub(super) experimental: RawExperimental,
+    pub(super) insecure_bootstrap: Option<Located<bool>>,
+    pub(super) join_token: Option<Located<String>>,
+    pub(super) join_token_file: Option<Located<PathBuf>>,
+    pub(super) jwt_svid_cache_max_size: Option<Located<usize>>,
+    pub(super) log_file: Option<PathBuf>,
+    pub(super) log_format: Option<Located<String>>,
+    pub(super) log_level: Option<Located<String>>,
+    pub(super) log_selectors: Option<Located<Vec<String>>>,
+    pub(super) log_source_location: bool,
+    pub(super) profiling_enabled: Option<Located<bool>>,
+    pub(super) profiling_freq: Option<Located<i64>>,
+    pub(super) profiling_names: Option<Located<Vec<String>>>,
+    pub(super) profiling_port: Option<Located<i64>>,
+    pub(super) rebootstrap_delay: Option<Located<String>>,
+    /// never, auto or always; never by default.
+    pub(super) rebootstrap_mode: Option<Located<String>>,
+    pub(super) sds: Option<Located<RawSds>>,
+    pub(super) server_address: Option<Located<String>>,
+    pub(super) server_port: Option<Located<u16>>,
+    pub(super) socket_path: Option<PathBuf>,
+    pub(super) trust_bundle_format: Option<Located<String>>,
+    pub(super) trust_bundle_path: Option<Located<PathBuf>>,
+    pub(super) trust_bundle_spiffe_workload_api: Option<Located<String>>,
+    pub(super) trust_bundle_unix_socket: Option<Located<String>>,
+    pub(super) trust_bundle_url: Option<Located<String>>,
+    pub(super) trust_domain: Option<Located<String>>,
+    pub(super) workload_x509_svid_key_type: Option<Located<String>>,
+    pub(super) x509_svid_cache_max_size: Option<Located<usize>>,
+}
+
+/// The names under which Envoy finds what it asks for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawSds {
+    /// ALL by default.
+    pub(super) default_all_bundles_name: Option<Located<String>>,
+    /// ROOTCA by default.
+    pub(super) default_bundle_name: Option<Located<String>>,
+    /// default by default.
+    pub(super) default_svid_name: Option<Located<String>>,
+    pub(super) disable_spiffe_cert_validation: Option<Located<bool>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawExperimental {
+    pub(super) admin_named_pipe_name: Option<Located<String>>,
+    pub(super) broker: Option<Located<RawBroker>>,
+    pub(super) feature_flags: Option<Located<Vec<Located<String>>>>,
+    pub(super) jwt_svid_cache_hit_timeout: Option<Located<String>>,
+    pub(super) named_pipe_name: Option<Located<String>>,
+    pub(super) ratelimit: RawRateLimit,
+    pub(super) require_pq_kem: Option<Located<bool>>,
+    pub(super) sync_interval: Option<Located<String>>,
+    pub(super) use_sync_authorized_entries: Option<Located<bool>>,
+}
+
+/// Calls a second for each set of selectors; 0 and absent: no limit.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawRateLimit {
+    pub(super) fetch_jwt_bundles: Option<Located<i64>>,
+    pub(super) fetch_jwt_svid: Option<Located<i64>>,
+    pub(super) fetch_secrets: Option<Located<i64>>,
+    pub(super) fetch_x509_bundles: Option<Located<i64>>,
+    pub(super) fetch_x509_svid: Option<Located<i64>>,
+    pub(super) stream_secrets: Option<Located<i64>>,
+}
+
+/// `broker { … }`; refused as a whole.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawBroker {
+    #[serde(rename = "socket_path")]
+    _socket_path: String,
+    #[serde(rename = "bind_address")]
+    _bind_address: String,
+    #[serde(rename = "brokers")]
+    _brokers: Vec<RawBrokerEntry>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawBrokerEntry {
+    #[serde(rename = "id")]
+    _id: String,
+    #[serde(rename = "allowed_reference_types")]
+    _allowed_reference_types: Vec<RawReferenceType>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawReferenceType {
+    #[serde(rename = "type_url")]
+    _type_url: String,
+    #[serde(rename = "allow_over_tcp")]
+    _allow_over_tcp: bool,
+}
