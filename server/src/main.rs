@@ -1,11 +1,12 @@
 //! The Plastron server: a certificate authority for nodes and workloads, wire-compatible with SPIRE's server.
 //!
-//! `audit` lays the audit log over the program's log, `config` reads the file, `catalog` is the list of back ends, `run` assembles and serves; every other command is a client of a
+//! `audit` lays the audit log over the program's log, `log_level` its level, `config` reads the file, `catalog` is the list of back ends, `run` assembles and serves; every other command is a client of a
 //! running server (`server/cli`).
 
 mod audit;
 mod catalog;
 mod config;
+mod log_level;
 mod run;
 
 use std::ffi::OsString;

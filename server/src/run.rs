@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use crate::audit::AuditedLog;
 use crate::catalog::{AttestorsError, NodeAttestors, OpenedKeys};
 use crate::config::Settings;
+use crate::log_level::LogLevelOf;
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +100,7 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     let health = settings.health_checks.bind().await?;
 
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
-    let api = Api::new(Arc::clone(&services), settings.rate_limits);
+    let api = Api::new(Arc::clone(&services), settings.rate_limits, Arc::new(LogLevelOf(log.level)));
     let bound = listener.local_addr().map_or_else(|_| format!("{address}:{port}"), |bound| bound.to_string());
     tracing::info!(address = bound, network = "tcp", "Starting Server APIs");
     tracing::info!(address = %settings.socket_path.display(), network = "unix", "Starting Server APIs");

@@ -5,7 +5,7 @@
 //! the descriptors, so that an RPC without a row in the authorisation table can't be served.
 //!
 //! The services decide nothing: who is admitted, what is issued and what is stored is `server/core`'s business. Not here yet:
-//! TrustDomain, Logger, WIT-SVIDs, reflection; what is not served is Unimplemented.
+//! TrustDomain, WIT-SVIDs; what is not served is Unimplemented.
 
 mod agent;
 mod audit;
@@ -20,7 +20,9 @@ mod health;
 mod hsm;
 mod limits;
 mod localauthority;
+mod logger;
 mod ratelimit;
+mod reflection;
 mod status;
 mod svid;
 mod tpm;
@@ -38,11 +40,13 @@ use plastron_proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
 use plastron_proto::spire::api::server::debug::v1::debug_server::DebugServer;
 use plastron_proto::spire::api::server::entry::v1::entry_server::EntryServer;
 use plastron_proto::spire::api::server::localauthority::v1::local_authority_server::LocalAuthorityServer;
+use plastron_proto::spire::api::server::logger::v1::logger_server::LoggerServer;
 use plastron_proto::spire::api::server::svid::v1::svid_server::SvidServer;
 use plastron_server_core::Services;
 use plastron_transport::{ServerTls, UnixSocket, tls_incoming, tls_server, unix_server};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::pb::health_server::HealthServer;
 
@@ -56,11 +60,14 @@ use crate::limits::{
 };
 
 pub use crate::context::RateLimits;
+pub use crate::logger::LogControl;
+pub use plastron_proto::types::LogLevel;
 
 /// The server's API, to be served on its two listeners.
 #[derive(Clone)]
 pub struct Api {
     context: Context,
+    log: Arc<dyn LogControl>,
     started: Instant,
 }
 
@@ -70,15 +77,18 @@ pub enum ServeError {
     /// The socket can't be listened on.
     #[error("can't listen on the admin socket")]
     Socket(#[from] io::Error),
+    /// The descriptors of the interfaces can't be served.
+    #[error("reflection can't be served")]
+    Reflection(#[from] tonic_reflection::server::Error),
     /// HTTP/2 failed.
     #[error("the gRPC server failed")]
     Transport(#[from] tonic::transport::Error),
 }
 
 impl Api {
-    /// Serves these services.
-    pub fn new(services: Arc<Services>, limits: RateLimits) -> Self {
-        Self { context: Context::new(services, limits), started: Instant::now() }
+    /// Serves these services, and lets administrators on the server's machine set the level of its log.
+    pub fn new(services: Arc<Services>, limits: RateLimits, log: Arc<dyn LogControl>) -> Self {
+        Self { context: Context::new(services, limits), log, started: Instant::now() }
     }
 
     /// Serves agents, and administrators with an SVID, until cancelled and what is under way has ended.
@@ -99,7 +109,7 @@ impl Api {
     pub async fn serve_unix(self, socket: UnixSocket, cancelled: CancellationToken) -> Result<(), ServeError> {
         let mut routes = Routes::builder();
         self.add_shared(&mut routes, MAX_LOCAL_BUNDLE_REQUEST_LEN);
-        self.add_local(&mut routes);
+        self.add_local(&mut routes, &cancelled)?;
         let server =
             unix_server().timeout(REQUEST_TIMEOUT).layer(AuditLayer).layer(self.gate()).add_routes(routes.routes());
         Ok(server.serve_with_incoming_shutdown(socket.incoming()?, cancelled.cancelled_owned()).await?)
@@ -131,14 +141,33 @@ impl Api {
     }
 
     /// What tells about the server itself is for its own machine.
-    fn add_local(&self, routes: &mut RoutesBuilder) {
-        let debug = DebugServer::new(debug::DebugService { context: self.context.clone(), started: self.started });
-        let health = HealthServer::new(health::HealthService(self.context.clone()));
+    fn add_local(&self, routes: &mut RoutesBuilder, stopping: &CancellationToken) -> Result<(), ServeError> {
+        let context = || self.context.clone();
+        let debug = DebugServer::new(debug::DebugService { context: context(), started: self.started });
+        let logger = LoggerServer::new(logger::LoggerService { context: context(), log: Arc::clone(&self.log) });
+        let health = HealthServer::new(health::HealthService::new(context(), stopping.clone()));
         routes
             .add_service(debug.max_decoding_message_size(MAX_SELF_REQUEST_LEN))
+            .add_service(logger.max_decoding_message_size(MAX_SELF_REQUEST_LEN))
             .add_service(health.max_decoding_message_size(MAX_SELF_REQUEST_LEN));
+        Ok(reflection::add(routes, &LOCAL_SERVICES)?)
     }
 }
+
+/// What the Unix socket serves, as the routes are given it.
+const LOCAL_SERVICES: [&str; 11] = [
+    AgentServer::<agent::AgentService>::NAME,
+    BundleServer::<bundle::BundleService>::NAME,
+    EntryServer::<entry::EntryService>::NAME,
+    SvidServer::<svid::SvidService>::NAME,
+    LocalAuthorityServer::<localauthority::LocalAuthorityService>::NAME,
+    HsmServer::<hsm::HsmService>::NAME,
+    TpmServer::<tpm::TpmService>::NAME,
+    WatchServer::<watch::WatchService>::NAME,
+    DebugServer::<debug::DebugService>::NAME,
+    LoggerServer::<logger::LoggerService>::NAME,
+    HealthServer::<health::HealthService>::NAME,
+];
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ pub(crate) const MAX_LOCAL_BUNDLE_REQUEST_LEN: usize = 1024 * 1024;
 pub(crate) const MAX_ENTRY_REQUEST_LEN: usize = 4 * 1024 * 1024;
 /// Longest message to the SVID service, from agents and administrators only: 500 CSRs of 8 KiB.
 pub(crate) const MAX_SVID_REQUEST_LEN: usize = 4 * 1024 * 1024;
-/// Longest message to Debug, Health and LocalAuthority: a service's name or an authority's identifier at most.
+/// Longest message to Debug, Health, Logger, LocalAuthority and reflection: a service's name or an authority's identifier at most.
 pub(crate) const MAX_SELF_REQUEST_LEN: usize = 1024;
 /// A decision on a TPM: a SPIFFE ID of at most 2,048 bytes and a reason of at most 1,024.
 pub(crate) const MAX_TPM_REQUEST_LEN: usize = 4096;
@@ -63,3 +63,8 @@ pub(crate) const MAX_WATCHES_OF_SOURCE: usize = plastron_transport::MAX_TLS_CONN
 pub(crate) const WATCH_AGE: Duration = Duration::from_secs(45);
 /// By how much the ages of two agents' streams may differ.
 pub(crate) const WATCH_AGE_SPREAD: Duration = Duration::from_secs(10);
+/// Watches of the server's health at a time: an orchestrator on this machine has one or two, and each of them may cost the CA key a signature
+/// in [`HEALTH_WATCH_PERIOD`].
+pub(crate) const MAX_HEALTH_WATCHES: usize = 16;
+/// How often a watch of the server's health looks. A good answer is good for as long.
+pub(crate) const HEALTH_WATCH_PERIOD: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! A server on a Unix socket and on TLS, and the clients of both.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use plastron_hsm::KeyType;
@@ -14,7 +14,7 @@ use plastron_proto::spire::api::server::agent::v1::{
 use plastron_proto::spire::api::server::entry::v1::BatchCreateEntryRequest;
 use plastron_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use plastron_proto::types::{AttestationData, Entry, Selector, Spiffeid, X509svid};
-use plastron_server_api::{Api, RateLimits};
+use plastron_server_api::{Api, LogControl, LogLevel, RateLimits};
 use plastron_server_core::audit::{AuditLine, AuditSink, AuditSinkError};
 use plastron_server_core::ca::{CaConfig, CaKeys, CaSubject};
 use plastron_server_core::clock::SystemClock;
@@ -44,6 +44,23 @@ impl AuditSink for Unheard {
 
     fn state(&self) -> Result<(), AuditSinkError> {
         Ok(())
+    }
+}
+
+/// A log that has a level and nothing else; it started with INFO.
+struct LevelOnly(Mutex<LogLevel>);
+
+impl LogControl for LevelOnly {
+    fn current(&self) -> LogLevel {
+        *self.0.lock().unwrap()
+    }
+
+    fn launch(&self) -> LogLevel {
+        LogLevel::Info
+    }
+
+    fn set(&self, level: LogLevel) {
+        *self.0.lock().unwrap() = level;
     }
 }
 
@@ -108,7 +125,7 @@ impl Server {
         let identity = IdentitySlot::new(TlsIdentity::new(&parsed, &svid.private_key).unwrap());
         let bundle = services.bundles.current();
         let bundles = BundleSlot::new([bundle.as_ref().clone()]);
-        let api = Api::new(Arc::clone(&services), limits);
+        let api = Api::new(Arc::clone(&services), limits, Arc::new(LevelOnly(Mutex::new(LogLevel::Info))));
         let stop = CancellationToken::new();
         let (following, until) = (Arc::clone(&services), stop.clone());
         tokio::spawn(async move { following.watchers.follow(until).await });

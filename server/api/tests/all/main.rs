@@ -5,6 +5,7 @@ mod bundle;
 mod harness;
 mod hostile;
 mod jwt;
+mod local;
 mod localauthority;
 mod mint;
 mod strangers;

@@ -92,7 +92,9 @@ impl Method {
             | Self::DebugGetInfo
             | Self::HealthCheck
             | Self::HealthWatch
-            | Self::HealthList => Effect::None,
+            | Self::HealthList
+            | Self::Reflection
+            | Self::ReflectionV1Alpha => Effect::None,
         }
     }
 }

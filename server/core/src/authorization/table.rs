@@ -157,6 +157,8 @@ table! {
     HealthCheck "/grpc.health.v1.Health/Check" Local;
     HealthWatch "/grpc.health.v1.Health/Watch" Local;
     HealthList "/grpc.health.v1.Health/List" Local;
+    Reflection "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo" Local;
+    ReflectionV1Alpha "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" Local;
 }
 
 /// The table as text, for people and for the golden file.
