@@ -1,9 +1,11 @@
 //! Indexes of the state: each answers one question without a walk through everything.
 
 mod entries;
+mod federated;
 mod nodes;
 
 pub(crate) use entries::EntryIndex;
+pub(crate) use federated::Federated;
 pub(crate) use nodes::NodeIndex;
 
 /// Whether every element of `part` is in `whole`. Both are sorted.

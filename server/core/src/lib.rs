@@ -15,6 +15,7 @@ pub mod authorization;
 pub mod bundles;
 pub mod ca;
 pub mod clock;
+pub mod federation;
 pub mod health;
 mod index;
 pub mod issuance;

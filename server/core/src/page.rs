@@ -1,5 +1,7 @@
 //! Pages of a list: the caller gets an opaque token that says where the next one begins.
 
+use plastron_spiffe::TrustDomain;
+
 use crate::limits::MAX_PAGE;
 
 /// Which part of a list is wanted.
@@ -41,6 +43,12 @@ impl PageRequest {
         let refused = || PageTokenError { token: self.token.clone() };
         let bytes = hex::decode(&self.token).map_err(|_| refused())?;
         String::from_utf8(bytes).map(Some).map_err(|_| refused())
+    }
+
+    /// The same, where items are in the order of trust domains.
+    pub(crate) fn after_trust_domain(&self) -> Result<Option<TrustDomain>, PageTokenError> {
+        let refused = |_fault| PageTokenError { token: self.token.clone() };
+        self.after()?.map(|name| TrustDomain::parse(&name).map_err(refused)).transpose()
     }
 }
 

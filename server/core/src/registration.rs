@@ -204,8 +204,11 @@ impl Registration {
         if let Some(len) = lengths.into_iter().find(|len| *len > MAX_SELECTOR_LEN) {
             return Err(EntryFault::SelectorTooLong { len });
         }
-        let bundle = self.ledger.state().bundle();
-        let known = |trust_domain: &&TrustDomain| bundle.as_ref().is_some_and(|own| own.trust_domain == **trust_domain);
+        let state = self.ledger.state();
+        // The store looks again: a bundle may be deleted until the entry is there.
+        let known = |trust_domain: &&TrustDomain| {
+            **trust_domain == self.trust_domain || state.federated_bundle(trust_domain).is_some()
+        };
         match entry.federates_with.iter().find(|trust_domain| !known(trust_domain)) {
             Some(unknown) => Err(EntryFault::NoFederatedBundle { trust_domain: unknown.clone() }),
             None => Ok(entry),
@@ -349,6 +352,7 @@ impl From<EntryConflict> for EntryError {
             EntryConflict::Exists(entry) => Self::Exists(entry),
             EntryConflict::IdTaken { id } => Self::IdTaken { id },
             EntryConflict::NotFound { id } => Self::NotFound { id },
+            EntryConflict::NoBundle { trust_domain } => Self::Invalid(EntryFault::NoFederatedBundle { trust_domain }),
             EntryConflict::Moved { id } => Self::Moved { id },
         }
     }

@@ -14,6 +14,7 @@ use crate::authorization::{Authorizer, Permit, rpc};
 use crate::bundles::Bundles;
 use crate::ca::{CaConfig, CaError, CaKeys, CertificateAuthority, SignError};
 use crate::clock::Clock;
+use crate::federation::Federation;
 use crate::health::Health;
 use crate::issuance::Issuance;
 use crate::ledger::Ledger;
@@ -74,6 +75,8 @@ pub struct Services {
     pub minting: Minting,
     /// The Bundle service.
     pub bundles: Bundles,
+    /// The federated RPCs of the Bundle service, the TrustDomain service, and what fetches bundles.
+    pub federation: Federation,
     /// The server's own SVID, for TLS.
     pub server_svid: ServerSvidSource,
     /// The CA.
@@ -145,7 +148,8 @@ impl Services {
             ),
             local_authorities: LocalAuthorities::new(Arc::clone(&ca), ledger_of(), Arc::clone(&watchers)),
             watchers,
-            bundles: Bundles::new(ledger_of(), trust_domain),
+            bundles: Bundles::new(ledger_of(), trust_domain.clone()),
+            federation: Federation::new(ledger_of(), audit_of(), trust_domain),
             orphans,
             health: Health::new(Arc::clone(&ca), ledger_of(), clock_of(), audit_of()),
             audit: audit_of(),

@@ -9,9 +9,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use plastron_attestation_appraise::EkFingerprint;
 use plastron_attestation_tcg::Name;
 use plastron_plugins::node::{EnrolledTpms, KnownTpm, Standing as TpmStanding, TrustBundle};
-use plastron_spiffe::{Bundle, RegistrationEntry, SpiffeId};
+use plastron_spiffe::{Bundle, FederationRelationship, RegistrationEntry, SpiffeId, TrustDomain};
 
-use crate::index::{EntryIndex, NodeIndex};
+use crate::index::{EntryIndex, Federated, NodeIndex};
 use crate::store::{Change, Event, JournalEntry, Node, ServerId, SlotName, Snapshot, Standing};
 
 /// The state as of one revision.
@@ -26,18 +26,20 @@ struct Current {
     entries: EntryIndex,
     nodes: NodeIndex,
     bundle: Option<Arc<Bundle>>,
+    federated: Federated,
     journal: BTreeMap<(ServerId, SlotName), Arc<JournalEntry>>,
 }
 
 impl Current {
     fn new(snapshot: Snapshot) -> Self {
-        let Snapshot { revision, entries, nodes, bundle, journal } = snapshot;
+        let Snapshot { revision, entries, nodes, bundle, federated_bundles, relationships, journal } = snapshot;
         Self {
             revision,
             entry_changes: 0,
             entries: EntryIndex::build(entries),
             nodes: NodeIndex::build(nodes),
             bundle: bundle.map(Arc::new),
+            federated: Federated::build(federated_bundles, relationships),
             journal: journal.into_iter().map(|entry| ((entry.server, entry.slot), Arc::new(entry))).collect(),
         }
     }
@@ -53,6 +55,10 @@ impl Current {
             Event::NodeDeleted { id } => self.nodes.remove(id),
             Event::JoinTokenCreated | Event::JoinTokenDeleted | Event::PendingTpm { .. } => {}
             Event::Bundle(bundle) => self.bundle = Some(Arc::clone(bundle)),
+            Event::FederatedBundle(_)
+            | Event::FederatedBundleDeleted { .. }
+            | Event::Relationship(_)
+            | Event::RelationshipDeleted { .. } => self.federated.set(event),
             Event::Journal(entry) => {
                 self.journal.insert((entry.server, entry.slot), Arc::clone(entry));
             }
@@ -111,6 +117,35 @@ impl State {
     /// The bundle of the server's own trust domain; `None` before the first authority.
     pub fn bundle(&self) -> Option<Arc<Bundle>> {
         self.read().bundle.clone()
+    }
+
+    /// The bundle of a foreign trust domain.
+    pub fn federated_bundle(&self, trust_domain: &TrustDomain) -> Option<Arc<Bundle>> {
+        self.read().federated.bundle(trust_domain)
+    }
+
+    /// The bundles of foreign trust domains whose names come after `after`, in order, up to `limit`.
+    pub(crate) fn federated_bundles_after(&self, after: Option<&TrustDomain>, limit: usize) -> Vec<Arc<Bundle>> {
+        self.read().federated.bundles_after(after).take(limit).cloned().collect()
+    }
+
+    /// How many foreign trust domains have a bundle here.
+    pub(crate) fn count_federated_bundles(&self) -> usize {
+        self.read().federated.bundles_after(None).count()
+    }
+
+    /// How the bundle of this trust domain is fetched, if it is.
+    pub fn relationship(&self, trust_domain: &TrustDomain) -> Option<Arc<FederationRelationship>> {
+        self.read().federated.relationship(trust_domain)
+    }
+
+    /// The relationships with trust domains whose names come after `after`, in order, up to `limit`.
+    pub(crate) fn relationships_after(
+        &self,
+        after: Option<&TrustDomain>,
+        limit: usize,
+    ) -> Vec<Arc<FederationRelationship>> {
+        self.read().federated.relationships_after(after).take(limit).cloned().collect()
     }
 
     /// What the journal says about a server's slot.

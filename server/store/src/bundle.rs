@@ -1,9 +1,10 @@
-//! The bundle of the servers' own trust domain, as rows.
+//! Bundles as rows: that of the servers' own trust domain, and those of foreign ones.
 
 use plastron_server_core::store::StoreError;
-use plastron_spiffe::{Bundle, JwtAuthority, X509Authority};
+use plastron_spiffe::{Bundle, JwtAuthority, TrustDomain, X509Authority};
 use sha2::{Digest as _, Sha256};
 use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
 use crate::error::Purpose;
@@ -18,8 +19,48 @@ impl SqliteStore {
         self.count_read();
         let row =
             sqlx::query("SELECT * FROM bundles WHERE own = 1").fetch_optional(&mut *connection).await.map_err(fail)?;
-        let Some(row) = row else { return Ok(None) };
-        let columns = Columns::new(self, "bundles", "trust_domain", &row);
+        match row {
+            Some(row) => self.read_bundle(connection, &row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The bundle of a foreign trust domain.
+    pub(crate) async fn federated_bundle(
+        &self,
+        connection: &mut SqliteConnection,
+        trust_domain: &TrustDomain,
+    ) -> Result<Option<Bundle>, StoreError> {
+        const PURPOSE: Purpose = Purpose("read a federated bundle");
+        self.count_read();
+        let row = sqlx::query("SELECT * FROM bundles WHERE own = 0 AND trust_domain = ?")
+            .bind(trust_domain.as_str())
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(|error| self.failed(PURPOSE, &error))?;
+        match row {
+            Some(row) => self.read_bundle(connection, &row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The bundles of all foreign trust domains.
+    pub(crate) async fn federated_bundles(&self, connection: &mut SqliteConnection) -> Result<Vec<Bundle>, StoreError> {
+        const PURPOSE: Purpose = Purpose("read the federated bundles");
+        self.count_read();
+        let rows =
+            sqlx::query("SELECT * FROM bundles WHERE own = 0 ORDER BY trust_domain").fetch_all(&mut *connection).await;
+        let mut bundles = Vec::new();
+        for row in rows.map_err(|error| self.failed(PURPOSE, &error))? {
+            bundles.push(self.read_bundle(connection, &row).await?);
+        }
+        Ok(bundles)
+    }
+
+    async fn read_bundle(&self, connection: &mut SqliteConnection, row: &SqliteRow) -> Result<Bundle, StoreError> {
+        const PURPOSE: Purpose = Purpose("read a bundle");
+        let fail = |error: sqlx::Error| self.failed(PURPOSE, &error);
+        let columns = Columns::new(self, "bundles", "trust_domain", row);
         let mut bundle = Bundle {
             refresh_hint: columns.get("refresh_hint")?,
             sequence_number: columns.number("sequence_number")?,
@@ -51,7 +92,7 @@ impl SqliteStore {
                 tainted: columns.flag("tainted")?,
             });
         }
-        Ok(Some(bundle))
+        Ok(bundle)
     }
 
     /// Writes the whole bundle: a handful of rows, a few times a day. `known`: there is a row for its trust domain.
@@ -61,18 +102,57 @@ impl SqliteStore {
         bundle: &Bundle,
         known: bool,
     ) -> Result<(), StoreError> {
+        self.write_rows(connection, bundle, true, known).await
+    }
+
+    /// The same for a foreign trust domain.
+    pub(crate) async fn write_federated_bundle(
+        &self,
+        connection: &mut SqliteConnection,
+        bundle: &Bundle,
+        known: bool,
+    ) -> Result<(), StoreError> {
+        self.write_rows(connection, bundle, false, known).await
+    }
+
+    /// Removes the bundle of a foreign trust domain.
+    pub(crate) async fn remove_federated_bundle(
+        &self,
+        connection: &mut SqliteConnection,
+        trust_domain: &TrustDomain,
+    ) -> Result<(), StoreError> {
+        const PURPOSE: Purpose = Purpose("delete a federated bundle");
+        for table in [
+            "DELETE FROM x509_authorities WHERE trust_domain = ?",
+            "DELETE FROM jwt_authorities WHERE trust_domain = ?",
+            "DELETE FROM bundles WHERE own = 0 AND trust_domain = ?",
+        ] {
+            let done = sqlx::query(table).bind(trust_domain.as_str()).execute(&mut *connection).await;
+            done.map_err(|error| self.failed(PURPOSE, &error))?;
+        }
+        Ok(())
+    }
+
+    async fn write_rows(
+        &self,
+        connection: &mut SqliteConnection,
+        bundle: &Bundle,
+        own: bool,
+        known: bool,
+    ) -> Result<(), StoreError> {
         const PURPOSE: Purpose = Purpose("write the bundle");
         let fail = |error: sqlx::Error| self.failed(PURPOSE, &error);
         let Bundle { trust_domain, x509_authorities, jwt_authorities, refresh_hint, sequence_number } = bundle;
         let trust_domain = trust_domain.as_str();
         let row = if known {
-            sqlx::query("UPDATE bundles SET refresh_hint = ?, sequence_number = ? WHERE trust_domain = ?")
+            sqlx::query("UPDATE bundles SET refresh_hint = ?, sequence_number = ? WHERE trust_domain = ? AND own = ?")
         } else {
-            sqlx::query("INSERT INTO bundles (refresh_hint, sequence_number, trust_domain, own) VALUES (?, ?, ?, 1)")
+            sqlx::query("INSERT INTO bundles (refresh_hint, sequence_number, trust_domain, own) VALUES (?, ?, ?, ?)")
         };
         row.bind(*refresh_hint)
             .bind(to_i64(*sequence_number))
             .bind(trust_domain)
+            .bind(i64::from(own))
             .execute(&mut *connection)
             .await
             .map_err(fail)?;

@@ -11,6 +11,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use crate::SqliteStore;
 use crate::error::Purpose;
+use crate::federation::entries::WithBundle;
 use crate::row::{Columns, json_list};
 use crate::write::{ROWS_PER_STATEMENT, Write};
 
@@ -28,10 +29,11 @@ impl EntryStore for SqliteStore {
         let mut write = Write::begin(self, PURPOSE).await?;
         let entries: Vec<Arc<RegistrationEntry>> = entries.into_iter().map(Arc::new).collect();
         let mut known = Known::look_up(&mut write, &entries).await?;
+        let with_bundle = WithBundle::look_up(&mut write, entries.iter().map(Arc::as_ref)).await?;
         let mut results = Vec::with_capacity(entries.len());
         let mut created = Vec::with_capacity(entries.len());
         for entry in entries {
-            match known.conflict(&entry) {
+            match known.conflict(&entry).or_else(|| with_bundle.conflict(&entry)) {
                 Some(conflict) => results.push(Err(conflict)),
                 None => {
                     known.add(&entry);
@@ -55,11 +57,7 @@ impl EntryStore for SqliteStore {
         let mut write = Write::begin(self, PURPOSE).await?;
         let mut results = Vec::with_capacity(entries.len());
         for entry in entries {
-            let result = update(&mut write, entry).await?;
-            if let Ok(entry) = &result {
-                write.note(Event::Entry(Arc::clone(entry)));
-            }
-            results.push(result);
+            results.push(update(&mut write, entry).await?);
         }
         Ok(Committed { value: results, changes: write.commit(PURPOSE).await? })
     }
@@ -69,17 +67,7 @@ impl EntryStore for SqliteStore {
         let mut write = Write::begin(self, PURPOSE).await?;
         let mut results = Vec::with_capacity(ids.len());
         for id in ids {
-            let done = sqlx::query("DELETE FROM entries WHERE id = ?")
-                .bind(&id)
-                .execute(write.connection())
-                .await
-                .map_err(|error| self.failed(PURPOSE, &error))?;
-            if done.rows_affected() == 0 {
-                results.push(Err(EntryConflict::NotFound { id }));
-            } else {
-                write.note(Event::EntryDeleted { id });
-                results.push(Ok(()));
-            }
+            results.push(delete(&mut write, id).await?);
         }
         Ok(Committed { value: results, changes: write.commit(PURPOSE).await? })
     }
@@ -204,9 +192,8 @@ pub(crate) async fn insert(write: &mut Write<'_>, entries: &[Arc<RegistrationEnt
 /// Replaces one entry if it still has the revision that `entry` carries.
 async fn update(
     write: &mut Write<'_>,
-    mut entry: RegistrationEntry,
+    entry: RegistrationEntry,
 ) -> Result<Result<Arc<RegistrationEntry>, EntryConflict>, StoreError> {
-    const PURPOSE: Purpose = Purpose("update an entry");
     let store = write.store;
     let present = store.entries_with_ids(write.connection(), std::slice::from_ref(&entry.id)).await?;
     match present.first() {
@@ -221,15 +208,40 @@ async fn update(
     {
         return Ok(Err(EntryConflict::Exists(Arc::new(other))));
     }
-    sqlx::query("DELETE FROM entries WHERE id = ?")
-        .bind(entry.id.as_str())
-        .execute(write.connection())
-        .await
-        .map_err(|error| store.failed(PURPOSE, &error))?;
+    if let Some(conflict) = WithBundle::look_up(write, [&entry]).await?.conflict(&entry) {
+        return Ok(Err(conflict));
+    }
+    Ok(Ok(replace(write, entry).await?))
+}
+
+/// Puts an entry in the place of the one with its identifier; its revision rises.
+pub(crate) async fn replace(
+    write: &mut Write<'_>,
+    mut entry: RegistrationEntry,
+) -> Result<Arc<RegistrationEntry>, StoreError> {
+    remove(write, &entry.id).await?;
     entry.revision_number = entry.revision_number.saturating_add(1);
     let entry = Arc::new(entry);
     insert(write, std::slice::from_ref(&entry)).await?;
-    Ok(Ok(entry))
+    write.note(Event::Entry(Arc::clone(&entry)));
+    Ok(entry)
+}
+
+/// Deletes an entry.
+pub(crate) async fn delete(write: &mut Write<'_>, id: String) -> Result<Result<(), EntryConflict>, StoreError> {
+    if !remove(write, &id).await? {
+        return Ok(Err(EntryConflict::NotFound { id }));
+    }
+    write.note(Event::EntryDeleted { id });
+    Ok(Ok(()))
+}
+
+/// Whether there was such a row.
+async fn remove(write: &mut Write<'_>, id: &str) -> Result<bool, StoreError> {
+    const PURPOSE: Purpose = Purpose("delete an entry");
+    let store = write.store;
+    let done = sqlx::query("DELETE FROM entries WHERE id = ?").bind(id).execute(write.connection()).await;
+    Ok(done.map_err(|error| store.failed(PURPOSE, &error))?.rows_affected() > 0)
 }
 
 impl SqliteStore {
@@ -263,6 +275,21 @@ impl SqliteStore {
             list.push_bind(id.as_str());
         }
         select.push(")");
+        let rows = select.build().fetch_all(connection).await.map_err(|error| self.failed(PURPOSE, &error))?;
+        rows.iter().map(|row| self.entry(row)).collect()
+    }
+
+    /// The entries whose list of trust domains looks like this.
+    pub(crate) async fn entries_like(
+        &self,
+        connection: &mut SqliteConnection,
+        federates_with: &str,
+    ) -> Result<Vec<RegistrationEntry>, StoreError> {
+        const PURPOSE: Purpose = Purpose("read the entries that federate with a trust domain");
+        self.count_read();
+        let mut select =
+            QueryBuilder::<Sqlite>::new(format!("SELECT {COLUMNS} FROM entries WHERE federates_with LIKE "));
+        select.push_bind(federates_with);
         let rows = select.build().fetch_all(connection).await.map_err(|error| self.failed(PURPOSE, &error))?;
         rows.iter().map(|row| self.entry(row)).collect()
     }

@@ -10,6 +10,7 @@ mod bundle;
 mod entries;
 mod error;
 mod event_logs;
+mod federation;
 mod journal;
 mod migrations;
 mod nodes;
@@ -23,7 +24,7 @@ mod write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use plastron_server_core::store::{Change, Event, ServerId, SlotName, Snapshot, Store, StoreError, StoreStatistics};
-use plastron_spiffe::SpiffeId;
+use plastron_spiffe::{SpiffeId, TrustDomain};
 use sqlx::{SqliteConnection, SqlitePool};
 
 use error::Purpose;
@@ -56,6 +57,11 @@ impl SqliteStore {
         self.writer.close().await;
     }
 
+    /// The trust domain that a row of the change log is about.
+    fn named(&self, subject: &str) -> Result<TrustDomain, StoreError> {
+        TrustDomain::parse(subject).map_err(|error| self.corrupt("change_log", subject, &error.to_string()))
+    }
+
     /// The value that a row of the change log is about, as it is now.
     async fn event(
         &self,
@@ -83,6 +89,18 @@ impl SqliteStore {
                 Some(Event::PendingTpm { id })
             }
             Kind::Bundle => self.own_bundle(connection).await?.map(|bundle| Event::Bundle(bundle.into())),
+            Kind::FederatedBundle => {
+                let trust_domain = self.named(&subject)?;
+                let found = self.federated_bundle(connection, &trust_domain).await?;
+                let deleted = || Event::FederatedBundleDeleted { trust_domain };
+                Some(found.map_or_else(deleted, |bundle| Event::FederatedBundle(bundle.into())))
+            }
+            Kind::Relationship => {
+                let trust_domain = self.named(&subject)?;
+                let found = self.relationship(connection, &trust_domain).await?;
+                let deleted = || Event::RelationshipDeleted { trust_domain };
+                Some(found.map_or_else(deleted, |relationship| Event::Relationship(relationship.into())))
+            }
             Kind::CaSlot => {
                 let named = match subject.split_once('/') {
                     Some((server, slot)) => ServerId::parse(server).zip(SlotName::parse(slot)),
@@ -109,6 +127,8 @@ impl Store for SqliteStore {
             entries: self.all_entries(&mut transaction).await?,
             nodes: self.all_nodes(&mut transaction).await?,
             bundle: self.own_bundle(&mut transaction).await?,
+            federated_bundles: self.federated_bundles(&mut transaction).await?,
+            relationships: self.relationships(&mut transaction).await?,
             journal: self.journal(&mut transaction).await?,
         };
         transaction.rollback().await.map_err(|error| self.failed(PURPOSE, &error))?;

@@ -13,6 +13,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0002_event_logs.sql"),
     include_str!("../migrations/0003_pending_tpms.sql"),
     include_str!("../migrations/0004_ca_journals.sql"),
+    include_str!("../migrations/0005_federation.sql"),
 ];
 
 const PURPOSE: Purpose = Purpose("bring the schema up to date");

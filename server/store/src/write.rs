@@ -23,11 +23,13 @@ pub(crate) enum Kind {
     JoinTokenDeleted,
     PendingTpm,
     Bundle,
+    FederatedBundle,
+    Relationship,
     CaSlot,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Entry,
         Self::EntryDeleted,
         Self::Node,
@@ -36,6 +38,8 @@ impl Kind {
         Self::JoinTokenDeleted,
         Self::PendingTpm,
         Self::Bundle,
+        Self::FederatedBundle,
+        Self::Relationship,
         Self::CaSlot,
     ];
 
@@ -49,6 +53,8 @@ impl Kind {
             Self::JoinTokenDeleted => "join_token_deleted",
             Self::PendingTpm => "pending_tpm",
             Self::Bundle => "bundle",
+            Self::FederatedBundle => "federated_bundle",
+            Self::Relationship => "relationship",
             Self::CaSlot => "ca_slot",
         }
     }
@@ -64,6 +70,10 @@ fn describe(event: &Event) -> (Kind, Cow<'_, str>) {
         Event::JoinTokenDeleted => (Kind::JoinTokenDeleted, ""),
         Event::PendingTpm { id } => (Kind::PendingTpm, id.as_str()),
         Event::Bundle(bundle) => (Kind::Bundle, bundle.trust_domain.as_str()),
+        Event::FederatedBundle(bundle) => (Kind::FederatedBundle, bundle.trust_domain.as_str()),
+        Event::FederatedBundleDeleted { trust_domain } => (Kind::FederatedBundle, trust_domain.as_str()),
+        Event::Relationship(relationship) => (Kind::Relationship, relationship.trust_domain.as_str()),
+        Event::RelationshipDeleted { trust_domain } => (Kind::Relationship, trust_domain.as_str()),
         Event::Journal(entry) => return (Kind::CaSlot, format!("{}/{}", entry.server, entry.slot).into()),
         Event::JournalDeleted { server, slot } => return (Kind::CaSlot, format!("{server}/{slot}").into()),
     };

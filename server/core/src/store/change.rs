@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plastron_spiffe::{Bundle, RegistrationEntry, SpiffeId};
+use plastron_spiffe::{Bundle, FederationRelationship, RegistrationEntry, SpiffeId, TrustDomain};
 
 use super::{JournalEntry, Node, ServerId, SlotName};
 
@@ -43,6 +43,20 @@ pub enum Event {
     },
     /// The trust domain's bundle has new content.
     Bundle(Arc<Bundle>),
+    /// The bundle of a foreign trust domain is there, or has new content.
+    FederatedBundle(Arc<Bundle>),
+    /// The bundle of a foreign trust domain was deleted.
+    FederatedBundleDeleted {
+        /// The trust domain.
+        trust_domain: TrustDomain,
+    },
+    /// A federation relationship was created or changed.
+    Relationship(Arc<FederationRelationship>),
+    /// A federation relationship was deleted.
+    RelationshipDeleted {
+        /// The trust domain.
+        trust_domain: TrustDomain,
+    },
     /// A CA slot changed.
     Journal(Arc<JournalEntry>),
     /// The slot of a server that is gone for good was removed.
@@ -74,6 +88,10 @@ pub struct Snapshot {
     pub nodes: Vec<Node>,
     /// The trust domain's own bundle; `None` before the first authority.
     pub bundle: Option<Bundle>,
+    /// The bundles of foreign trust domains.
+    pub federated_bundles: Vec<Bundle>,
+    /// How bundles of foreign trust domains are fetched.
+    pub relationships: Vec<FederationRelationship>,
     /// The CA slots of all servers.
     pub journal: Vec<JournalEntry>,
 }

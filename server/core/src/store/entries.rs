@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use plastron_spiffe::RegistrationEntry;
+use plastron_spiffe::{RegistrationEntry, TrustDomain};
 
 use super::{Committed, StoreError};
 
 /// Keeps registration entries. One call is one transaction, whatever becomes of its items.
 #[async_trait::async_trait]
 pub trait EntryStore: Send + Sync {
-    /// Inserts entries whose identifiers are set, each unless it exists; results are in the order of `entries`.
+    /// Inserts entries whose identifiers are set, each unless it exists or a trust domain that it federates with has no bundle; results are in the order of `entries`.
     async fn create_entries(
         &self,
         entries: Vec<RegistrationEntry>,
@@ -43,6 +43,11 @@ pub enum EntryConflict {
     NotFound {
         /// The identifier.
         id: String,
+    },
+    /// The store has no bundle of a trust domain that the entry federates with.
+    NoBundle {
+        /// The trust domain.
+        trust_domain: TrustDomain,
     },
     /// The entry has another revision than the one to be replaced.
     Moved {

@@ -7,6 +7,7 @@ mod authorities;
 mod change;
 mod entries;
 mod error;
+mod federation;
 mod journal;
 mod nodes;
 mod pending;
@@ -16,6 +17,10 @@ pub use authorities::{AuthorityChangeError, AuthoritySet, AuthorityStore, Server
 pub use change::{Change, Committed, Event, Snapshot};
 pub use entries::{EntryConflict, EntryStore};
 pub use error::StoreError;
+pub use federation::{
+    DeleteMode, FederatedBundleError, FederatedBundlePatch, FederationStore, Order, RelationshipError,
+    RelationshipPatch, RelationshipWithBundle,
+};
 pub use journal::{
     JournalAuthority, JournalCa, JournalEntry, JournalJwtKey, Publication, ServerId, SlotKind, SlotName, SlotStatus,
     subject_key_id,
@@ -26,7 +31,9 @@ pub use tokens::{JoinTokenRecord, TokenError, TokenHash, TokenStore};
 
 /// Where the server's state outlives it.
 #[async_trait::async_trait]
-pub trait Store: EntryStore + NodeStore + PendingStore + TokenStore + AuthorityStore + ServerStore {
+pub trait Store:
+    EntryStore + NodeStore + PendingStore + TokenStore + AuthorityStore + FederationStore + ServerStore
+{
     /// Everything that the services keep in memory, as of one moment.
     async fn load(&self) -> Result<Snapshot, StoreError>;
 

@@ -1,5 +1,7 @@
 //! Key stores and stores that fail, wait or lie at a chosen moment, over real ones.
 
+mod federation;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 

@@ -48,7 +48,7 @@ pub(crate) fn entry(name: &str) -> RegistrationEntry {
         selectors: vec![Selector::parse("unix:uid:1000").unwrap(), Selector::parse("unix:user:a:b\"c\\").unwrap()],
         x509_svid_ttl: u32::MAX,
         jwt_svid_ttl: 5,
-        federates_with: vec![TrustDomain::parse("other.example").unwrap()],
+        federates_with: Vec::new(),
         admin: true,
         downstream: false,
         expires_at: 7,

@@ -81,6 +81,14 @@ async fn every_change_is_one_row_and_the_log_tells_the_present() {
         Event::Node(node) => snapshot.nodes.contains(node),
         Event::NodeDeleted { id } => snapshot.nodes.iter().all(|node| node.id != *id),
         Event::Bundle(bundle) => snapshot.bundle.as_ref() == Some(bundle),
+        Event::FederatedBundle(bundle) => snapshot.federated_bundles.contains(bundle),
+        Event::FederatedBundleDeleted { trust_domain } => {
+            snapshot.federated_bundles.iter().all(|bundle| bundle.trust_domain != *trust_domain)
+        }
+        Event::Relationship(relationship) => snapshot.relationships.contains(relationship),
+        Event::RelationshipDeleted { trust_domain } => {
+            snapshot.relationships.iter().all(|relationship| relationship.trust_domain != *trust_domain)
+        }
         Event::Journal(entry) => snapshot.journal.contains(entry),
         Event::JournalDeleted { server, slot } => {
             snapshot.journal.iter().all(|entry| (entry.server, entry.slot) != (*server, *slot))

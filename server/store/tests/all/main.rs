@@ -4,6 +4,7 @@
 mod admit;
 mod authorities;
 mod crash;
+mod federation;
 mod fixture;
 mod log;
 mod open;

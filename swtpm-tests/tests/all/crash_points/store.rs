@@ -1,5 +1,7 @@
 //! A store whose calls about authorities are steps; the others are handed on.
 
+mod federation;
+
 use std::sync::Arc;
 
 use plastron_server_core::store::{
