@@ -1,7 +1,7 @@
 //! The accept loop of a TLS listener. Handshakes run beside each other, each with a deadline, so that a slow peer delays no one.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use super::ServerTls;
-use crate::places::{Place, Places};
+use crate::places::{Place, Places, holder};
 
 /// Most handshakes at a time. One that waits for its peer costs a socket and some KiB; those that compute are as many as there are cores.
 pub const MAX_HANDSHAKES: usize = 4096;
@@ -115,14 +115,6 @@ fn take(places: &Arc<Places<IpAddr>>, address: SocketAddr, refused: &str) -> Opt
         tracing::warn!(%address, "{refused}");
     }
     place
-}
-
-/// Whoever has one IPv6 address has the 2^64 of its network.
-fn holder(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-        v4 => v4,
-    }
 }
 
 impl Door {

@@ -16,3 +16,4 @@ pub use incoming::{
 };
 pub use server::ServerTls;
 pub use verifier::PeerRefused;
+pub(crate) use verifier::{Believes, PeerVerifier};

@@ -15,7 +15,7 @@ use super::BundleSlot;
 use crate::tls_profile;
 
 /// What became of the peer's certificate.
-pub(super) type Verdict = Option<Result<Arc<VerifiedSvid>, PeerRefused>>;
+pub(crate) type Verdict = Option<Result<Arc<VerifiedSvid>, PeerRefused>>;
 
 /// Why a peer's certificate is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +35,7 @@ pub enum PeerRefused {
 
 /// Which authorities speak for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Believes {
+pub(crate) enum Believes {
     /// Those of the bundle that have not expired.
     Bundles,
     /// The same; where all have expired, also the successor that one of them named.
@@ -43,7 +43,7 @@ pub(super) enum Believes {
 }
 
 #[derive(Debug)]
-pub(super) struct PeerVerifier {
+pub(crate) struct PeerVerifier {
     bundles: Arc<BundleSlot>,
     expected: Option<SpiffeId>,
     believes: Believes,
@@ -52,7 +52,7 @@ pub(super) struct PeerVerifier {
 }
 
 impl PeerVerifier {
-    pub(super) fn new(
+    pub(crate) fn new(
         bundles: &Arc<BundleSlot>,
         expected: Option<SpiffeId>,
         believes: Believes,
@@ -63,7 +63,7 @@ impl PeerVerifier {
     }
 
     /// After the handshake, also a failed one; `None` where the peer presented no certificate.
-    pub(super) fn take_verdict(&self) -> Verdict {
+    pub(crate) fn take_verdict(&self) -> Verdict {
         self.verdict.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

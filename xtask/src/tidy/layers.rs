@@ -35,6 +35,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("plugins/workload-unix", 5),
     ("server/api", 5),
     ("server/cli", 5),
+    ("server/federation", 5),
     ("server/store", 5),
     // Wire vocabulary.
     ("proto", 4),

@@ -1,0 +1,273 @@
+//! Keeps the bundles of foreign trust domains fresh: one task for each domain that configuration or the API names.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use plastron_server_core::Services;
+use plastron_server_core::federation::{BundleRefresher, FetchFailure, FetchedError, Kept, Refreshed};
+use plastron_spiffe::{Bundle, EndpointProfile, FederationRelationship, SpiffeId, TrustDomain};
+use plastron_transport::{HttpsClientTls, WebRoots, WebRootsError};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::fetch::{FetchError, fetch};
+use crate::schedule;
+
+/// Most fetches at a time: each holds a document of up to 1 MiB. An endpoint that hangs gives its place back after 15 s.
+const MAX_FETCHES: usize = 64;
+
+/// Where the authorities of `https_web` come from: asked before each fetch, so that what an operator installs counts at once. Blocks.
+pub type WebRootsNow = Arc<dyn Fn() -> Result<WebRoots, WebRootsError> + Send + Sync>;
+
+/// What is told of fetches, for metrics.
+pub trait FetchObserver: Send + Sync {
+    /// A fetch ended.
+    fn fetched(&self, trust_domain: &TrustDomain, succeeded: bool, took: Duration);
+    /// It brought a bundle that differs from the one before.
+    fn updated(&self, trust_domain: &TrustDomain);
+}
+
+/// Tells no one.
+impl FetchObserver for () {
+    fn fetched(&self, _: &TrustDomain, _: bool, _: Duration) {}
+    fn updated(&self, _: &TrustDomain) {}
+}
+
+/// Fetches the bundles of the relationships of configuration and API; of two for one trust domain the configuration's counts.
+pub struct BundleClient {
+    services: Arc<Services>,
+    configured: BTreeMap<TrustDomain, Arc<FederationRelationship>>,
+    web_roots: WebRootsNow,
+    observer: Arc<dyn FetchObserver>,
+    fetches: Semaphore,
+    /// One fetch of a domain at a time, so that the answer to an earlier one does not come after that to a later one.
+    fetching: Mutex<BTreeMap<TrustDomain, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// A domain that is followed.
+struct Followed {
+    relationship: Arc<FederationRelationship>,
+    stop: CancellationToken,
+}
+
+impl BundleClient {
+    /// With the relationships of the configuration.
+    pub fn new(
+        services: Arc<Services>,
+        configured: impl IntoIterator<Item = FederationRelationship>,
+        web_roots: WebRootsNow,
+        observer: Arc<dyn FetchObserver>,
+    ) -> Arc<Self> {
+        let configured = configured.into_iter().map(|one| (one.trust_domain.clone(), Arc::new(one))).collect();
+        let (fetches, fetching) = (Semaphore::new(MAX_FETCHES), Mutex::default());
+        Arc::new(Self { services, configured, web_roots, observer, fetches, fetching })
+    }
+
+    /// Follows relationships as they come, change and go, until `ended` is cancelled.
+    pub async fn run(self: Arc<Self>, ended: CancellationToken) {
+        let (mut followed, tasks) = (BTreeMap::new(), TaskTracker::new());
+        let mut changes = self.services.federation.changes();
+        changes.mark_changed();
+        loop {
+            tokio::select! {
+                () = ended.cancelled() => break,
+                changed = changes.changed() => if changed.is_err() { break },
+            }
+            self.reconcile(&mut followed, &tasks, &ended);
+        }
+        for (_, Followed { stop, .. }) in followed {
+            stop.cancel();
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    fn reconcile(
+        self: &Arc<Self>,
+        followed: &mut BTreeMap<TrustDomain, Followed>,
+        tasks: &TaskTracker,
+        ended: &CancellationToken,
+    ) {
+        let wanted = self.relationships();
+        followed.retain(|trust_domain, Followed { stop, .. }| {
+            let stays = wanted.contains_key(trust_domain);
+            if !stays {
+                tracing::info!(%trust_domain, "Trust domain no longer managed");
+                stop.cancel();
+                self.fetching().remove(trust_domain);
+            }
+            stays
+        });
+        for (trust_domain, relationship) in wanted {
+            let url = relationship.bundle_endpoint_url.as_str();
+            let profile = profile_name(&relationship.profile);
+            match followed.get(&trust_domain) {
+                Some(known) if known.relationship == relationship => continue,
+                Some(known) => {
+                    known.stop.cancel();
+                    tracing::info!(
+                        %trust_domain,
+                        bundle_endpoint_url = url,
+                        bundle_endpoint_profile = profile,
+                        "Updated configuration for managed trust domain"
+                    );
+                }
+                None => tracing::info!(
+                    %trust_domain,
+                    bundle_endpoint_url = url,
+                    bundle_endpoint_profile = profile,
+                    "Trust domain is now managed"
+                ),
+            }
+            let stop = ended.child_token();
+            let (client, stopped, of) = (Arc::clone(self), stop.clone(), Arc::clone(&relationship));
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = stopped.cancelled() => {}
+                    () = client.follow(&of) => {}
+                }
+                tracing::info!(trust_domain = %of.trust_domain, "No longer polling for updates");
+            });
+            followed.insert(trust_domain, Followed { relationship, stop });
+        }
+    }
+
+    fn relationships(&self) -> BTreeMap<TrustDomain, Arc<FederationRelationship>> {
+        let made = self.services.federation.relationships().into_iter();
+        let mut all: BTreeMap<_, _> = made.map(|one| (one.trust_domain.clone(), one)).collect();
+        all.extend(self.configured.iter().map(|(trust_domain, one)| (trust_domain.clone(), Arc::clone(one))));
+        all
+    }
+
+    fn fetching(&self) -> std::sync::MutexGuard<'_, BTreeMap<TrustDomain, Arc<tokio::sync::Mutex<()>>>> {
+        self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fetches again and again. What fails is tried again when it is due, and not before, unless someone sets the bundle that the endpoint
+    /// is authenticated with.
+    async fn follow(&self, relationship: &FederationRelationship) {
+        let (federation, trust_domain) = (&self.services.federation, &relationship.trust_domain);
+        loop {
+            tracing::debug!(%trust_domain, "Polling for bundle update");
+            let believed = self.believed(&relationship.profile);
+            let outcome = self.update(relationship).await;
+            match &outcome {
+                Ok(Kept::Changed(_)) => tracing::info!(%trust_domain, "Bundle refreshed"),
+                Ok(Kept::Unchanged) => {}
+                Err(error) => {
+                    let error = crate::explain(error);
+                    tracing::error!(%trust_domain, error, "Error updating bundle");
+                }
+            }
+            let pause = schedule::pause(federation.bundle(trust_domain).as_deref());
+            let at = (OffsetDateTime::now_utc() + pause).format(&Rfc3339).unwrap_or_default();
+            tracing::debug!(%trust_domain, at, "Scheduling next bundle refresh");
+            let replaced = async {
+                match outcome {
+                    Ok(_) => std::future::pending().await,
+                    Err(_) => self.until_replaced(&relationship.profile, believed).await,
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = replaced => {}
+            }
+        }
+    }
+
+    /// The bundle that the endpoint is authenticated with.
+    fn believed(&self, profile: &EndpointProfile) -> Option<Arc<Bundle>> {
+        match profile {
+            EndpointProfile::HttpsWeb => None,
+            EndpointProfile::HttpsSpiffe { id } => self.services.federation.bundle(id.trust_domain()),
+        }
+    }
+
+    async fn until_replaced(&self, profile: &EndpointProfile, believed: Option<Arc<Bundle>>) {
+        let mut changes = self.services.federation.changes();
+        changes.mark_changed();
+        while changes.changed().await.is_ok() {
+            if self.believed(profile) != believed {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Fetches a bundle once and keeps it.
+    async fn update(&self, relationship: &FederationRelationship) -> Result<Kept, UpdateError> {
+        let trust_domain = &relationship.trust_domain;
+        let turn = Arc::clone(self.fetching().entry(trust_domain.clone()).or_default());
+        let _turn = turn.lock().await;
+        // The semaphore is never closed; were it, there would be no limit.
+        let _place = self.fetches.acquire().await;
+        let begun = Instant::now();
+        let outcome = self.fetch_and_keep(relationship).await;
+        self.observer.fetched(trust_domain, outcome.is_ok(), begun.elapsed());
+        if let Ok(Kept::Changed(_)) = &outcome {
+            self.observer.updated(trust_domain);
+        }
+        outcome
+    }
+
+    async fn fetch_and_keep(&self, relationship: &FederationRelationship) -> Result<Kept, UpdateError> {
+        let FederationRelationship { trust_domain, bundle_endpoint_url, profile } = relationship;
+        let tls = self.authentication(profile).await?;
+        let bundle = fetch(trust_domain, bundle_endpoint_url, &tls).await?;
+        Ok(self.services.federation.keep_fetched(bundle).await?)
+    }
+
+    async fn authentication(&self, profile: &EndpointProfile) -> Result<HttpsClientTls, UpdateError> {
+        match profile {
+            EndpointProfile::HttpsWeb => {
+                let roots = Arc::clone(&self.web_roots);
+                let read = tokio::task::spawn_blocking(move || roots()).await;
+                Ok(HttpsClientTls::Web(read.map_err(|_panic| UpdateError::Interrupted)??))
+            }
+            EndpointProfile::HttpsSpiffe { id } => match self.services.federation.bundle(id.trust_domain()) {
+                Some(bundle) => Ok(HttpsClientTls::Spiffe { server: id.clone(), bundle: bundle.as_ref().clone() }),
+                None => Err(UpdateError::NoBundle { id: id.clone() }),
+            },
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl BundleRefresher for BundleClient {
+    async fn refresh(&self, trust_domain: &TrustDomain) -> Result<Refreshed, FetchFailure> {
+        let Some(relationship) = self.relationships().remove(trust_domain) else {
+            return Ok(Refreshed::NoRelationship);
+        };
+        match self.update(&relationship).await {
+            Ok(_) => Ok(Refreshed::Fetched),
+            Err(error) => Err(FetchFailure { reason: crate::explain(&error) }),
+        }
+    }
+}
+
+fn profile_name(profile: &EndpointProfile) -> &'static str {
+    match profile {
+        EndpointProfile::HttpsWeb => "https_web",
+        EndpointProfile::HttpsSpiffe { .. } => "https_spiffe",
+    }
+}
+
+/// Why a bundle was not fetched or not kept.
+#[derive(Debug, thiserror::Error)]
+enum UpdateError {
+    #[error("can't perform SPIFFE Authentication: local copy of bundle not found for the trust domain of {id}; set it")]
+    NoBundle { id: SpiffeId },
+    #[error("can't perform web authentication")]
+    Roots(#[from] WebRootsError),
+    #[error("the task that read the roots of the web PKI was interrupted")]
+    Interrupted,
+    #[error("failed to fetch federated bundle from endpoint")]
+    Fetch(#[from] FetchError),
+    #[error("failed to store fetched federated bundle")]
+    Keep(#[from] FetchedError),
+}

@@ -1,0 +1,12 @@
+//! HTTPS for bundle endpoints (SPIFFE_Federation.md, section 5.2): both profiles, both sides, up to the handshake. What is said over a
+//! connection is the caller's business.
+
+mod certificate;
+mod client;
+mod server;
+mod web;
+
+pub use certificate::{CertificateSlot, ServedCertificate, ServedCertificateError};
+pub use client::{HttpsClientTls, HttpsConnectError, HttpsStream};
+pub use server::{HttpsServerTls, MAX_HTTPS_CONNECTIONS, MAX_HTTPS_CONNECTIONS_OF_ADDRESS, serve_https};
+pub use web::{WebRoots, WebRootsError};

@@ -1,0 +1,100 @@
+//! The listener of a bundle endpoint. It asks for no client certificate (SPIFFE_Federation.md, 5.2.1.3 and 5.2.2.3), so whoever connects is
+//! a stranger: connections are few, in all and for one address, and each ends in bounded time.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::server::ResolvesServerCert;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::certificate::CertificateSlot;
+use super::client::HttpsStream;
+use crate::places::{Places, holder};
+use crate::tls::{FIRST_BYTE_TIMEOUT, HANDSHAKE_TIMEOUT, IdentitySlot};
+use crate::tls_profile;
+
+/// Most connections at a time. Peers ask a few times in five minutes and are gone in milliseconds.
+pub const MAX_HTTPS_CONNECTIONS: usize = 512;
+/// Most connections at a time from one address, so that no one takes them all from the others.
+pub const MAX_HTTPS_CONNECTIONS_OF_ADDRESS: usize = 64;
+/// How long a connection may live after its handshake: a document of some KiB needs seconds on the slowest link.
+const LIFETIME: Duration = Duration::from_secs(20);
+/// Pause after a failed accept: most often the process is out of file descriptors, and that lasts.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a bundle endpoint presents.
+#[derive(Clone, Debug)]
+pub struct HttpsServerTls(Arc<ServerConfig>);
+
+impl HttpsServerTls {
+    /// `https_spiffe`: the SVID in a slot.
+    pub fn presenting_svid(identity: Arc<IdentitySlot>) -> Result<Self, rustls::Error> {
+        Self::presenting(identity)
+    }
+
+    /// `https_web`: the certificate in a slot.
+    pub fn presenting_certificate(certificate: Arc<CertificateSlot>) -> Result<Self, rustls::Error> {
+        Self::presenting(certificate)
+    }
+
+    fn presenting(certificate: Arc<dyn ResolvesServerCert>) -> Result<Self, rustls::Error> {
+        let config = tls_profile::server(&tls_profile::provider())?.with_no_client_auth().with_cert_resolver(certificate);
+        Ok(Self(Arc::new(tls_profile::finish_https_server(config))))
+    }
+}
+
+/// Hands each connection to `serve` after its handshake, until `ended` is cancelled; then waits for those that are being served. `serve`
+/// is dropped, and the connection with it, where it takes more than 20 seconds.
+pub async fn serve_https<S, F>(listener: TcpListener, tls: HttpsServerTls, ended: CancellationToken, serve: S)
+where
+    S: Fn(Box<dyn HttpsStream>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (places, tasks) = (Places::new(MAX_HTTPS_CONNECTIONS, MAX_HTTPS_CONNECTIONS_OF_ADDRESS), TaskTracker::new());
+    loop {
+        let accepted = tokio::select! {
+            () = ended.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "can't accept a connection to the bundle endpoint");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Without a place the connection is closed at once, so that others need not wait behind it.
+        let Some(place) = places.take(holder(address.ip())) else {
+            if places.is_news() {
+                tracing::warn!(%address, "connections to the bundle endpoint refused: too many");
+            }
+            continue;
+        };
+        let (tls, serve) = (tls.clone(), serve.clone());
+        tasks.spawn(async move {
+            let _place = place;
+            match shake_hands(&tls, stream).await {
+                Ok(stream) => drop(tokio::time::timeout(LIFETIME, serve(stream)).await),
+                Err(error) => tracing::info!(%address, %error, "TLS handshake at the bundle endpoint failed"),
+            }
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn shake_hands(HttpsServerTls(config): &HttpsServerTls, stream: TcpStream) -> io::Result<Box<dyn HttpsStream>> {
+    let too_long = |_elapsed| io::Error::from(io::ErrorKind::TimedOut);
+    // Only latency is lost where this fails.
+    let _ = stream.set_nodelay(true);
+    tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.readable()).await.map_err(too_long)??;
+    let accepted = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+    Ok(Box::new(tokio::time::timeout(HANDSHAKE_TIMEOUT, accepted).await.map_err(too_long)??))
+}
