@@ -35,7 +35,8 @@ pub async fn fetch(
     url: &BundleEndpointUrl,
     tls: &HttpsClientTls,
 ) -> Result<Bundle, FetchError> {
-    let body = tokio::time::timeout(FETCH_TIMEOUT, follow(url, tls)).await.map_err(|_elapsed| FetchError::TimedOut)??;
+    let body =
+        tokio::time::timeout(FETCH_TIMEOUT, follow(url, tls)).await.map_err(|_elapsed| FetchError::TimedOut)??;
     Bundle::from_spiffe_json(trust_domain.clone(), &body).map_err(FetchError::Bundle)
 }
 
@@ -89,7 +90,8 @@ async fn read(response: Response<Incoming>) -> Result<Answer, FetchError> {
     if is_redirect(status)
         && let Some(location) = response.headers().get(LOCATION)
     {
-        let location = location.to_str().map_err(|_| FetchError::RedirectTarget { location: shown(location.as_bytes()) })?;
+        let location =
+            location.to_str().map_err(|_| FetchError::RedirectTarget { location: shown(location.as_bytes()) })?;
         return Ok(Answer::Redirect(location.to_owned()));
     }
     if status != StatusCode::OK {

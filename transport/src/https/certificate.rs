@@ -19,13 +19,15 @@ impl ServedCertificate {
     /// From PEM: all CERTIFICATE blocks of `chain`, leaf first, and the first private key of `key` (PKCS#8, PKCS#1 or SEC 1). Checks that
     /// there are both and that they belong together; names and dates are for clients to look at.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, ServedCertificateError> {
-        let certificates =
-            CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>().map_err(ServedCertificateError::Chain)?;
+        let certificates = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(ServedCertificateError::Chain)?;
         if certificates.is_empty() {
             return Err(ServedCertificateError::NoCertificate);
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(ServedCertificateError::Key)?;
-        let key = tls_profile::provider().key_provider.load_private_key(key).map_err(ServedCertificateError::Unusable)?;
+        let key =
+            tls_profile::provider().key_provider.load_private_key(key).map_err(ServedCertificateError::Unusable)?;
         let certified = CertifiedKey::new(certificates, key);
         certified.keys_match().map_err(ServedCertificateError::Unusable)?;
         Ok(Self(Arc::new(certified)))

@@ -44,7 +44,8 @@ impl HttpsServerTls {
     }
 
     fn presenting(certificate: Arc<dyn ResolvesServerCert>) -> Result<Self, rustls::Error> {
-        let config = tls_profile::server(&tls_profile::provider())?.with_no_client_auth().with_cert_resolver(certificate);
+        let config =
+            tls_profile::server(&tls_profile::provider())?.with_no_client_auth().with_cert_resolver(certificate);
         Ok(Self(Arc::new(tls_profile::finish_https_server(config))))
     }
 }

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use plastron_spiffe::SpiffeId;
 use plastron_spiffe::x509::X509Svid;
+use rustls::client::VerifierBuilderError;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::VerifierBuilderError;
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -57,8 +57,7 @@ pub(super) struct WebVerifier {
 
 impl WebVerifier {
     pub(super) fn new(WebRoots(roots): &WebRoots) -> Result<Arc<Self>, VerifierBuilderError> {
-        let inner =
-            WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), tls_profile::provider()).build()?;
+        let inner = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), tls_profile::provider()).build()?;
         Ok(Arc::new(Self { inner, refused: Mutex::new(None) }))
     }
 

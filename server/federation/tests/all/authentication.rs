@@ -80,10 +80,7 @@ async fn https_spiffe_refuses_another_id_another_authority_a_web_certificate_and
         other => panic!("{other:?}"),
     };
     let neighbour = "spiffe://other.test/workload";
-    assert_eq!(
-        refused(ca.svid(neighbour, true)).await,
-        PeerRefused::Id { expected: id(SERVER), got: id(neighbour) }
-    );
+    assert_eq!(refused(ca.svid(neighbour, true)).await, PeerRefused::Id { expected: id(SERVER), got: id(neighbour) });
     let said = refused(impostor.svid(SERVER, true)).await;
     assert!(matches!(said, PeerRefused::Svid(SvidError::UnknownAuthority { .. })), "{said:?}");
     let said = refused(ca.svid("spiffe://third.test/spire/server", true)).await;

@@ -71,11 +71,7 @@ impl Fake {
     }
 }
 
-async fn talk(
-    mut stream: Box<dyn HttpsStream>,
-    script: impl Fn(&str) -> Answer,
-    noted: Arc<Mutex<Vec<String>>>,
-) {
+async fn talk(mut stream: Box<dyn HttpsStream>, script: impl Fn(&str) -> Answer, noted: Arc<Mutex<Vec<String>>>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else { return };

@@ -3,8 +3,10 @@
 
 mod answers;
 mod authentication;
+mod client;
 mod endpoint;
 mod fake;
 mod files;
 mod pki;
 mod redirects;
+mod server;
