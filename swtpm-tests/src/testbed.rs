@@ -1,5 +1,6 @@
 //! The real programs, configured and running: a server, and agents that attest to it.
 
+mod agent;
 mod config;
 mod copy;
 
@@ -13,18 +14,19 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use config::{agent_config, server_config};
+pub use agent::{Attestor, TestAgent, Upstream};
+use config::server_config;
 
 use crate::tool::run;
-use crate::{EkKind, HarnessError, Manufacturer, Process, SoftHsm, Swtpm, WallClock, program};
+use crate::{EkKind, HarnessError, Manufacturer, Process, SoftHsm, WallClock, program};
 
 /// The trust domain of every testbed.
 pub const TRUST_DOMAIN: &str = "testbed.example";
 
 /// How long a program may take until it serves. It takes well under a second; a loaded machine may need more.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a program may take to drain.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often another port is tried when somebody else took the first.
 const PORT_ATTEMPTS: u32 = 5;
 
@@ -111,6 +113,11 @@ impl TestServer {
         self.directory.path().join("bundle.pem")
     }
 
+    /// What an agent has to know to attest to it.
+    pub fn upstream<'a>(&self, bundle_file: &'a Path) -> Upstream<'a> {
+        Upstream { port: self.port, bundle_file, trust_domain: TRUST_DOMAIN, lines: "" }
+    }
+
     /// The SQLite file.
     pub fn database(&self) -> PathBuf {
         self.directory.path().join("datastore.sqlite3")
@@ -179,146 +186,16 @@ impl TestServer {
     }
 }
 
-/// How an agent attests.
-pub enum Attestor<'a> {
-    /// With this TPM and that EK.
-    Tpm(&'a Swtpm, EkKind),
-    /// With this TPM and that EK, and the key of the agent's SVID in it.
-    TpmWithKey(&'a Swtpm, EkKind),
-    /// With the TPM at this address, and further lines of the plugin's configuration.
-    TpmAt {
-        /// The address as the TSS writes it.
-        tcti: &'a str,
-        /// Which EK.
-        kind: EkKind,
-        /// The firmware's event log; the file need not exist.
-        event_log: &'a Path,
-        /// Further lines of `plugin_data`.
-        lines: &'a str,
-    },
-    /// With the certificate and the key in this directory: `node.crt.pem`, `node.key.pem`.
-    Certificate(&'a Path),
-    /// With this join token.
-    JoinToken(String),
-}
-
-/// A running `plastron-agent`. It synchronises every second, and knows workloads by user, group and path, not by hash: hashing a
-/// test's large program for every call takes longer than the call.
-pub struct TestAgent {
-    process: Process,
-    directory: TempDir,
-    join_token: Option<String>,
-    clock: Option<Arc<WallClock>>,
-}
-
-impl TestAgent {
-    /// Starts an agent and waits until it is attested and serves workloads.
-    pub fn start(server: &TestServer, attestor: &Attestor<'_>) -> Result<Self, HarnessError> {
-        let mut agent = Self::start_without_waiting(server, attestor)?;
-        agent.wait_until_ready()?;
-        Ok(agent)
-    }
-
-    /// Starts an agent whose attestation may fail.
-    pub fn start_without_waiting(server: &TestServer, attestor: &Attestor<'_>) -> Result<Self, HarnessError> {
-        Self::spawn(own_directory("agent-")?, server, attestor, None)
-    }
-
-    /// Starts an agent that runs by this clock, and waits until it is attested and serves workloads.
-    pub fn start_by(
-        clock: &Arc<WallClock>,
-        server: &TestServer,
-        attestor: &Attestor<'_>,
-    ) -> Result<Self, HarnessError> {
-        let mut agent = Self::spawn(own_directory("agent-")?, server, attestor, Some(Arc::clone(clock)))?;
-        agent.wait_until_ready()?;
-        Ok(agent)
-    }
-
-    fn spawn(
-        directory: TempDir,
-        server: &TestServer,
-        attestor: &Attestor<'_>,
-        clock: Option<Arc<WallClock>>,
-    ) -> Result<Self, HarnessError> {
-        let config = agent_config(directory.path(), server, attestor);
-        write(&directory.path().join("agent.conf"), &config)?;
-        let join_token = match attestor {
-            Attestor::JoinToken(token) => Some(token.clone()),
-            Attestor::Tpm(..) | Attestor::TpmWithKey(..) | Attestor::TpmAt { .. } | Attestor::Certificate(_) => None,
-        };
-        let process = spawn_agent(directory.path(), join_token.as_deref(), clock.as_deref())?;
-        Ok(Self { process, directory, join_token, clock })
-    }
-
-    /// Stops it, and starts it again with this interval between synchronisations, in place of a second: with a long one, what arrives was pushed.
-    pub fn synchronise_every(&mut self, interval: &str) -> Result<(), HarnessError> {
-        self.terminate()?;
-        let path = self.directory.path().join("agent.conf");
-        let config = fs::read_to_string(&path).map_err(HarnessError::io("read agent.conf"))?;
-        write(&path, &config.replace("sync_interval = \"1s\"", &format!("sync_interval = \"{interval}\"")))?;
-        self.start_again()
-    }
-
-    /// Waits until it is attested and serves workloads.
-    pub fn wait_until_ready(&mut self) -> Result<(), HarnessError> {
-        let socket = self.socket();
-        wait_until_healthy("plastron-agent", &socket, &mut self.process)
-    }
-
-    /// The Workload API's socket.
-    pub fn socket(&self) -> PathBuf {
-        self.directory.path().join("agent.sock")
-    }
-
-    /// Its own files.
-    pub fn data_dir(&self) -> PathBuf {
-        self.directory.path().join("data")
-    }
-
-    /// Its process: log, signals.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
-    }
-
-    /// Runs `plastron-agent` with these arguments on its Workload API socket (`["api", "fetch", "x509"]`).
-    pub fn cli(&self, arguments: &[&str]) -> Result<Output, HarnessError> {
-        run(Command::new(program("plastron-agent")?).args(arguments).arg("-socketPath").arg(self.socket()))
-    }
-
-    /// SIGKILL.
-    pub fn kill(&mut self) -> Result<(), HarnessError> {
-        self.process.kill()
-    }
-
-    /// SIGTERM, and waits until it has drained.
-    pub fn terminate(&mut self) -> Result<ExitStatus, HarnessError> {
-        self.process.terminate(STOP_TIMEOUT)
-    }
-
-    /// Starts it again with the same files, after `kill` or `terminate`, and waits until it serves.
-    pub fn start_again(&mut self) -> Result<(), HarnessError> {
-        self.start_again_without_waiting()?;
-        self.wait_until_ready()
-    }
-
-    /// The same, where it may fail or take longer.
-    pub fn start_again_without_waiting(&mut self) -> Result<(), HarnessError> {
-        self.process = spawn_agent(self.directory.path(), self.join_token.as_deref(), self.clock.as_deref())?;
-        Ok(())
-    }
-}
-
-fn own_directory(prefix: &str) -> Result<TempDir, HarnessError> {
+pub(crate) fn own_directory(prefix: &str) -> Result<TempDir, HarnessError> {
     // Short and in /tmp: a Unix socket's path has at most 107 bytes.
     tempfile::Builder::new().prefix(prefix).tempdir().map_err(HarnessError::io("create a temporary directory"))
 }
 
-fn write(path: &Path, text: &str) -> Result<(), HarnessError> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), HarnessError> {
     fs::write(path, text).map_err(HarnessError::io(format!("write {}", path.display())))
 }
 
-fn free_port() -> Result<u16, HarnessError> {
+pub(crate) fn free_port() -> Result<u16, HarnessError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(HarnessError::io("find a free port"))?;
     Ok(listener.local_addr().map_err(HarnessError::io("find a free port"))?.port())
 }
@@ -341,20 +218,8 @@ fn begin_server(directory: &Path, options: &ServerOptions) -> Result<Process, Ha
     Process::spawn("plastron-server", &command)
 }
 
-fn spawn_agent(directory: &Path, join_token: Option<&str>, clock: Option<&WallClock>) -> Result<Process, HarnessError> {
-    let mut command = Command::new(program("plastron-agent")?);
-    command.args(["run", "-config"]).arg(directory.join("agent.conf")).env("TSS2_LOG", "all+NONE");
-    if let Some(clock) = clock {
-        clock.show_to(&mut command)?;
-    }
-    if let Some(token) = join_token {
-        command.args(["-joinToken", token]);
-    }
-    Process::spawn("plastron-agent", &command)
-}
-
 /// Asks `healthcheck` until it says yes, the program ends, or time is up.
-fn wait_until_healthy(name: &str, socket: &Path, process: &mut Process) -> Result<(), HarnessError> {
+pub(crate) fn wait_until_healthy(name: &str, socket: &Path, process: &mut Process) -> Result<(), HarnessError> {
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
         let mut check = Command::new(program(name)?);

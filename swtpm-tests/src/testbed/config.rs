@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Attestor, ServerOptions, TRUST_DOMAIN, TestServer};
+use super::{Attestor, ServerOptions, TRUST_DOMAIN, Upstream};
 use crate::{EkKind, FaultProxy, HarnessError, SoftHsm};
 
 fn template(kind: EkKind) -> &'static str {
@@ -62,9 +62,9 @@ plugins {{
     ))
 }
 
-pub(super) fn agent_config(directory: &Path, server: &TestServer, attestor: &Attestor<'_>) -> String {
-    let (directory, port, bundle) = (directory.display(), server.port(), server.bundle_file());
-    let bundle = bundle.display();
+pub(super) fn agent_config(directory: &Path, upstream: &Upstream<'_>, attestor: &Attestor<'_>) -> String {
+    let Upstream { port, bundle_file, trust_domain, lines } = upstream;
+    let (directory, bundle) = (directory.display(), bundle_file.display());
     let keys = match attestor {
         Attestor::TpmWithKey(..) => "KeyManager \"tpm\" { plugin_data {} }".to_owned(),
         Attestor::Tpm(..) | Attestor::TpmAt { .. } | Attestor::Certificate(_) | Attestor::JoinToken(_) => {
@@ -86,7 +86,7 @@ pub(super) fn agent_config(directory: &Path, server: &TestServer, attestor: &Att
     };
     format!(
         "agent {{
-  trust_domain = \"{TRUST_DOMAIN}\"
+  trust_domain = \"{trust_domain}\"
   data_dir = \"{directory}/data\"
   server_address = \"127.0.0.1\"
   server_port = {port}
@@ -94,6 +94,7 @@ pub(super) fn agent_config(directory: &Path, server: &TestServer, attestor: &Att
   trust_bundle_path = \"{bundle}\"
   log_level = \"DEBUG\"
   experimental {{ sync_interval = \"1s\" }}
+  {lines}
 }}
 plugins {{
   {attestor}

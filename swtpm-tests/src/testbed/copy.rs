@@ -15,6 +15,6 @@ impl TestAgent {
         let data = directory.path().join("data");
         fs::DirBuilder::new().mode(0o700).create(&data).map_err(HarnessError::io("create a data directory"))?;
         fs::copy(self.data_dir().join(AK), data.join(AK)).map_err(HarnessError::io("copy the AK"))?;
-        Self::spawn(directory, server, attestor, None)
+        Self::spawn(directory, &server.upstream(&server.bundle_file()), attestor, None)
     }
 }

@@ -14,7 +14,7 @@ fn openssl(directory: &Path, arguments: &[&str]) -> String {
 }
 
 /// `ca.pem`, and a node's key and certificate below it.
-fn pki(key: &[&str]) -> TempDir {
+pub(crate) fn pki(key: &[&str]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     openssl(
