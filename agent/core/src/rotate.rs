@@ -87,9 +87,12 @@ pub(crate) async fn keep_identity(
         }
         match fresh_svid(parts, &caller).await {
             Ok(fresh) => {
-                tracing::info!(
-                    spiffe_id = %fresh.svid.id(), expires_at = fresh.svid.svid.not_after(), "Successfully rotated agent SVID"
-                );
+                let (spiffe_id, expires_at) = (fresh.svid.id(), fresh.svid.svid.not_after());
+                if caller.svid.reattestable {
+                    tracing::info!(%spiffe_id, expires_at, "Successfully reattested node");
+                } else {
+                    tracing::info!(%spiffe_id, expires_at, "Successfully rotated agent SVID");
+                }
                 due = renewal_point(parts.clock.now().as_secs(), fresh.svid.svid.not_after());
                 from = fresh.svid.svid.not_before();
                 backoff.reset();

@@ -21,7 +21,7 @@ use crate::schedule::{Backoff, jittered, random_below};
 use crate::sign::{SignError, sign};
 use crate::snapshot::Publisher;
 use crate::standing::Standing;
-use crate::taint::{leads_to, replacement_point, tainted_authorities};
+use crate::taint::{leads_to, replacement_point, report_new_taints, tainted_authorities};
 use crate::upstream::{AuthorizedEntry, Caller, MAX_SVIDS_PER_CALL, UpstreamError};
 
 /// Longest delay between attempts while the server is away. SPIRE waits up to 8 minutes; most of a one-hour SVID's second half is
@@ -169,17 +169,17 @@ impl<'a> Synchroniser<'a> {
         if self.looked_at.as_ref().is_some_and(|last| Arc::ptr_eq(last, &bundle)) {
             return;
         }
-        self.looked_at = Some(Arc::clone(&bundle));
+        report_new_taints(self.looked_at.replace(Arc::clone(&bundle)).as_deref(), &bundle);
         let Some(tainted) = tainted_authorities(&bundle) else { return };
         let now = self.parts.clock.now();
         if leads_to(&own.svid, &tainted, now) {
-            tracing::warn!(spiffe_id = %own.id(), "The agent's own SVID was signed by a tainted authority; it is replaced");
+            tracing::info!(spiffe_id = %own.id(), "Agent SVID is tainted by a root authority, forcing rotation");
             self.standing.svid_is_tainted();
         }
         let svids = self.cache.svids();
-        let found = self.replace_tainted(svids, tainted, 0).await;
-        if found > 0 {
-            tracing::warn!(svids = found, "Workload SVIDs were signed by a tainted authority; they are replaced");
+        let count = self.replace_tainted(svids, tainted, 0).await;
+        if count > 0 {
+            tracing::debug!(count, "Scheduled rotation for SVID entries due to tainted X.509 authorities");
         }
     }
 

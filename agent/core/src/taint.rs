@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use plastron_spiffe::Bundle;
-use plastron_spiffe::x509::{Purpose, X509Svid, verify_chain};
+use plastron_spiffe::x509::{Purpose, X509Svid, subject_key_id, verify_chain};
 use rustls_pki_types::UnixTime;
 
 use crate::schedule::random_up_to;
@@ -21,6 +21,29 @@ pub(crate) fn tainted_authorities(bundle: &Bundle) -> Option<Arc<Bundle>> {
     let tainted: Vec<_> = bundle.x509_authorities.iter().filter(|authority| authority.tainted).cloned().collect();
     let only = |x509_authorities| Bundle { x509_authorities, ..Bundle::empty(bundle.trust_domain.clone()) };
     (!tainted.is_empty()).then(|| Arc::new(only(tainted)))
+}
+
+/// Logs in SPIRE's words which authorities the later bundle holds as tainted and the earlier one did not.
+pub(crate) fn report_new_taints(earlier: Option<&Bundle>, later: &Bundle) {
+    let x509 = |bundle: &Bundle| -> Vec<String> {
+        let tainted = bundle.x509_authorities.iter().filter(|authority| authority.tainted);
+        tainted.filter_map(|authority| subject_key_id(&authority.certificate)).collect()
+    };
+    let jwt = |bundle: &Bundle| -> Vec<String> {
+        let tainted = bundle.jwt_authorities.iter().filter(|authority| authority.tainted);
+        tainted.map(|authority| authority.key_id.clone()).collect()
+    };
+    let new = |list: &dyn Fn(&Bundle) -> Vec<String>| {
+        let known = earlier.map(list).unwrap_or_default();
+        let new: Vec<_> = list(later).into_iter().filter(|id| !known.contains(id)).collect();
+        (!new.is_empty()).then(|| new.join(","))
+    };
+    if let Some(subject_key_ids) = new(&x509) {
+        tracing::debug!(subject_key_ids, "New tainted X.509 authorities found");
+    }
+    if let Some(jwt_authority_key_ids) = new(&jwt) {
+        tracing::debug!(jwt_authority_key_ids, "New tainted JWT authorities found");
+    }
 }
 
 /// Whether the chain leads to one of these authorities. What has expired need not be replaced by this rule.

@@ -3,6 +3,7 @@
 mod authority;
 mod csr;
 mod issue;
+mod key_id;
 mod serial;
 mod subject;
 mod validate;
@@ -14,6 +15,7 @@ pub use issue::{
     CaRequest, CaTemplate, IntermediateTemplate, IssueError, Issuer, LeafTemplate, SignatureAlgorithm,
     SuccessorTemplate, TbsCertificate,
 };
+pub use key_id::subject_key_id;
 pub use serial::SerialNumber;
 pub use subject::{MAX_SUBJECT_LEN, Subject, SubjectError};
 pub use validate::{SvidError, X509Svid};

@@ -56,7 +56,7 @@ fn attests_again_after_an_eviction_and_never_after_a_ban(theirs: Theirs) {
     assert_eq!(listed["can_reattest"], true, "{listed}");
     pair.register(&id, "web");
     serves(&node, &["web"]);
-    node.process().wait_for_line("Successfully rotated agent SVID", PATIENCE).unwrap();
+    node.process().wait_for_line("Successfully reattested node", PATIENCE).unwrap();
 
     pair.cli(&["agent", "evict", "-spiffeID", &id]).unwrap();
     assert!(pair.cli(&["agent", "show", "-spiffeID", &id]).is_err(), "an evicted agent is not known");

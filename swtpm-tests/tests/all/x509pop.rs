@@ -116,7 +116,7 @@ fn a_node_with_a_certificate_is_admitted_attests_again_and_serves_its_workload()
         }
         // Half of the agent's SVID's life is over: it attests again, with the same certificate.
         agent.process().wait_for_line("Reattesting node", Duration::from_secs(40)).unwrap();
-        agent.process().wait_for_line("Successfully rotated agent SVID", Duration::from_secs(40)).unwrap();
+        agent.process().wait_for_line("Successfully reattested node", Duration::from_secs(40)).unwrap();
         assert!(agent.terminate().unwrap().success());
     }
 }

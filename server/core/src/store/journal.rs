@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use der::Decode;
 use plastron_hsm::KeyId;
+pub use plastron_spiffe::x509::subject_key_id;
 use plastron_spiffe::{JwtAuthority, X509Authority};
-use x509_cert::Certificate;
-use x509_cert::ext::pkix::SubjectKeyIdentifier;
 
 /// A server of the trust domain, as the journal names it: random, and found again by the keys that the key store holds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -238,11 +236,4 @@ pub enum Publication {
     Upstream,
     /// Its public key.
     Jwt(JwtAuthority),
-}
-
-/// The subject key identifier of a certificate, lower-case hex.
-pub fn subject_key_id(certificate: &[u8]) -> Option<String> {
-    let certificate = Certificate::from_der(certificate).ok()?;
-    let (_critical, identifier) = certificate.tbs_certificate().get_extension::<SubjectKeyIdentifier>().ok()??;
-    Some(hex::encode(identifier.0.as_bytes()))
 }
