@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 /// SPIRE's default, relative to the working directory.
 pub(crate) const DEFAULT_CONFIG: &str = "conf/agent/agent.conf";
@@ -82,13 +82,14 @@ pub(crate) struct Overrides {
     pub(crate) _ignored: Vec<OsString>,
 }
 
+/// The program's command line; as in Go, the last of two flags counts.
+pub(crate) fn program() -> clap::Command {
+    Arguments::command().args_override_self(true)
+}
+
 /// SPIRE's spelling of flags, with one dash, as ours.
 pub(crate) fn normalise(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    match arguments.get(1).and_then(|verb| verb.to_str()) {
-        Some("run" | "validate") => plastron_daemon::go_flags::normalise(arguments),
-        _ => plastron_agent_cli::normalise(arguments),
-    }
+    plastron_daemon::go_flags::normalise(arguments, &program())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod tpm;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use plastron_agent_cli::{Context, Environment};
 use plastron_daemon::config::explain;
 use plastron_daemon::process;
@@ -24,7 +24,8 @@ fn main() -> ExitCode {
         println!("{}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
-    match Arguments::parse_from(arguments::normalise(given)).command {
+    let matches = arguments::program().get_matches_from(arguments::normalise(given));
+    match Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
         Command::Run(overrides) => run(&overrides),
         Command::Validate(overrides) => validate(&overrides),
         Command::Client(command) => client(command),

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use plastron_daemon::config::explain;
 use plastron_daemon::{go_flags, process};
 use plastron_server_cli::{Environment, Io};
@@ -38,11 +38,13 @@ enum Command {
 fn main() -> ExitCode {
     process::restrict_umask();
     process::install_crypto();
-    let arguments: Vec<OsString> = go_flags::normalise(std::env::args_os());
+    // As in Go, the last of two flags counts.
+    let program = Command::command().args_override_self(true);
+    let arguments: Vec<OsString> = go_flags::normalise(std::env::args_os(), &program);
     if arguments.get(1).is_some_and(|first| first == "--version" || first == "-v") {
         return print(&format!("{}\n", env!("CARGO_PKG_VERSION")));
     }
-    let command = Command::parse_from(arguments);
+    let command = Command::from_arg_matches(&program.get_matches_from(arguments)).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("can't start: {error}")),

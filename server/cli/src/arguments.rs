@@ -40,31 +40,47 @@ impl Tristate {
     }
 }
 
-/// A Go duration of whole units: `90s`, `5m`, `1h30m`, `250ms`.
+/// A Go duration longer than nothing: `90s`, `1h30m`, `1.5h`, `250ms`, `3µs`.
 ///
 /// # Errors
 /// What was expected, where it is none, or zero.
 pub fn go_duration(text: &str) -> Result<Duration, String> {
-    let refuse = || "expected a duration such as 30s or 5m".to_owned();
+    match nanoseconds(text) {
+        Some(nanos) if nanos > 0 => Ok(Duration::from_nanos(nanos)),
+        _ => Err("expected a duration such as 30s or 5m".to_owned()),
+    }
+}
+
+/// What Go's `time.ParseDuration` makes of a text without a sign; nothing from 2^63 ns on, where Go's durations end.
+fn nanoseconds(text: &str) -> Option<u64> {
     let mut rest = text;
-    let mut total = Duration::ZERO;
+    let mut total: u128 = 0;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(refuse)?;
-        let (number, tail) = rest.split_at(digits);
-        let number: u64 = number.parse().map_err(|_| refuse())?;
-        let unit_len = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit_len);
-        let part = match unit {
-            "ms" => Some(Duration::from_millis(number)),
-            "s" => Some(Duration::from_secs(number)),
-            "m" => number.checked_mul(60).map(Duration::from_secs),
-            "h" => number.checked_mul(3600).map(Duration::from_secs),
-            _ => None,
+        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+        let (unit, tail) = tail.split_at(tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len()));
+        let scale: u128 = match unit {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return None,
         };
-        total = part.and_then(|part| total.checked_add(part)).ok_or_else(refuse)?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if whole.is_empty() && fraction.is_empty() {
+            return None;
+        }
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        total += u128::from(whole) * scale;
+        // Below a nanosecond nothing counts: an hour has fewer than 10^13 of them.
+        let digits = fraction.get(..fraction.len().min(15)).unwrap_or_default();
+        if !digits.is_empty() {
+            total += u128::from(digits.parse::<u64>().ok()?) * scale / 10_u128.pow(u32::try_from(digits.len()).ok()?);
+        }
         rest = tail;
     }
-    if total.is_zero() { Err(refuse()) } else { Ok(total) }
+    i64::try_from(total).ok().and_then(|nanos| u64::try_from(nanos).ok()).filter(|_| !text.is_empty())
 }
 
 /// A Go duration as [`go_duration`] reads it, or zero.
@@ -73,7 +89,7 @@ pub(crate) fn go_duration_or_zero(text: &str) -> Result<Duration, String> {
 }
 
 fn is_zero(text: &str) -> bool {
-    matches!(text, "0" | "0s" | "0m" | "0h" | "0ms")
+    text == "0" || nanoseconds(text) == Some(0)
 }
 
 /// The lifetime that an SVID shall have, in whole seconds; 0 leaves it to the server.
@@ -139,7 +155,24 @@ mod tests {
     fn durations_are_go_durations() {
         assert_eq!(go_duration("1h30m").unwrap(), Duration::from_secs(5400));
         assert_eq!(go_duration("250ms").unwrap(), Duration::from_millis(250));
-        for text in ["", "5", "s", "1d", "-1s", "0s", "99999999999999999999s", "18446744073709551615h"] {
+        assert_eq!(go_duration("1m0.5s").unwrap(), Duration::from_millis(60_500));
+        assert_eq!(go_duration("1.0000000000000009h").unwrap(), Duration::from_secs(3600));
+        assert_eq!(go_duration(".5ms").unwrap(), Duration::from_micros(500));
+        assert_eq!(go_duration("2562047h47m16.854775807s").unwrap(), Duration::from_nanos(i64::MAX as u64));
+        assert_eq!(go_duration("3µs4ns").unwrap(), Duration::from_nanos(3_004));
+        for text in [
+            "",
+            "5",
+            "s",
+            ".s",
+            "1.2.3s",
+            "1d",
+            "-1s",
+            "0s",
+            "99999999999999999999s",
+            "2562047h47m16.854775808s",
+            "0.5ns",
+        ] {
             assert!(go_duration(text).is_err(), "{text}");
         }
     }

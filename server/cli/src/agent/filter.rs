@@ -7,6 +7,7 @@ use time::macros::format_description;
 
 use crate::CliError;
 use crate::arguments::{MatchOn, Tristate, selector};
+use crate::output::quoted;
 
 /// `2006-01-02 15:04:05 -0700 -07` in Go's notation.
 const EXPIRES_BEFORE: &[BorrowedFormatItem<'_>] = format_description!(
@@ -68,7 +69,11 @@ impl FilterArgs {
         if self.selector.is_empty() {
             return Ok(None);
         }
-        let selectors = self.selector.iter().map(|text| selector(text)).collect::<Result<_, _>>()?;
+        let selectors = self.selector.iter().map(|text| {
+            let parsing = |error| CliError::Value(format!("error parsing selector {}: {error}", quoted(text)));
+            selector(text).map_err(parsing)
+        });
+        let selectors = selectors.collect::<Result<_, _>>()?;
         Ok(Some(SelectorMatch { selectors, r#match: self.match_selectors_on.selectors().into() }))
     }
 

@@ -6,7 +6,7 @@ use plastron_proto::spire::api::server::agent::v1::{DeleteAgentRequest, ListAgen
 use plastron_proto::types::{Agent, AgentMask};
 use serde::Serialize;
 
-use super::{PAGE_SIZE, client};
+use super::client;
 use crate::arguments::{go_bool, go_duration_or_zero};
 use crate::error::{failed, status_text};
 use crate::output::id_text;
@@ -50,7 +50,7 @@ impl PurgeArgs {
         let mut page_token = String::new();
         loop {
             let (filter, output_mask) = (filter.clone(), output_mask);
-            let request = ListAgentsRequest { filter, output_mask, page_size: PAGE_SIZE, page_token };
+            let request = ListAgentsRequest { filter, output_mask, page_size: 0, page_token };
             let page = client.list_agents(request).await.map_err(failed("failed to list agents"))?.into_inner();
             agents.extend(page.agents);
             page_token = page.next_page_token;

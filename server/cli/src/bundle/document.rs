@@ -48,11 +48,14 @@ pub(crate) fn parse(bytes: &[u8], format: BundleFormat, trust_domain: &str) -> R
         let text = trust_domain.to_owned();
         ParseError::TrustDomain(CliError::SpiffeId { what: "trust domain", text, source })
     })?;
-    let bundle = match format {
-        BundleFormat::Pem => Bundle::from_pem(parsed, bytes),
-        BundleFormat::Spiffe => Bundle::from_spiffe_json(parsed, bytes),
-    };
-    Ok(into_proto(bundle.map_err(ParseError::Bundle)?))
+    match format {
+        BundleFormat::Pem => {
+            let bundle = into_proto(Bundle::from_pem(parsed, bytes).map_err(ParseError::Bundle)?);
+            // SPIRE hands on what the user wrote.
+            Ok(types::Bundle { trust_domain: trust_domain.to_owned(), ..bundle })
+        }
+        BundleFormat::Spiffe => Ok(into_proto(Bundle::from_spiffe_json(parsed, bytes).map_err(ParseError::Bundle)?)),
+    }
 }
 
 /// Why a bundle is none.

@@ -49,6 +49,7 @@ impl CreateArgs {
     }
 
     fn entry(&self) -> Result<Entry, CliError> {
+        self.flags.check_selectors()?;
         if self.node && !self.flags.federates_with.is_empty() {
             return Err(CliError::Usage("node entries can not federate"));
         }

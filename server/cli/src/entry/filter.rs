@@ -46,7 +46,8 @@ impl FilterArgs {
         let by_selectors = if self.selector.is_empty() {
             None
         } else {
-            let selectors = self.selector.iter().map(|text| selector(text)).collect::<Result<_, _>>()?;
+            let selectors = self.selector.iter().map(|text| selector(text)).collect::<Result<_, _>>();
+            let selectors = selectors.map_err(|error| CliError::Value(format!("error parsing selectors: {error}")))?;
             Some(SelectorMatch { selectors, r#match: self.match_selectors_on.selectors().into() })
         };
         let by_federates_with = (!self.federates_with.is_empty()).then(|| FederatesWithMatch {
@@ -59,7 +60,7 @@ impl FilterArgs {
             by_selectors,
             by_federates_with,
             by_hint: (!self.hint.is_empty()).then(|| self.hint.clone()),
-            by_downstream: self.downstream.then_some(true),
+            by_downstream: Some(self.downstream),
         })
     }
 

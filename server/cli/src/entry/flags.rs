@@ -56,11 +56,13 @@ pub(super) struct EntryFlags {
 }
 
 impl EntryFlags {
+    /// Asked first, as SPIRE asks it.
+    pub(super) fn check_selectors(&self) -> Result<(), CliError> {
+        if self.selector.is_empty() { Err(CliError::Usage("at least one selector is required")) } else { Ok(()) }
+    }
+
     /// The entry; `parent` is given where the flags don't say it.
     pub(super) fn entry(&self, parent: Option<Spiffeid>) -> Result<Entry, CliError> {
-        if self.selector.is_empty() {
-            return Err(CliError::Usage("at least one selector is required"));
-        }
         if self.spiffe_id.is_empty() {
             return Err(CliError::Usage("a SPIFFE ID is required"));
         }

@@ -66,6 +66,7 @@ impl UpdateArgs {
         if self.flags.entry_id.is_empty() {
             return Err(CliError::Usage("entry ID is required"));
         }
+        self.flags.check_selectors()?;
         if self.flags.parent_id.is_empty() {
             return Err(CliError::Usage("a parent ID is required"));
         }
