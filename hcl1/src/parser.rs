@@ -1,5 +1,7 @@
 //! From tokens to the tree.
 
+use std::borrow::Cow;
+
 use crate::lexer::{Fault, Lexer, Token};
 use crate::{ConfigError, Item, MAX_FILE_BYTES, MAX_NESTING, Node, Object, Position, SyntaxError, Value, json};
 
@@ -9,7 +11,13 @@ pub fn parse(text: &str, file_name: &str) -> Result<Node, ConfigError> {
         return Err(ConfigError::TooLarge { file: file_name.to_owned(), limit: MAX_FILE_BYTES });
     }
     let is_json = text.trim_start_matches('\u{feff}').trim_start().starts_with('{');
-    let root = if is_json { json::parse(text) } else { Parser::new(text).and_then(|mut parser| parser.file()) };
+    let root = if is_json {
+        json::parse(text)
+    } else {
+        // HCL1 does this first too, so that heredocs have no carriage returns. No position changes: each stood at its line's end.
+        let text = if text.contains("\r\n") { Cow::Owned(text.replace("\r\n", "\n")) } else { Cow::Borrowed(text) };
+        Parser::new(&text).and_then(|mut parser| parser.file())
+    };
     root.map_err(|(position, problem)| ConfigError::Syntax { file: file_name.to_owned(), position, problem })
 }
 

@@ -79,7 +79,7 @@ fn texts_keep_their_characters() {
         (r#""\x41\101\u0041\U00000041""#, "AAAA"),
         (r#""\xc3\xa9""#, "é"),
         ("<<EOF\na\n${unclosed\nEOF\n", "a\n${unclosed\n"),
-        ("<<EOF\r\na\r\nEOF\r\n", "a\r\n"),
+        ("<<EOF\r\na\r\nEOF\r\n", "a\n"),
         ("<<-EOF\n  a\n    b\n  EOF\n", "a\n  b\n"),
         ("<<-EOF\n a\n    b\n  EOF\n", " a\n    b\n"),
         ("<<EOF\na\n  EOF\n", "a\n  "),
