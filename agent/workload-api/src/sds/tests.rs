@@ -42,6 +42,7 @@ fn identity(entry_id: &str, path: &str) -> Arc<Identity> {
         spiffe_id,
         hint: String::new(),
         entry_created_at: 1,
+        is_delegable: true,
         svid: Arc::new(X509Svid::parse(vec![leaf]).unwrap()),
         private_key: Arc::new(PrivateKey::from_pkcs8(Zeroizing::new(key.serialize_der()))),
     })
