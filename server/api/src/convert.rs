@@ -5,6 +5,7 @@ pub(crate) mod bundle;
 pub(crate) mod entry;
 pub(crate) mod filter;
 mod id;
+pub(crate) mod relationship;
 
 pub(crate) use id::{agent_id, optional_id, spiffe_id, spiffe_id_to_proto};
 

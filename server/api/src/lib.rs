@@ -5,7 +5,7 @@
 //! the descriptors, so that an RPC without a row in the authorisation table can't be served.
 //!
 //! The services decide nothing: who is admitted, what is issued and what is stored is `server/core`'s business. Not here yet:
-//! TrustDomain, WIT-SVIDs; what is not served is Unimplemented.
+//! WIT-SVIDs; what is not served is Unimplemented.
 
 mod agent;
 mod audit;
@@ -26,6 +26,7 @@ mod reflection;
 mod status;
 mod svid;
 mod tpm;
+mod trustdomain;
 mod watch;
 
 use std::io;
@@ -36,12 +37,12 @@ use plastron_proto::plastron::server::hsm::v1::hsm_server::HsmServer;
 use plastron_proto::plastron::server::tpm::v1::tpm_server::TpmServer;
 use plastron_proto::plastron::server::watch::v1::watch_server::WatchServer;
 use plastron_proto::spire::api::server::agent::v1::agent_server::AgentServer;
-use plastron_proto::spire::api::server::bundle::v1::bundle_server::BundleServer;
 use plastron_proto::spire::api::server::debug::v1::debug_server::DebugServer;
 use plastron_proto::spire::api::server::entry::v1::entry_server::EntryServer;
 use plastron_proto::spire::api::server::localauthority::v1::local_authority_server::LocalAuthorityServer;
 use plastron_proto::spire::api::server::logger::v1::logger_server::LoggerServer;
 use plastron_proto::spire::api::server::svid::v1::svid_server::SvidServer;
+use plastron_proto::spire::api::server::trustdomain::v1::trust_domain_server::TrustDomainServer;
 use plastron_server_core::Services;
 use plastron_transport::{ServerTls, UnixSocket, tls_incoming, tls_server, unix_server};
 use tokio::net::TcpListener;
@@ -54,9 +55,8 @@ use crate::audit::AuditLayer;
 use crate::context::Context;
 use crate::gate::GateLayer;
 use crate::limits::{
-    MAX_AGENT_REQUEST_LEN, MAX_BUNDLE_REQUEST_LEN, MAX_ENTRY_REQUEST_LEN, MAX_HSM_REQUEST_LEN,
-    MAX_LOCAL_BUNDLE_REQUEST_LEN, MAX_SELF_REQUEST_LEN, MAX_SVID_REQUEST_LEN, MAX_TPM_REQUEST_LEN,
-    MAX_WATCH_REQUEST_LEN, REQUEST_TIMEOUT,
+    MAX_AGENT_REQUEST_LEN, MAX_BUNDLE_REQUEST_LEN, MAX_ENTRY_REQUEST_LEN, MAX_HSM_REQUEST_LEN, MAX_SELF_REQUEST_LEN,
+    MAX_SVID_REQUEST_LEN, MAX_TPM_REQUEST_LEN, MAX_WATCH_REQUEST_LEN, REQUEST_TIMEOUT,
 };
 
 pub use crate::context::RateLimits;
@@ -99,7 +99,7 @@ impl Api {
         cancelled: CancellationToken,
     ) -> Result<(), ServeError> {
         let mut routes = Routes::builder();
-        self.add_shared(&mut routes, MAX_BUNDLE_REQUEST_LEN);
+        self.add_shared(&mut routes);
         let server =
             tls_server().timeout(REQUEST_TIMEOUT).layer(AuditLayer).layer(self.gate()).add_routes(routes.routes());
         Ok(server.serve_with_incoming_shutdown(tls_incoming(listener, tls), cancelled.cancelled_owned()).await?)
@@ -108,7 +108,7 @@ impl Api {
     /// Serves whoever may open the admin socket, until cancelled and what is under way has ended.
     pub async fn serve_unix(self, socket: UnixSocket, cancelled: CancellationToken) -> Result<(), ServeError> {
         let mut routes = Routes::builder();
-        self.add_shared(&mut routes, MAX_LOCAL_BUNDLE_REQUEST_LEN);
+        self.add_shared(&mut routes);
         self.add_local(&mut routes, &cancelled)?;
         let server =
             unix_server().timeout(REQUEST_TIMEOUT).layer(AuditLayer).layer(self.gate()).add_routes(routes.routes());
@@ -119,23 +119,25 @@ impl Api {
         GateLayer(Arc::clone(&self.context.services))
     }
 
-    fn add_shared(&self, routes: &mut RoutesBuilder, max_bundle_request_len: usize) {
+    fn add_shared(&self, routes: &mut RoutesBuilder) {
         let context = || self.context.clone();
         let agent = AgentServer::new(agent::AgentService(context()));
-        let bundle = BundleServer::new(bundle::BundleService(context()));
+        let bundle = bundle::server(bundle::BundleService(context()));
         let entry = EntryServer::new(entry::EntryService(context()));
         let svid = SvidServer::new(svid::SvidService(context()));
         let local_authority = LocalAuthorityServer::new(localauthority::LocalAuthorityService(context()));
         let hsm = HsmServer::new(hsm::HsmService(context()));
         let tpm = TpmServer::new(tpm::TpmService(context()));
+        let trust_domain = TrustDomainServer::new(trustdomain::TrustDomainService(context()));
         let watch = WatchServer::new(watch::WatchService(context()));
         routes
             .add_service(agent.max_decoding_message_size(MAX_AGENT_REQUEST_LEN))
-            .add_service(bundle.max_decoding_message_size(max_bundle_request_len))
+            .add_service(bundle)
             .add_service(entry.max_decoding_message_size(MAX_ENTRY_REQUEST_LEN))
             .add_service(svid.max_decoding_message_size(MAX_SVID_REQUEST_LEN))
             .add_service(local_authority.max_decoding_message_size(MAX_SELF_REQUEST_LEN))
             .add_service(hsm.max_decoding_message_size(MAX_HSM_REQUEST_LEN))
+            .add_service(trust_domain.max_decoding_message_size(MAX_BUNDLE_REQUEST_LEN))
             .add_service(tpm.max_decoding_message_size(MAX_TPM_REQUEST_LEN))
             .add_service(watch.max_decoding_message_size(MAX_WATCH_REQUEST_LEN));
     }
@@ -155,13 +157,14 @@ impl Api {
 }
 
 /// What the Unix socket serves, as the routes are given it.
-const LOCAL_SERVICES: [&str; 11] = [
+const LOCAL_SERVICES: [&str; 12] = [
     AgentServer::<agent::AgentService>::NAME,
-    BundleServer::<bundle::BundleService>::NAME,
+    bundle::ByMethod::NAME,
     EntryServer::<entry::EntryService>::NAME,
     SvidServer::<svid::SvidService>::NAME,
     LocalAuthorityServer::<localauthority::LocalAuthorityService>::NAME,
     HsmServer::<hsm::HsmService>::NAME,
+    TrustDomainServer::<trustdomain::TrustDomainService>::NAME,
     TpmServer::<tpm::TpmService>::NAME,
     WatchServer::<watch::WatchService>::NAME,
     DebugServer::<debug::DebugService>::NAME,

@@ -5,10 +5,11 @@ use std::time::Duration;
 /// Longest message to the Agent service, which anyone may send. A TPM's evidence with its longest certificate chain (eight
 /// intermediates and a container of 8 KiB certificates) is below 96 KiB, and below 128 KiB in base64. Event logs come in parts of at most 160 KiB.
 pub(crate) const MAX_AGENT_REQUEST_LEN: usize = 256 * 1024;
-/// Longest message to the Bundle service over TLS, where anyone may call GetBundle: its request is a mask.
-pub(crate) const MAX_BUNDLE_REQUEST_LEN: usize = 4 * 1024;
-/// Longest message to the Bundle service on the admin socket: authorities to append, some KiB each.
-pub(crate) const MAX_LOCAL_BUNDLE_REQUEST_LEN: usize = 1024 * 1024;
+/// Longest request for the bundle, which anyone may send: a mask.
+pub(crate) const MAX_GET_BUNDLE_REQUEST_LEN: usize = 4 * 1024;
+/// Longest other message to the Bundle and the TrustDomain service, from administrators, and agents that name a trust domain: gRPC's own
+/// default, which SPIRE keeps to. A thousand CA certificates of 4 KiB.
+pub(crate) const MAX_BUNDLE_REQUEST_LEN: usize = 4 * 1024 * 1024;
 /// Longest message to the Entry service, from agents and administrators only: gRPC's own default, which SPIRE keeps to. A thousand
 /// entries of 4 KiB.
 pub(crate) const MAX_ENTRY_REQUEST_LEN: usize = 4 * 1024 * 1024;

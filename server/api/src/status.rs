@@ -1,5 +1,6 @@
 //! The one place where a failure becomes a gRPC status: the peer learns a code and what is wrong with its own request; the log learns the rest.
 
+pub(crate) mod federation;
 mod signing;
 
 use std::error::Error;
@@ -27,6 +28,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::convert::ConvertError;
 use crate::ratelimit::RateLimited;
+use federation::FederationFailure;
 use signing::{destroy, jwt, local_authority, mint, orphans, sign};
 
 /// Whatever can go wrong with a call.
@@ -87,8 +89,10 @@ pub(crate) enum Failure {
     LocalAuthority(LocalAuthorityError),
     #[error("WIT-SVID functionality is not yet implemented")]
     NoWit,
-    #[error("bundle not found")]
-    BundleNotFound,
+    #[error(transparent)]
+    Federation(#[from] FederationFailure),
+    #[error("federation relationship does not exist")]
+    NoRelationship,
     #[error("the push stream ends")]
     Ended(#[from] Ended),
 }
@@ -148,7 +152,8 @@ impl Failure {
             Self::Unimplemented { .. } => (Code::Unimplemented, Told::Chain),
             Self::LocalAuthority(error) => local_authority(error),
             Self::NoWit => (Code::Unimplemented, Told::Chain),
-            Self::BundleNotFound => (Code::NotFound, Told::Chain),
+            Self::Federation(failure) => federation::verdict(failure),
+            Self::NoRelationship => (Code::NotFound, Told::Chain),
             Self::Ended(Ended::Replaced) => (Code::Aborted, Told::Chain),
             Self::Ended(Ended::Stopping) => (Code::Unavailable, Told::Chain),
         }

@@ -56,7 +56,7 @@ impl Nodes {
         page: &PageRequest,
     ) -> Result<Page<Arc<Node>>, PageTokenError> {
         let after = page.after()?.map(|text| SpiffeId::parse(&text)).transpose();
-        let after = after.map_err(|_not_an_id| PageTokenError { token: page.token.clone() })?;
+        let after = after.map_err(|_not_an_id| PageTokenError::of(&page.token))?;
         let limit = page.limit();
         let nodes = self.ledger.state().nodes_after(after.as_ref(), limit.saturating_add(1), |node| filter.wants(node));
         Ok(Page::gather(nodes.into_iter(), limit, |node| node.id.as_str()))

@@ -26,8 +26,17 @@ pub struct Page<T> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("could not parse page token {token:?}")]
 pub struct PageTokenError {
-    /// What the caller sent.
+    /// What the caller sent, cut to a length that an answer can carry.
     pub token: String,
+}
+
+/// Characters of a refused token that are shown: our own are longer only for long SPIFFE IDs.
+const MAX_SHOWN: usize = 64;
+
+impl PageTokenError {
+    pub(crate) fn of(token: &str) -> Self {
+        Self { token: token.chars().take(MAX_SHOWN).collect() }
+    }
 }
 
 impl PageRequest {
@@ -40,14 +49,14 @@ impl PageRequest {
         if self.token.is_empty() {
             return Ok(None);
         }
-        let refused = || PageTokenError { token: self.token.clone() };
+        let refused = || PageTokenError::of(&self.token);
         let bytes = hex::decode(&self.token).map_err(|_| refused())?;
         String::from_utf8(bytes).map(Some).map_err(|_| refused())
     }
 
     /// The same, where items are in the order of trust domains.
     pub(crate) fn after_trust_domain(&self) -> Result<Option<TrustDomain>, PageTokenError> {
-        let refused = |_fault| PageTokenError { token: self.token.clone() };
+        let refused = |_fault| PageTokenError::of(&self.token);
         self.after()?.map(|name| TrustDomain::parse(&name).map_err(refused)).transpose()
     }
 }

@@ -57,7 +57,7 @@ impl FederationStore for SqliteStore {
         let mut write = Write::begin(self, PURPOSE).await?;
         let present = self.federated_bundle(write.connection(), &bundle.trust_domain).await?;
         let (got, kept) = (bundle.sequence_number, present.as_ref().map_or(0, |present| present.sequence_number));
-        if order == Order::BySequence && got != 0 && got < kept {
+        if order == Order::BySequence && got < kept {
             return Err(FederatedBundleError::Rollback { got, kept });
         }
         let bundle = put(&mut write, present, bundle).await?;

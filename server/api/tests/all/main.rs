@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bundle;
+mod federation;
 mod harness;
 mod hostile;
 mod jwt;
@@ -10,4 +11,5 @@ mod localauthority;
 mod mint;
 mod strangers;
 mod thread;
+mod trustdomain;
 mod watch;

@@ -10,6 +10,28 @@ use crate::authorization::{Permit, Rpc, rpc};
 use crate::page::{Page, PageRequest, PageTokenError};
 use crate::store::{DeleteMode, FederatedBundleError, FederatedBundlePatch, Order};
 
+/// Which values of a bundle are new ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of Bundle")]
+pub struct BundleFields {
+    pub x509_authorities: bool,
+    pub jwt_authorities: bool,
+    pub refresh_hint: bool,
+    pub sequence_number: bool,
+}
+
+impl BundleFields {
+    fn of(self, bundle: Bundle) -> FederatedBundlePatch {
+        FederatedBundlePatch {
+            trust_domain: bundle.trust_domain,
+            x509_authorities: self.x509_authorities.then_some(bundle.x509_authorities),
+            jwt_authorities: self.jwt_authorities.then_some(bundle.jwt_authorities),
+            refresh_hint: self.refresh_hint.then_some(bundle.refresh_hint),
+            sequence_number: self.sequence_number.then_some(bundle.sequence_number),
+        }
+    }
+}
+
 impl Federation {
     /// How many bundles there are, the server's own among them.
     pub fn count_bundles(&self, _permit: &Permit<rpc::CountBundles>) -> usize {
@@ -57,29 +79,17 @@ impl Federation {
         recorded(permit, "bundle create", &subject, result.await)
     }
 
-    /// Changes what the patch names.
+    /// Changes what `fields` names of a bundle. The whole of it is checked.
     pub async fn update_bundle(
         &self,
         permit: &Permit<rpc::BatchUpdateFederatedBundle>,
-        patch: FederatedBundlePatch,
+        bundle: Bundle,
+        fields: BundleFields,
     ) -> Result<Arc<Bundle>, SetBundleError> {
-        self.foreign(&patch.trust_domain, "updating a federated bundle for")?;
-        let subject = patch.trust_domain.as_str().to_owned();
+        self.foreign(&bundle.trust_domain, "updating a federated bundle for")?;
+        let subject = check::describe(&bundle);
         let result = async {
-            let FederatedBundlePatch { trust_domain, x509_authorities, jwt_authorities, refresh_hint, sequence_number } =
-                patch;
-            check::checked(Bundle {
-                refresh_hint: refresh_hint.unwrap_or_default(),
-                sequence_number: sequence_number.unwrap_or_default(),
-                ..Bundle::empty(trust_domain.clone())
-            })?;
-            let patch = FederatedBundlePatch {
-                trust_domain,
-                x509_authorities: x509_authorities.map(check::x509).transpose()?,
-                jwt_authorities: jwt_authorities.map(check::jwt).transpose()?,
-                refresh_hint,
-                sequence_number,
-            };
+            let patch = fields.of(check::checked(bundle)?);
             let update = self.ledger.write("update a federated bundle", move |store| async move {
                 store.update_federated_bundle(patch).await
             });

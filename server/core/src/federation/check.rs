@@ -20,7 +20,7 @@ pub(super) fn checked(bundle: Bundle) -> Result<Bundle, ForeignBundleFault> {
     Ok(checked)
 }
 
-pub(super) fn x509(authorities: Vec<X509Authority>) -> Result<Vec<X509Authority>, ForeignBundleFault> {
+fn x509(authorities: Vec<X509Authority>) -> Result<Vec<X509Authority>, ForeignBundleFault> {
     limit("X.509 authorities", authorities.len())?;
     let mut checked: Vec<X509Authority> = Vec::with_capacity(authorities.len());
     for X509Authority { certificate, tainted: _ } in authorities {
@@ -32,7 +32,7 @@ pub(super) fn x509(authorities: Vec<X509Authority>) -> Result<Vec<X509Authority>
     Ok(checked)
 }
 
-pub(super) fn jwt(authorities: Vec<JwtAuthority>) -> Result<Vec<JwtAuthority>, ForeignBundleFault> {
+fn jwt(authorities: Vec<JwtAuthority>) -> Result<Vec<JwtAuthority>, ForeignBundleFault> {
     limit("JWT authorities", authorities.len())?;
     let mut checked: Vec<JwtAuthority> = Vec::with_capacity(authorities.len());
     for JwtAuthority { key_id, public_key, expires_at, tainted: _ } in authorities {

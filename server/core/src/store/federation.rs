@@ -48,8 +48,8 @@ pub enum DeleteMode {
 pub enum Order {
     /// The one that is set counts: a person set it.
     AsSet,
-    /// One with a lower sequence number than the present one is refused (SPIFFE_Federation.md, section 4.2); one without a sequence
-    /// number counts as newer.
+    /// One with a lower sequence number than the present one is refused (SPIFFE_Federation.md, section 4.2). None at all is the
+    /// lowest: whoever could play back an old bundle could leave the number out. Of two with the same number the later one counts.
     BySequence,
 }
 

@@ -91,8 +91,10 @@ async fn a_fetched_bundle_never_goes_back_and_a_person_may_set_any() {
     assert_eq!(fetched(4).await.err(), Some(FederatedBundleError::Rollback { got: 4, kept: 5 }));
     assert_eq!(place.open().await.load().await.unwrap().federated_bundles, [bundle("other.example", 5)]);
     fetched(6).await.unwrap();
-    fetched(0).await.unwrap();
-    fetched(2).await.unwrap();
+    assert_eq!(fetched(0).await.err(), Some(FederatedBundleError::Rollback { got: 0, kept: 6 }), "the number left out");
+    let same_number = Bundle { jwt_authorities: Vec::new(), ..bundle("other.example", 6) };
+    let kept = store.set_federated_bundle(same_number.clone(), Order::BySequence).await.unwrap().value;
+    assert_eq!(kept.as_ref(), &same_number);
     store.set_federated_bundle(bundle("other.example", 1), Order::AsSet).await.unwrap();
     assert_eq!(place.open().await.load().await.unwrap().federated_bundles, [bundle("other.example", 1)]);
 }
