@@ -216,8 +216,7 @@ mod tests {
 
     #[test]
     fn what_there_is_not_is_left_to_be_refused() {
-        for line in ["entry create --bogus", "entry create -x", "entry create -h", "shew a b", "entry shew", "-v"]
-        {
+        for line in ["entry create --bogus", "entry create -x", "entry create -h", "shew a b", "entry shew", "-v"] {
             assert_eq!(normalised(line), line, "{line}");
         }
         assert_eq!(normalised("entry create -help"), "entry create --help");
