@@ -4,6 +4,7 @@
 //! file, the file over defaults. A key of SPIRE's for something that this server does not do is refused by name, not ignored. Nothing is
 //! opened here but the file.
 
+mod federation;
 mod flags;
 mod missing;
 mod raw;
@@ -23,6 +24,7 @@ use plastron_server_core::ca::{CaConfig, CaSubject};
 use plastron_spiffe::{SpiffeId, TrustDomain};
 
 use crate::catalog::Catalog;
+pub(crate) use federation::{EndpointSettings, FederationSettings, Presents};
 pub(crate) use flags::Flags;
 use raw::{RawFile, RawServer};
 
@@ -63,6 +65,7 @@ pub(crate) struct Settings {
     pub(crate) log: LogOptions,
     pub(crate) health_checks: RawHealthChecks,
     pub(crate) catalog: Catalog,
+    pub(crate) federation: FederationSettings,
     /// To be logged once there is a log.
     pub(crate) warnings: Vec<String>,
 }
@@ -151,6 +154,7 @@ fn settle(
     let trust_domain = Setting::pick("trustDomain", flags.trust_domain.as_ref(), server.trust_domain)
         .ok_or(SettingsError::Missing { what: "trust_domain" })?
         .parse(|text| TrustDomain::parse(text))?;
+    let federation = federation::read(server.federation, &trust_domain, &mut warnings)?;
     let data_dir = flags.data_dir.clone().or(server.data_dir).ok_or(SettingsError::Missing { what: "data_dir" })?;
     let socket_path = flags.socket_path.clone().or(server.socket_path).unwrap_or_else(|| DEFAULT_SOCKET_PATH.into());
     let socket_path =
@@ -218,6 +222,7 @@ fn settle(
         },
         health_checks,
         catalog,
+        federation,
         warnings,
     })
 }

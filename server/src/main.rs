@@ -77,6 +77,7 @@ fn run_server(runtime: &tokio::runtime::Runtime, flags: &Flags) -> ExitCode {
 fn validate(flags: &Flags) -> ExitCode {
     let checked = config::load(flags).map_err(|error| explain(&error)).and_then(|settings| {
         settings.catalog.check().map_err(|error| explain(&error))?;
+        settings.federation.check().map_err(|error| explain(&error))?;
         Ok(settings)
     });
     match checked {

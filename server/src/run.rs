@@ -1,5 +1,6 @@
 //! Puts the server together, serves, and ends in order.
 
+mod federation;
 mod health;
 
 use std::io;
@@ -30,6 +31,7 @@ use crate::audit::AuditedLog;
 use crate::catalog::{AttestorsError, NodeAttestors, OpenedKeys};
 use crate::config::Settings;
 use crate::log_level::LogLevelOf;
+use federation::Federation;
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,8 @@ pub(crate) enum RunError {
     Bind { address: String, port: u16, source: io::Error },
     #[error("can't listen on the admin socket")]
     Socket(#[from] BindError),
+    #[error("federation")]
+    Federation(#[from] federation::FederationError),
     #[error("health_checks")]
     Health(#[from] HealthError),
     #[error("Server APIs stopped prematurely")]
@@ -98,6 +102,7 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     })?;
     let socket = UnixSocket::bind(&settings.socket_path, SocketModes::PRIVATE)?;
     let health = settings.health_checks.bind().await?;
+    let federation = Federation::bind(settings.federation, &services, &tls.identity).await?;
 
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let api = Api::new(Arc::clone(&services), settings.rate_limits, Arc::new(LogLevelOf(log.level)));
@@ -108,6 +113,7 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     let over_unix = tasks.spawn(api.serve_unix(socket, ended.clone()));
     tasks.spawn(Arc::clone(&services).maintain(ended.clone()));
     tasks.spawn(tls.follow(Arc::clone(&services), ended.clone()));
+    federation.spawn(&tasks, &ended);
     tasks.spawn(reopen_log(log.reopen, ended.clone()));
     if let Some(health) = health {
         tasks.spawn(health.serve(health::checks(&services, device), ended.clone()));

@@ -17,7 +17,6 @@ pub(super) fn refuse(server: &RawServer, telemetry: &RawTelemetry) -> Result<(),
 fn asked_for(server: &RawServer, telemetry: &RawTelemetry) -> Vec<Absence> {
     let experimental = &server.experimental;
     [
-        Absence::of("federation", server.federation.as_ref()),
         Absence::of("PROXY protocol", filled(server.proxy_protocol_trusted_cidrs.as_ref())),
         Absence::of("pruning of attested nodes", server.prune_attested_nodes_expired_for.as_ref()),
         Absence::of("profiling", on(server.profiling_enabled.as_ref())),

@@ -7,7 +7,7 @@ use plastron_daemon::config::explain;
 
 use super::*;
 
-const PLUGINS: &str = r#"
+pub(super) const PLUGINS: &str = r#"
 plugins {
     DataStore "sql" { plugin_data { database_type = "sqlite3" connection_string = "./.data/datastore.sqlite3" } }
     NodeAttestor "join_token" { plugin_data { } }
@@ -18,7 +18,7 @@ plugins {
 /// A pool that trusts some key.
 const POOL: &str = "pool \"p\" { ek_pins = [\"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd\"] }";
 
-fn load_text(text: &str, change: impl FnOnce(&mut Flags)) -> Result<Settings, String> {
+pub(super) fn load_text(text: &str, change: impl FnOnce(&mut Flags)) -> Result<Settings, String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("server.conf");
     std::fs::write(&path, text).unwrap();
@@ -27,7 +27,7 @@ fn load_text(text: &str, change: impl FnOnce(&mut Flags)) -> Result<Settings, St
     load(&flags).map_err(|error| explain(&error).replace(&format!("{}", path.display()), "server.conf"))
 }
 
-fn with(server: &str, plugins: &str) -> String {
+pub(super) fn with(server: &str, plugins: &str) -> String {
     format!("server {{\n    trust_domain = \"example.org\"\n    data_dir = \"./.data\"\n{server}\n}}\n{plugins}")
 }
 
@@ -85,7 +85,6 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
         (with("default_jwt_svid_ttl = \"soon\"", PLUGINS), "server.default_jwt_svid_ttl: expected a duration"),
         (with("admin_ids = [\"nobody\"]", PLUGINS), "server.conf:4:14: server.admin_ids"),
-        (with("federation { }", PLUGINS), "this server has no federation yet"),
         (
             with("experimental { require_pq_kem = true }", PLUGINS),
             "server.experimental.require_pq_kem: this server has no setting for post-quantum key exchange alone yet",

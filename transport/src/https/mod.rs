@@ -8,5 +8,7 @@ mod web;
 
 pub use certificate::{CertificateSlot, ServedCertificate, ServedCertificateError};
 pub use client::{HttpsClientTls, HttpsConnectError, HttpsStream};
-pub use server::{HttpsServerTls, MAX_HTTPS_CONNECTIONS, MAX_HTTPS_CONNECTIONS_OF_ADDRESS, serve_https};
+pub use server::{
+    HttpsServerTls, MAX_HTTPS_CONNECTIONS, MAX_HTTPS_CONNECTIONS_OF_ADDRESS, TlsConfigError, serve_https,
+};
 pub use web::{WebRoots, WebRootsError};

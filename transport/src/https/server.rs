@@ -28,22 +28,27 @@ const LIFETIME: Duration = Duration::from_secs(20);
 /// Pause after a failed accept: most often the process is out of file descriptors, and that lasts.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// rustls refuses what this program wants of it.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS can't be configured")]
+pub struct TlsConfigError(#[from] rustls::Error);
+
 /// What a bundle endpoint presents.
 #[derive(Clone, Debug)]
 pub struct HttpsServerTls(Arc<ServerConfig>);
 
 impl HttpsServerTls {
     /// `https_spiffe`: the SVID in a slot.
-    pub fn presenting_svid(identity: Arc<IdentitySlot>) -> Result<Self, rustls::Error> {
+    pub fn presenting_svid(identity: Arc<IdentitySlot>) -> Result<Self, TlsConfigError> {
         Self::presenting(identity)
     }
 
     /// `https_web`: the certificate in a slot.
-    pub fn presenting_certificate(certificate: Arc<CertificateSlot>) -> Result<Self, rustls::Error> {
+    pub fn presenting_certificate(certificate: Arc<CertificateSlot>) -> Result<Self, TlsConfigError> {
         Self::presenting(certificate)
     }
 
-    fn presenting(certificate: Arc<dyn ResolvesServerCert>) -> Result<Self, rustls::Error> {
+    fn presenting(certificate: Arc<dyn ResolvesServerCert>) -> Result<Self, TlsConfigError> {
         let config =
             tls_profile::server(&tls_profile::provider())?.with_no_client_auth().with_cert_resolver(certificate);
         Ok(Self(Arc::new(tls_profile::finish_https_server(config))))
