@@ -1,6 +1,7 @@
 //! The configuration: SPIRE's keys and defaults for what exists (spire-agent's `agent`, `plugins` and `health_checks` blocks). Two
 //! types: [`RawConfig`] as the file says it, [`Config`] as the program needs it. Nothing is opened here but the file itself.
 
+mod admin;
 mod missing;
 mod offers;
 mod raw;
@@ -19,6 +20,7 @@ use plastron_hcl1::{ConfigError, Located, Notice, Place};
 use plastron_spiffe::TrustDomain;
 use zeroize::Zeroizing;
 
+pub(crate) use self::admin::Admin;
 use crate::arguments::Overrides;
 use raw::{RawAgent, RawConfig, RawExperimental};
 
@@ -35,6 +37,9 @@ const NO_INSECURE_BOOTSTRAP: &str = "is not supported: copy the server's bundle 
 
 /// Bounds of the synchronisation interval: below, the server has more to do than the agent learns; above, a removed entry serves on.
 const SYNC_INTERVAL_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
+/// SPIRE's: below, half of an SVID's life does as well.
+const SHORTEST_AVAILABILITY_TARGET: Duration = Duration::from_secs(24 * 3600);
 
 /// Bounds of the time that a new JWT-SVID is waited for while a valid one is held: SPIRE's.
 const JWT_SVID_CACHE_HIT_RANGE: std::ops::Range<Duration> = Duration::from_secs(5)..Duration::from_secs(30);
@@ -60,6 +65,9 @@ pub(crate) struct Config {
     pub(crate) server_port: u16,
     pub(crate) trust_domain: TrustDomain,
     pub(crate) socket_path: PathBuf,
+    pub(crate) admin: Option<Admin>,
+    /// X.509-SVIDs are to outlast an outage of the server of this length.
+    pub(crate) availability_target: Option<Duration>,
     pub(crate) bootstrap: Bootstrap,
     pub(crate) join_token: JoinToken,
     pub(crate) log: LogOptions,
@@ -164,6 +172,9 @@ impl Config {
             jwt_svid_cache_max_size,
             allowed_foreign_jwt_claims,
             allow_unauthenticated_verifiers,
+            admin_socket_path,
+            authorized_delegates,
+            availability_target,
             experimental: RawExperimental { sync_interval, jwt_svid_cache_hit_timeout, .. },
             // Refused by `missing`, or without effect.
             ..
@@ -178,16 +189,20 @@ impl Config {
         };
         let server_port =
             Chosen::of("serverPort", flags.server_port.as_ref(), server_port).ok_or(missing("server_port", ""))?;
+        let trust_domain = Chosen::of("trustDomain", flags.trust_domain.as_ref(), trust_domain)
+            .ok_or(missing("trust_domain", ""))?
+            .parse(|text| TrustDomain::parse(text))?;
+        let socket_path = flags.socket_path.clone().or(socket_path).unwrap_or_else(|| DEFAULT_SOCKET.into());
         Ok(Self {
+            admin: admin::admin(admin_socket_path, authorized_delegates, &socket_path, &trust_domain)?,
+            availability_target: availability_target.map(|text| self::availability_target(&text)).transpose()?,
             data_dir: flags.data_dir.clone().or(data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
             server_address: Chosen::of("serverAddress", flags.server_address.as_ref(), server_address)
                 .ok_or(missing("server_address", ""))?
                 .parse(|text| host(text))?,
             server_port: server_port.parse(|port| if *port == 0 { Err("a port is not 0") } else { Ok(*port) })?,
-            trust_domain: Chosen::of("trustDomain", flags.trust_domain.as_ref(), trust_domain)
-                .ok_or(missing("trust_domain", ""))?
-                .parse(|text| TrustDomain::parse(text))?,
-            socket_path: flags.socket_path.clone().or(socket_path).unwrap_or_else(|| DEFAULT_SOCKET.into()),
+            trust_domain,
+            socket_path,
             bootstrap,
             join_token: self::join_token(flags, join_token, join_token_file)?,
             log,
@@ -269,6 +284,15 @@ fn host(text: &str) -> Result<String, &'static str> {
 fn interval(text: &Located<String>) -> Result<Duration, ConfigError> {
     let interval = plastron_agent_cli::parse_duration(text).map_err(|problem| text.refuse(problem))?;
     if SYNC_INTERVAL_RANGE.contains(&interval) { Ok(interval) } else { Err(text.refuse("must be between 1s and 1h")) }
+}
+
+fn availability_target(text: &Located<String>) -> Result<Duration, ConfigError> {
+    let target = plastron_agent_cli::parse_duration(text).map_err(|problem| text.refuse(problem))?;
+    if target >= SHORTEST_AVAILABILITY_TARGET {
+        Ok(target)
+    } else {
+        Err(text.refuse("availability_target must be at least 24h0m0s"))
+    }
 }
 
 fn cache_hit_timeout(text: &Located<String>) -> Result<Duration, ConfigError> {

@@ -2,6 +2,7 @@
 //!
 //! This file reads the command line and says how the process ends; `run.rs` assembles, `catalog.rs` chooses back ends.
 
+mod admin;
 mod arguments;
 mod catalog;
 mod config;

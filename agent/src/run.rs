@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use plastron_agent_core::jwt::JwtSvids;
 use plastron_agent_core::{Agent, AgentError, Clock, DataDir, PersistError, Readiness, Settings, WorkloadIdentities};
@@ -22,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::arguments::Overrides;
 use crate::catalog::{Catalog, CatalogProblem, OpenAttestor};
 use crate::config::{Bootstrap, BundleFormat, Config, ConfigProblem, strictness};
-use crate::tpm;
+use crate::{admin, tpm};
 
 /// The machine's clock.
 struct SystemClock;
@@ -54,15 +55,25 @@ pub(crate) async fn run(overrides: &Overrides) -> Result<(), RunError> {
     );
     log.reopen.on_signal().map_err(RunError::Runtime)?;
     let stop = stop_token().map_err(RunError::Runtime)?;
+    let started = Instant::now();
     let (agent, identities) = assemble(&config, &catalog)?;
-    let jwt_svids = agent.jwt_svids();
+    let (jwt_svids, info) = (agent.jwt_svids(), agent.info());
     let tasks = TaskTracker::new();
     if let Some(health) = config.health.bind().await? {
         tasks.spawn(health.serve(checks(&identities), stop.clone()));
     }
     let outcome = tokio::select! {
         error = agent.run() => Err(RunError::Agent(error)),
-        result = serve_workloads(&config, &catalog, identities, jwt_svids, &tasks, &stop) => result,
+        result = async {
+            let Some(api) = workload_api(&config, &catalog, identities, jwt_svids).await else {
+                // The agent has ended and says why.
+                return std::future::pending().await;
+            };
+            if let Some(admin) = &config.admin {
+                admin::serve(admin, api.clone(), info, log.level.clone(), started, &tasks, &stop)?;
+            }
+            serve_workloads(&config, api, &tasks, &stop).await
+        } => result,
         () = stop.cancelled() => Ok(()),
     };
     if let Err(error) = &outcome {
@@ -83,6 +94,7 @@ fn assemble(config: &Config, catalog: &Catalog) -> Result<(Agent, WorkloadIdenti
         trust_domain: config.trust_domain.clone(),
         bootstrap,
         sync_interval: config.sync_interval,
+        availability_target: config.availability_target,
         x509_svid_cache_max_size: config.x509_svid_cache_max_size,
         jwt_svid_cache_max_size: config.jwt_svid_cache_max_size,
         jwt_svid_cache_hit_timeout: config.jwt_svid_cache_hit_timeout,
@@ -96,30 +108,37 @@ fn assemble(config: &Config, catalog: &Catalog) -> Result<(Agent, WorkloadIdenti
     })
 }
 
-/// Serves the Workload API once there is something to serve: clients that come before find no socket, and try again.
-async fn serve_workloads(
+/// The Workload API once there is something to serve: clients that come before find no socket, and try again. `None` where the agent
+/// ended before.
+async fn workload_api(
     config: &Config,
     catalog: &Catalog,
     identities: WorkloadIdentities,
     jwt_svids: JwtSvids,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<(), RunError> {
+) -> Option<WorkloadApi> {
     if !identities.synchronised().await {
-        // The agent has ended and says why.
-        return std::future::pending().await;
+        return None;
     }
-    let Some(offers) = config.offers.clone() else {
-        stop.cancelled().await;
-        return Ok(());
-    };
     let bundles = match config.allow_unauthenticated_verifiers {
         true => BundleAccess::AnyLocalProcess,
         false => BundleAccess::IdentifiedWorkloads,
     };
     let foreign_claims = ForeignClaims::allow(config.allowed_foreign_jwt_claims.iter().cloned());
     let access = Access { bundles, foreign_claims };
-    let api = WorkloadApi::new(catalog.workload_attestation(), identities, jwt_svids, Arc::new(SystemClock), access);
+    Some(WorkloadApi::new(catalog.workload_attestation(), identities, jwt_svids, Arc::new(SystemClock), access))
+}
+
+/// Until the program ends.
+async fn serve_workloads(
+    config: &Config,
+    api: WorkloadApi,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    let Some(offers) = config.offers.clone() else {
+        stop.cancelled().await;
+        return Ok(());
+    };
     let socket = std::path::absolute(&config.socket_path)
         .map_err(|source| RunError::SocketPath { path: config.socket_path.clone(), source })?;
     let server = WorkloadApiServer::bind(&socket, api)?.offering(offers);

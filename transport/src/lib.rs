@@ -27,5 +27,5 @@ pub use tls::{
 };
 pub use unix::{
     BindError, MAX_CONNECTIONS_OF_USER, MAX_UNIX_CONNECTIONS, PeerCredentials, PeerError, SocketModes, UnixConnection,
-    UnixSocket, unix_channel,
+    UnixSocket, process_of, unix_channel,
 };

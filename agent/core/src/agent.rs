@@ -15,7 +15,7 @@ use crate::snapshot::Publisher;
 use crate::standing::Standing;
 use crate::sync::Synchroniser;
 use crate::upstream::{AgentDenial, Upstream};
-use crate::{Clock, SvidKeyType, WorkloadIdentities, enrol, rotate};
+use crate::{AgentInfo, Clock, SvidKeyType, WorkloadIdentities, enrol, rotate};
 
 /// What the configuration decides.
 #[derive(Clone, Debug)]
@@ -26,6 +26,9 @@ pub struct Settings {
     pub bootstrap: Arc<Bundle>,
     /// How often entries and bundles are synchronised where the server does not push changes; much rarer where it does.
     pub sync_interval: Duration,
+    /// How long X.509-SVIDs are to outlast an outage of the server, where they live that long and half a day beyond it. `None` for half
+    /// of their lives.
+    pub availability_target: Option<Duration>,
     /// Most workload SVIDs kept without a workload that asks for them.
     pub x509_svid_cache_max_size: usize,
     /// Most JWT-SVIDs kept.
@@ -55,6 +58,7 @@ pub struct Agent {
     publisher: Publisher,
     jwt_svids: JwtSvids,
     jwt_signer: JwtSigner,
+    info: AgentInfo,
 }
 
 impl Agent {
@@ -69,8 +73,9 @@ impl Agent {
         let (publisher, identities) = Publisher::new();
         let capacity = settings.jwt_svid_cache_max_size;
         let (jwt_svids, jwt_signer) = JwtSvids::new(identities.clone(), Arc::clone(&clock), capacity);
+        let info = AgentInfo::new(identities.clone(), jwt_svids.clone(), Arc::clone(&clock));
         let parts = Parts { settings, upstream, attestor, held_keys: None, data, clock };
-        (Self { parts, publisher, jwt_svids, jwt_signer }, identities)
+        (Self { parts, publisher, jwt_svids, jwt_signer, info }, identities)
     }
 
     /// Has the key of the agent's SVID held there, in place of what the data directory's custody says.
@@ -85,14 +90,21 @@ impl Agent {
         self.jwt_svids.clone()
     }
 
+    /// What it says about itself.
+    pub fn info(&self) -> AgentInfo {
+        self.info.clone()
+    }
+
     /// Runs until the agent has to end, and says why. Dropping the future stops it at any await; nothing is lost by that.
     pub async fn run(self) -> AgentError {
-        let Self { parts, publisher, jwt_svids: _, jwt_signer } = self;
+        let Self { parts, publisher, jwt_svids: _, jwt_signer, info } = self;
         let caller = match enrol::enrol(&parts).await {
             Ok(caller) => caller,
             Err(error) => return error,
         };
         let (standing, denials) = Standing::new(caller);
+        let standing = Arc::new(standing);
+        info.attested(&standing);
         let bundle = HeldBundle::new(&parts.settings.trust_domain, &parts.data, &standing, &publisher);
         let synchroniser = Synchroniser::new(&parts, &standing, &publisher, &bundle);
         let follower = Follower::new(&parts, &standing, &bundle);

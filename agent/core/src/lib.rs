@@ -17,6 +17,7 @@ mod enrol;
 mod follow;
 mod held_bundle;
 mod identity;
+mod info;
 mod issued;
 pub mod jwt;
 mod key;
@@ -41,11 +42,13 @@ pub use attest::AttestError;
 pub use clock::Clock;
 pub use csr::CsrBuildError;
 pub use identity::Identity;
+pub use info::{AgentInfo, AgentState, ShownCertificate};
 pub use issued::IssuedError;
 pub use key::{KeyError, PrivateKey, SvidKeyType};
 pub use persist::{DataDir, KeyCustody, PersistError};
 pub use snapshot::Publisher;
 pub use subscription::{
-    BundleSet, BundleSubscription, Readiness, Subscription, WorkloadIdentities, WorkloadState, WorkloadUpdate,
+    BundleSet, BundleSubscription, Publications, Readiness, Subscription, WorkloadIdentities, WorkloadState,
+    WorkloadUpdate,
 };
 pub use workload::{ATTESTATION_TIMEOUT, MAX_SELECTORS, WorkloadAttestation, WorkloadAttestationError};

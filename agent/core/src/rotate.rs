@@ -50,7 +50,7 @@ pub(crate) async fn keep_identity(
     mut denials: mpsc::Receiver<Denial>,
 ) -> AgentError {
     let first = standing.caller().svid;
-    let mut due = renewal_point(first.svid.not_before(), first.svid.not_after());
+    let mut due = renewal_point(first.svid.not_before(), first.svid.not_after(), parts.settings.availability_target);
     let mut from = first.svid.not_before();
     let mut pause = None;
     drop(first);
@@ -93,7 +93,11 @@ pub(crate) async fn keep_identity(
                 } else {
                     tracing::info!(%spiffe_id, expires_at, "Successfully rotated agent SVID");
                 }
-                due = renewal_point(parts.clock.now().as_secs(), fresh.svid.svid.not_after());
+                due = renewal_point(
+                    parts.clock.now().as_secs(),
+                    fresh.svid.svid.not_after(),
+                    parts.settings.availability_target,
+                );
                 from = fresh.svid.svid.not_before();
                 backoff.reset();
                 pause = None;

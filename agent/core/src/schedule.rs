@@ -9,10 +9,28 @@ use crate::Clock;
 /// Longest uninterrupted sleep while waiting for a wall-clock time: the clock may be set, or the machine may have been suspended.
 const LONGEST_NAP: Duration = Duration::from_secs(10);
 
-/// When to renew what is valid from `from` until `not_after`, in Unix seconds: at half-life ±10 %.
-pub(crate) fn renewal_point(from: u64, not_after: u64) -> u64 {
-    let half = not_after.saturating_sub(from) / 2;
-    from.saturating_add(half.saturating_mul(900 + random_up_to(200)) / 1000)
+/// What must be left of a life beyond the availability target, or the target is not kept (SPIRE's number): renewing that early would mean
+/// renewing all the time.
+const LEAST_USE: u64 = 12 * 3600;
+/// The availability target is kept by up to so much more (SPIRE's number).
+const TARGET_SPREAD: u64 = 600;
+
+/// When to renew what is valid from `from` until `not_after`, in Unix seconds: at half-life ±10 %, or earlier where that much is to be left
+/// of it as the availability target asks.
+pub(crate) fn renewal_point(from: u64, not_after: u64, availability_target: Option<Duration>) -> u64 {
+    let life = not_after.saturating_sub(from);
+    let half = from.saturating_add((life / 2).saturating_mul(900 + random_up_to(200)) / 1000);
+    match availability_target {
+        Some(target) if keeps_target(from, not_after, target) => {
+            half.min(not_after.saturating_sub(target.as_secs()).saturating_sub(random_up_to(TARGET_SPREAD)))
+        }
+        _ => half,
+    }
+}
+
+/// Whether such a life is long enough for the availability target.
+pub(crate) fn keeps_target(from: u64, not_after: u64, target: Duration) -> bool {
+    not_after.saturating_sub(from).saturating_sub(target.as_secs()) > LEAST_USE
 }
 
 /// A duration ±10 %.
@@ -105,16 +123,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_must_outlast_an_outage_is_renewed_early_where_its_life_is_long_enough() {
+        const HOUR: u64 = 3600;
+        let target = Some(Duration::from_secs(24 * HOUR));
+        let earliest = |life: u64| (0..200).map(|_| renewal_point(0, life, target)).min().unwrap();
+        let latest = |life: u64| (0..200).map(|_| renewal_point(0, life, target)).max().unwrap();
+        // 40 hours: half a life would leave 20, so it is renewed when 24 are left, or up to ten minutes more.
+        assert!(earliest(40 * HOUR) >= 16 * HOUR - 600);
+        assert!(latest(40 * HOUR) <= 16 * HOUR);
+        // 36 hours: half a day beyond the target is too little.
+        assert!(earliest(36 * HOUR) >= 36 * HOUR * 45 / 100);
+        // 100 hours: half a life leaves more than the target.
+        assert!(latest(100 * HOUR) <= 100 * HOUR * 55 / 100);
+        assert!(earliest(100 * HOUR) >= 100 * HOUR * 45 / 100);
+    }
+
+    #[test]
     fn renewal_is_at_half_life_within_a_tenth() {
         for _ in 0..1000 {
-            let at = renewal_point(1000, 4600);
+            let at = renewal_point(1000, 4600, None);
             assert!((1000 + 1620..=1000 + 1980).contains(&at), "{at}");
         }
     }
 
     #[test]
     fn an_inverted_validity_is_due_at_once() {
-        assert_eq!(renewal_point(1000, 900), 1000);
+        assert_eq!(renewal_point(1000, 900, None), 1000);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::csr::{CsrBuildError, sign_csr};
 use crate::issued::check_workload_svid;
 use crate::key::{KeyError, KeyPair, PrivateKey, SvidKeyType};
 use crate::report::Chain;
-use crate::schedule::renewal_point;
+use crate::schedule::{keeps_target, renewal_point};
 use crate::upstream::{AuthorizedEntry, Caller, SvidOutcome, SvidRequest, UpstreamError};
 
 /// Has SVIDs signed for these entries and puts them into the cache. What is refused, or not acceptable, is logged and asked for later.
@@ -45,7 +45,14 @@ pub(crate) async fn sign(
                 tracing::debug!(
                     entry = %entry.id, spiffe_id = %entry.spiffe_id, expires_at = svid.not_after(), "X509-SVID updated"
                 );
-                let renew_at = renewal_point(now.as_secs(), svid.not_after());
+                let target = parts.settings.availability_target;
+                if target.is_some_and(|target| !keeps_target(svid.not_before(), svid.not_after(), target)) {
+                    tracing::warn!(
+                        entry = %entry.id, spiffe_id = %entry.spiffe_id,
+                        "X509 SVID lifetime isn't long enough to guarantee the availability_target, falling back to the default rotation strategy"
+                    );
+                }
+                let renew_at = renewal_point(now.as_secs(), svid.not_after(), target);
                 cache.issued(Identity::new(entry, Arc::new(svid), key.private_key), renew_at);
             }
             Err(error) => {

@@ -1,6 +1,6 @@
 //! The agent's present standing with its server, shared by the task that keeps its SVID and the one that synchronises.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use plastron_spiffe::Bundle;
@@ -19,6 +19,8 @@ pub(crate) struct Standing {
     unfollowed: Notify,
     followed: AtomicBool,
     cut_off: AtomicBool,
+    /// Unix seconds; 0 for never.
+    last_sync: AtomicU64,
 }
 
 /// The server denied a caller that showed this SVID.
@@ -40,6 +42,7 @@ impl Standing {
             unfollowed: Notify::new(),
             followed: AtomicBool::new(false),
             cut_off: AtomicBool::new(false),
+            last_sync: AtomicU64::new(0),
         };
         (standing, receiver)
     }
@@ -115,6 +118,16 @@ impl Standing {
 
     pub(crate) fn is_cut_off(&self) -> bool {
         self.cut_off.load(Ordering::Acquire)
+    }
+
+    /// A synchronisation succeeded, in Unix seconds.
+    pub(crate) fn synchronised(&self, now: u64) {
+        self.last_sync.store(now, Ordering::Relaxed);
+    }
+
+    /// When one did last.
+    pub(crate) fn last_sync(&self) -> u64 {
+        self.last_sync.load(Ordering::Relaxed)
     }
 
     /// Resolves when a synchronisation should not wait for its time.

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::Identity;
 use crate::snapshot::{DemandGuard, Snapshot};
+use crate::upstream::AuthorizedEntry;
 
 /// The agent's identities, for whoever serves workloads. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -74,6 +75,21 @@ impl WorkloadIdentities {
         Some(BundleSet { bundle: Arc::clone(&snapshot.bundle), federated_bundles: snapshot.federated_of(&matching) })
     }
 
+    /// The entries that a workload with these selectors may have SVIDs of at this moment, by rising entry id, signed already or not.
+    /// None before the first synchronisation, and where the server shut this node out.
+    pub fn entries(&self, selectors: &BTreeSet<Selector>) -> Vec<Arc<AuthorizedEntry>> {
+        if self.readiness() != Readiness::Ready {
+            return Vec::new();
+        }
+        let Some(snapshot) = self.latest() else { return Vec::new() };
+        snapshot.matching(selectors).into_iter().map(|held| Arc::clone(&held.entry)).collect()
+    }
+
+    /// Tells whenever anything is published, whomever it concerns: for who has to look again at what it decided by.
+    pub fn publications(&self) -> Publications {
+        Publications(self.snapshots.clone())
+    }
+
     /// What a workload with these selectors may have, now and after every change.
     pub fn subscribe(&self, selectors: BTreeSet<Selector>) -> Subscription {
         Subscription { source: self.clone(), selectors, holds: Vec::new(), delivered: None }
@@ -82,6 +98,17 @@ impl WorkloadIdentities {
     /// All bundles that the agent holds, now and after every change: for callers that need no identity.
     pub fn subscribe_bundles(&self) -> BundleSubscription {
         BundleSubscription { snapshots: self.snapshots.clone(), delivered: None }
+    }
+}
+
+/// Publications of the agent, by no more than that they happen.
+#[derive(Debug)]
+pub struct Publications(watch::Receiver<Option<Arc<Snapshot>>>);
+
+impl Publications {
+    /// Waits for the next one; several may count as one. False when the agent shuts down. Cancel-safe.
+    pub async fn next(&mut self) -> bool {
+        self.0.changed().await.is_ok()
     }
 }
 

@@ -71,6 +71,9 @@ impl<'a> Synchroniser<'a> {
         loop {
             match self.synchronise().await {
                 Ok(()) => {
+                    if !self.standing.is_cut_off() {
+                        self.standing.synchronised(self.now());
+                    }
                     backoff.reset();
                     self.rest(self.until_next()).await;
                 }

@@ -19,9 +19,6 @@ fn asked_for(agent: &RawAgent, telemetry: &RawTelemetry) -> Vec<Absence> {
     let limits = &experimental.ratelimit;
     let rebootstrap = agent.rebootstrap_mode.as_ref().filter(|mode| mode.value != "never");
     [
-        Absence::of("admin socket", agent.admin_socket_path.as_ref()),
-        Absence::of("Delegated Identity API", filled(agent.authorized_delegates.as_ref())),
-        Absence::of("availability target", agent.availability_target.as_ref()),
         Absence::of("selectors in log lines", filled(agent.log_selectors.as_ref())),
         Absence::of("profiling", on(agent.profiling_enabled.as_ref())),
         Absence::of("rebootstrapping", rebootstrap),

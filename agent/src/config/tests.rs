@@ -74,6 +74,9 @@ agent {
     jwt_svid_cache_max_size = 7
     allowed_foreign_jwt_claims = ["iss", "role"]
     allow_unauthenticated_verifiers = true
+    admin_socket_path = "/run/agent-admin/admin.sock"
+    authorized_delegates = ["spiffe://example.org/one", "spiffe://example.org/two"]
+    availability_target = "36h"
     experimental {
         sync_interval = "1m30s"
         jwt_svid_cache_hit_timeout = "29s"
@@ -91,8 +94,51 @@ health_checks { listener_enabled = true bind_port = "8080" }
     assert_eq!(config.jwt_svid_cache_hit_timeout, Duration::from_secs(29));
     assert_eq!(config.allowed_foreign_jwt_claims, ["iss", "role"]);
     assert_eq!(config.workload_key_type, SvidKeyType::Rsa2048);
+    assert_eq!(config.availability_target, Some(Duration::from_secs(36 * 3600)));
+    let admin = config.admin.unwrap();
+    assert_eq!(admin.socket_path, Path::new("/run/agent-admin/admin.sock"));
+    let delegates: Vec<_> = admin.delegates.iter().map(|id| id.as_str()).collect();
+    assert_eq!(delegates, ["spiffe://example.org/one", "spiffe://example.org/two"]);
     assert!(matches!(config.join_token, JoinToken::File(_)));
     assert!(config.health.listener_enabled && config.allow_unauthenticated_verifiers);
+}
+
+#[test]
+fn the_admin_socket_is_not_where_everybody_may_look() {
+    let with = |keys: &str| load_text(&MINIMAL.replacen("agent {", &format!("agent {{\n{keys}"), 1), |_| {});
+    for place in
+        ["/run/public/admin.sock", "/run/public/below/admin.sock", "/run/other/../public/./admin.sock", "/run/public"]
+    {
+        let error =
+            with(&format!("socket_path = \"/run/public/api.sock\"\nadmin_socket_path = \"{place}\"")).unwrap_err();
+        assert!(error.contains("admin socket cannot be in the same directory"), "{place}: {error}");
+        assert!(error.contains("agent.conf:"), "{place}: {error}");
+    }
+    let config =
+        with("socket_path = \"/run/public/api.sock\"\nadmin_socket_path = \"/run/public-admin/admin.sock\"").unwrap();
+    assert_eq!(config.admin.unwrap().socket_path, Path::new("/run/public-admin/admin.sock"));
+    assert_eq!(with("admin_socket_path = \"\"").unwrap().admin, None);
+}
+
+#[test]
+fn a_delegate_is_an_id_of_our_own_trust_domain() {
+    let with = |list: &str| {
+        let keys = format!("agent {{\nadmin_socket_path = \"/run/a/b.sock\"\nauthorized_delegates = [{list}]");
+        load_text(&MINIMAL.replacen("agent {", &keys, 1), |_| {})
+    };
+    assert!(with("\"spiffe://other.example/x\"").unwrap_err().contains("a delegate is of trust domain example.org"));
+    assert!(with("\"web\"").is_err());
+    assert!(with("").unwrap().admin.unwrap().delegates.is_empty());
+}
+
+#[test]
+fn an_availability_target_below_a_day_is_refused() {
+    let with = |target: &str| {
+        load_text(&MINIMAL.replacen("agent {", &format!("agent {{\navailability_target = \"{target}\""), 1), |_| {})
+    };
+    assert!(with("23h59m").unwrap_err().contains("must be at least 24h"));
+    assert!(with("soon").is_err());
+    assert_eq!(with("24h").unwrap().availability_target, Some(Duration::from_secs(86_400)));
 }
 
 #[test]

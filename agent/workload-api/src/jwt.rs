@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 use plastron_agent_core::BundleSet;
-use plastron_agent_core::jwt::{Audience, JwtSvids};
+use plastron_agent_core::jwt::{Audience, JwtSvids, JwtToken};
 use plastron_agent_core::upstream::AuthorizedEntry;
 use plastron_proto::workload as wire;
 use plastron_spiffe::jwt::validate;
@@ -52,17 +52,30 @@ pub(crate) async fn fetch(
         .filter(|entry| only.as_ref().is_none_or(|id| *id == entry.spiffe_id))
         .cloned()
         .collect();
-    let tokens = wanted.into_iter().map(|entry| async move {
-        let token = svids.fetch(&entry, audience).await.map_err(Refusal::Token)?;
-        tracing::debug!(spiffe_id = %entry.spiffe_id, expires_at = token.expires_at(), "Fetched JWT SVID");
-        Ok::<_, Refusal>(wire::Jwtsvid {
+    let tokens = tokens(svids, wanted, audience).await?;
+    let svids: Vec<_> = tokens
+        .into_iter()
+        .map(|(entry, token)| wire::Jwtsvid {
             spiffe_id: entry.spiffe_id.to_string(),
             svid: token.reveal().to_owned(),
             hint: entry.hint.clone(),
         })
-    });
-    let svids: Vec<_> = iter(tokens).buffered(PARALLEL_TOKENS).try_collect().await?;
+        .collect();
     if svids.is_empty() { Err(Refusal::NoIdentity) } else { Ok(wire::JwtsvidResponse { svids }) }
+}
+
+/// One token for each of the entries, in their order. One that can't be had fails them all.
+pub(crate) async fn tokens(
+    svids: &JwtSvids,
+    entries: Vec<Arc<AuthorizedEntry>>,
+    audience: &Audience,
+) -> Result<Vec<(Arc<AuthorizedEntry>, Arc<JwtToken>)>, Refusal> {
+    let tokens = entries.into_iter().map(|entry| async move {
+        let token = svids.fetch(&entry, audience).await.map_err(Refusal::Token)?;
+        tracing::debug!(spiffe_id = %entry.spiffe_id, expires_at = token.expires_at(), "Fetched JWT SVID");
+        Ok::<_, Refusal>((entry, token))
+    });
+    iter(tokens).buffered(PARALLEL_TOKENS).try_collect().await
 }
 
 /// What a caller wants validated, checked before the caller is.
@@ -111,6 +124,14 @@ impl BundleSource for Trusted<'_> {
 /// is left out.
 pub(crate) fn bundles(view: &View) -> Result<wire::JwtBundlesResponse, Refusal> {
     let (own, federated) = view.bundles();
+    Ok(wire::JwtBundlesResponse { bundles: jwk_sets(own, federated)? })
+}
+
+/// The JWK set of each trust domain.
+pub(crate) fn jwk_sets(
+    own: &Bundle,
+    federated: &BTreeMap<TrustDomain, Arc<Bundle>>,
+) -> Result<BTreeMap<String, Vec<u8>>, Refusal> {
     let mut bundles = BTreeMap::new();
     let foreign = federated.values().map(|bundle| &**bundle).filter(|bundle| !bundle.jwt_authorities.is_empty());
     let name = |bundle: &Bundle| bundle.trust_domain.id().to_string();
@@ -126,7 +147,7 @@ pub(crate) fn bundles(view: &View) -> Result<wire::JwtBundlesResponse, Refusal> 
     }
     // The own one last, so that nothing a foreign server says stands under its name.
     bundles.insert(name(own), own.to_jwt_jwks().map_err(Refusal::Jwks)?.into_bytes());
-    Ok(wire::JwtBundlesResponse { bundles })
+    Ok(bundles)
 }
 
 /// Whether two views make the same message of JWT bundles: other SVIDs, X.509 authorities or sequence numbers change nothing in it.

@@ -7,6 +7,7 @@
 //! Served: X.509- and JWT-SVIDs with their bundles, the validation of tokens, Envoy's SDS, `grpc.health.v1.Health`. Deliberately not yet:
 //! WIT-SVIDs (Unimplemented, section 7), server reflection.
 
+pub mod admin;
 mod caller;
 mod claims;
 mod header;
@@ -19,6 +20,8 @@ mod refusal;
 mod sds;
 mod serve;
 mod service;
+
+pub use plastron_proto::types::LogLevel;
 
 pub use crate::claims::ForeignClaims;
 pub use crate::sds::{PeerValidation, SdsSettings};

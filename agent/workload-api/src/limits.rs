@@ -27,6 +27,13 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 65_535;
 /// servers take 8 KiB. The limit is one for the whole service.
 pub const MAX_REQUEST_BYTES: usize = 8 * 1024;
 
+/// Largest request of a delegate: the selectors of a container have some kilobytes.
+pub const MAX_DELEGATE_REQUEST_BYTES: usize = 64 * 1024;
+
+/// HTTP/2 streams at once on one connection of the admin socket: a delegate has one for each workload that it acts for, over one
+/// connection.
+pub const MAX_DELEGATE_STREAMS: u32 = 4096;
+
 /// Largest request to the health service: the name of a service.
 pub const MAX_HEALTH_REQUEST_BYTES: usize = 1024;
 

@@ -34,10 +34,18 @@ pub(crate) fn x509_bundles(
     own: &Bundle,
     federated: &BTreeMap<TrustDomain, Arc<Bundle>>,
 ) -> Result<X509BundlesResponse, Refusal> {
+    Ok(X509BundlesResponse { crl: Vec::new(), bundles: x509_authorities(own, federated)? })
+}
+
+/// The X.509 authorities of each trust domain that has any.
+pub(crate) fn x509_authorities(
+    own: &Bundle,
+    federated: &BTreeMap<TrustDomain, Arc<Bundle>>,
+) -> Result<BTreeMap<String, Vec<u8>>, Refusal> {
     let mut bundles = bundles_by_id(federated);
     // Last, so that nothing a foreign server says stands under the own name.
     bundles.insert(own.trust_domain.id().to_string(), authorities(own).ok_or(Refusal::EmptyBundle)?);
-    Ok(X509BundlesResponse { crl: Vec::new(), bundles })
+    Ok(bundles)
 }
 
 /// Whether two views make the same message of bundles: other SVIDs, JWT authorities or sequence numbers change nothing in it.

@@ -91,7 +91,7 @@ async fn next_own_bundle(bundles: &mut Option<BundleSubscription>) -> Result<Arc
     }
 }
 
-async fn until_gone(process: &WorkloadProcess) {
+pub(crate) async fn until_gone(process: &WorkloadProcess) {
     let mut tick = tokio::time::interval(LIVENESS_INTERVAL);
     loop {
         tick.tick().await;

@@ -8,7 +8,7 @@ use plastron_agent_core::WorkloadAttestationError;
 use plastron_agent_core::jwt::{AudienceError, JwtSvidError};
 use plastron_agent_core::upstream::UpstreamError;
 use plastron_spiffe::jwt::JwtError;
-use plastron_spiffe::{BundleError, SpiffeIdError};
+use plastron_spiffe::{BundleError, SelectorError, SpiffeId, SpiffeIdError};
 use plastron_transport::PeerError;
 use tonic::Status;
 
@@ -47,6 +47,12 @@ pub(crate) enum Refusal {
     InvalidToken(#[source] JwtError),
     #[error("the JWT authorities can't be written as a JWK set")]
     Jwks(#[source] BundleError),
+    #[error("none of the {entries} entries of the caller is a delegate's; the first is {first}")]
+    NotADelegate { entries: usize, first: SpiffeId },
+    #[error("neither selectors nor a PID, or both")]
+    NoTarget,
+    #[error("the selectors can't be used")]
+    TargetSelectors(#[source] SelectorError),
     #[error("WIT-SVIDs are not served")]
     NoWit,
     #[error("the workload may not have secrets of the names {names:?}")]
@@ -80,6 +86,9 @@ impl From<Refusal> for Status {
             Refusal::NoToken => Self::invalid_argument("svid must be specified"),
             Refusal::InvalidToken(error) => Self::invalid_argument(shortened(reason(&error))),
             Refusal::Jwks(_) => Self::unavailable("could not serialize response"),
+            Refusal::NotADelegate { .. } => Self::permission_denied("caller not configured as an authorized delegate"),
+            Refusal::NoTarget => Self::invalid_argument("must provide either selectors or non-zero PID, but not both"),
+            Refusal::TargetSelectors(_) => Self::invalid_argument("could not parse provided selectors"),
             Refusal::NoWit => Self::unimplemented("WIT functionality is disabled"),
             Refusal::SecretNames { names } => {
                 let names = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" ");

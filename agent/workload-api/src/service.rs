@@ -68,6 +68,11 @@ impl WorkloadApi {
         &self.identities
     }
 
+    /// Its tokens.
+    pub(crate) fn jwt_svids(&self) -> &JwtSvids {
+        &self.jwt_svids
+    }
+
     /// Cancelled when all streams end.
     pub(crate) fn stopping(&self) -> CancellationToken {
         self.stop.clone()
@@ -84,10 +89,16 @@ impl WorkloadApi {
         extensions: &Extensions,
     ) -> Result<(WorkloadProcess, BTreeSet<Selector>), Refusal> {
         let process = caller(extensions)?;
-        let selectors = self.attestation.attest(&process).await?;
+        let selectors = self.attest_process(&process).await?;
+        Ok((process, selectors))
+    }
+
+    /// What is known of a process.
+    pub(crate) async fn attest_process(&self, process: &WorkloadProcess) -> Result<BTreeSet<Selector>, Refusal> {
+        let selectors = self.attestation.attest(process).await?;
         let shown = selectors.iter().map(ToString::to_string);
         tracing::debug!(pid = process.pid, selectors = ?shown.collect::<Vec<_>>(), "PID attested to have selectors");
-        Ok((process, selectors))
+        Ok(selectors)
     }
 
     async fn stream<T, M: Send + 'static>(

@@ -85,6 +85,7 @@ impl World {
             trust_domain: domain(),
             bootstrap: Arc::new(server.state().authority.bundle()),
             sync_interval: Duration::from_millis(20),
+            availability_target: None,
             x509_svid_cache_max_size: 1000,
             jwt_svid_cache_max_size: 1000,
             jwt_svid_cache_hit_timeout: Duration::from_secs(5),

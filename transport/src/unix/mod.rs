@@ -8,4 +8,4 @@ mod peer;
 pub use bind::{BindError, SocketModes, UnixSocket};
 pub use channel::unix_channel;
 pub use incoming::{MAX_CONNECTIONS_OF_USER, MAX_UNIX_CONNECTIONS, UnixConnection};
-pub use peer::{PeerCredentials, PeerError};
+pub use peer::{PeerCredentials, PeerError, process_of};

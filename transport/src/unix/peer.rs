@@ -102,14 +102,39 @@ fn handle(socket: &impl AsFd, raw: i32, uid: u32, gid: u32) -> Result<WorkloadPr
     Ok(WorkloadProcess { pid: raw, uid, gid, liveness: Arc::new(liveness) })
 }
 
+/// A handle on the process that has this PID now, for somebody who is trusted to say whom it acts for. Its user and group are the
+/// effective ones of this moment.
+pub fn process_of(raw: i32) -> Result<WorkloadProcess, PeerError> {
+    let pid = (raw > 0).then(|| Pid::from_raw(raw)).flatten().ok_or(PeerError::NoPid)?;
+    let liveness = PidFd(open_pidfd(pid)?);
+    let ids = effective_ids(pid)?;
+    if !liveness.is_same_process() {
+        return Err(PeerError::Gone { pid: raw });
+    }
+    let (uid, gid) = ids;
+    Ok(WorkloadProcess { pid: raw, uid, gid, liveness: Arc::new(liveness) })
+}
+
 /// Linux before 6.5.
 fn by_pid(pid: Pid, uid: u32, gid: u32) -> Result<OwnedFd, PeerError> {
+    let pidfd = open_pidfd(pid)?;
+    match effective_ids(pid)? {
+        ids if ids == (uid, gid) => Ok(pidfd),
+        (uid, gid) => Err(PeerError::Replaced { pid: pid.as_raw_nonzero().get(), uid, gid }),
+    }
+}
+
+fn open_pidfd(pid: Pid) -> Result<OwnedFd, PeerError> {
     let raw = pid.as_raw_nonzero().get();
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| match error {
+    pidfd_open(pid, PidfdFlags::empty()).map_err(|error| match error {
         rustix::io::Errno::SRCH => PeerError::Gone { pid: raw },
         error => PeerError::Unavailable { pid: raw, reason: error.to_string() },
-    })?;
-    // What is read here is about the pidfd's process if that process still runs afterwards, which the caller checks.
+    })
+}
+
+/// Effective user and group. They are about a pidfd's process if that process still runs afterwards, which the caller checks.
+fn effective_ids(pid: Pid) -> Result<(u32, u32), PeerError> {
+    let raw = pid.as_raw_nonzero().get();
     let status = std::fs::read(format!("/proc/{raw}/status"))
         .map_err(|error| PeerError::Unavailable { pid: raw, reason: error.to_string() })?;
     // A process names itself as it likes. The kernel escapes line ends in the name, so it can't pass for another line.
@@ -119,8 +144,7 @@ fn by_pid(pid: Pid, uid: u32, gid: u32) -> Result<OwnedFd, PeerError> {
         line.split_whitespace().nth(1)?.parse().ok()
     };
     match (effective("Uid:"), effective("Gid:")) {
-        (Some(now_uid), Some(now_gid)) if (now_uid, now_gid) == (uid, gid) => Ok(pidfd),
-        (Some(uid), Some(gid)) => Err(PeerError::Replaced { pid: raw, uid, gid }),
+        (Some(uid), Some(gid)) => Ok((uid, gid)),
         _ => Err(PeerError::Unavailable { pid: raw, reason: "its status has no user or group".to_owned() }),
     }
 }
@@ -169,6 +193,21 @@ mod tests {
         assert!(!pidfd.is_same_process());
         let gone = PeerError::Gone { pid: pid_of(&child).as_raw_nonzero().get() };
         assert_eq!(by_pid(pid_of(&child), uid, gid).unwrap_err(), gone);
+    }
+
+    #[test]
+    fn a_process_is_found_by_its_pid_and_known_when_it_is_gone() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = pid_of(&child).as_raw_nonzero().get();
+        let process = process_of(pid).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((process.pid, (process.uid, process.gid)), (pid, own_ids()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!process.liveness.is_same_process());
+        assert_eq!(process_of(pid).err(), Some(PeerError::Gone { pid }));
+        for impossible in [0, -1, i32::MIN] {
+            assert_eq!(process_of(impossible).err(), Some(PeerError::NoPid), "{impossible}");
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct JwtToken {
     /// `kid`.
     pub(crate) key_id: String,
     /// Unix seconds.
+    pub(crate) issued_at: u64,
+    /// Unix seconds.
     pub(crate) expires_at: u64,
     /// From then on a new one is asked for: half of what was left of its life when it came. Unix seconds.
     pub(crate) renew_at: u64,
@@ -32,6 +34,11 @@ impl JwtToken {
     }
 
     /// Unix seconds.
+    pub fn issued_at(&self) -> u64 {
+        self.issued_at
+    }
+
+    /// Unix seconds.
     pub fn expires_at(&self) -> u64 {
         self.expires_at
     }
@@ -39,9 +46,10 @@ impl JwtToken {
 
 impl fmt::Debug for JwtToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { token: _, key_id, expires_at, renew_at } = self;
+        let Self { token: _, key_id, issued_at, expires_at, renew_at } = self;
         f.debug_struct("JwtToken")
             .field("key_id", key_id)
+            .field("issued_at", issued_at)
             .field("expires_at", expires_at)
             .field("renew_at", renew_at)
             .finish_non_exhaustive()
@@ -87,6 +95,10 @@ struct Held {
 impl TokenCache {
     pub(super) fn new(capacity: usize) -> Self {
         Self { held: HashMap::new(), by_use: BTreeMap::new(), uses: 0, capacity, followed: None }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
     }
 
     /// For the entry as the caller knows it: a token of what it was before, or is by now, is another workload's.

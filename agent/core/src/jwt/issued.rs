@@ -50,7 +50,7 @@ pub(super) fn check_jwt_svid(
         return Err(IssuedJwtError::TaintedAuthority { key_id });
     }
     let renew_at = now.saturating_add(expires_at.saturating_sub(now) / 2);
-    Ok(JwtToken { token, key_id, expires_at, renew_at })
+    Ok(JwtToken { token, key_id, issued_at, expires_at, renew_at })
 }
 
 /// Why the agent does not take a JWT-SVID that the server issued.

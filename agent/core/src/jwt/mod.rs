@@ -53,11 +53,7 @@ impl JwtSvids {
     /// The entries that a workload with these selectors may have tokens of, by rising entry id. Waits for the first synchronisation;
     /// empty where the agent ended before, and where the server shut this node out.
     pub async fn entries(&self, selectors: &BTreeSet<Selector>) -> Vec<Arc<AuthorizedEntry>> {
-        if !self.identities.synchronised().await || self.identities.readiness() == Readiness::CutOff {
-            return Vec::new();
-        }
-        let Some(snapshot) = self.identities.latest() else { return Vec::new() };
-        snapshot.matching(selectors).into_iter().map(|held| Arc::clone(&held.entry)).collect()
+        if self.identities.synchronised().await { self.identities.entries(selectors) } else { Vec::new() }
     }
 
     /// A token of this entry for this audience. Cancel-safe: a caller that goes away takes nothing from the others.
@@ -88,6 +84,11 @@ impl JwtSvids {
             }
             _ => Err(error),
         }
+    }
+
+    /// How many tokens are held.
+    pub(crate) fn held(&self) -> usize {
+        self.cache().len()
     }
 
     /// What is held, by what holds at this moment.

@@ -37,6 +37,7 @@ struct Node {
     keys: KeyCustody,
     capacity: usize,
     jwt_capacity: usize,
+    availability_target: Option<Duration>,
     key_type: SvidKeyType,
     admitted: Arc<Mutex<usize>>,
 }
@@ -59,6 +60,7 @@ impl Node {
             dir,
             capacity: 1000,
             jwt_capacity: 1000,
+            availability_target: None,
             key_type: SvidKeyType::EcP256,
             admitted: Arc::default(),
         }
@@ -74,6 +76,7 @@ impl Node {
             trust_domain: domain(),
             bootstrap,
             sync_interval: Duration::from_secs(5),
+            availability_target: self.availability_target,
             x509_svid_cache_max_size: self.capacity,
             jwt_svid_cache_max_size: self.jwt_capacity,
             jwt_svid_cache_hit_timeout: Duration::from_secs(5),

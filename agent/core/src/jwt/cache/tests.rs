@@ -27,7 +27,7 @@ fn key(entry_id: &str, audience: &str) -> Key {
 }
 
 fn token(key_id: &str) -> Arc<JwtToken> {
-    Arc::new(JwtToken { token: String::new(), key_id: key_id.to_owned(), expires_at: 300, renew_at: 150 })
+    Arc::new(JwtToken { token: String::new(), key_id: key_id.to_owned(), issued_at: 0, expires_at: 300, renew_at: 150 })
 }
 
 fn bundle(key_ids: &[(&str, bool)]) -> Arc<Bundle> {
