@@ -125,7 +125,12 @@ async fn only_a_delegate_is_served() {
     next(&mut bundles).await;
 
     // It has an identity, and that is another now.
-    world.change(DELEGATE, |entry| entry.spiffe_id = domain().with_path("/other").unwrap());
+    {
+        let own = format!("test:pid:{}", std::process::id());
+        let mut state = world.server.state();
+        state.entries.remove(DELEGATE);
+        state.entries.insert("other".to_owned(), fake_server::entry("other", "/other", &[&own]));
+    }
     let text = "caller not configured as an authorized delegate";
     refused(open.message().await, Code::PermissionDenied, text);
     refused(bundles.message().await, Code::PermissionDenied, text);
