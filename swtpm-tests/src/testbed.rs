@@ -20,7 +20,7 @@ use config::server_config;
 use crate::tool::run;
 use crate::{EkKind, HarnessError, Manufacturer, Process, SoftHsm, WallClock, program};
 
-/// The trust domain of every testbed.
+/// The trust domain of a testbed that asks for no other.
 pub const TRUST_DOMAIN: &str = "testbed.example";
 
 /// How long a program may take until it serves. It takes well under a second; a loaded machine may need more.
@@ -32,6 +32,8 @@ const PORT_ATTEMPTS: u32 = 5;
 
 /// What distinguishes one server from another. The defaults serve most scenarios.
 pub struct ServerOptions {
+    /// Its trust domain.
+    pub trust_domain: &'static str,
     /// The CA key's token; `None` keeps keys in the server's directory, where they outlive a kill.
     pub token: Option<SoftHsm>,
     /// Whether the server reaches its token through the [`FaultProxy`].
@@ -55,6 +57,7 @@ pub struct ServerOptions {
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
+            trust_domain: TRUST_DOMAIN,
             token: None,
             faults: false,
             key_lines: String::new(),
@@ -115,7 +118,7 @@ impl TestServer {
 
     /// What an agent has to know to attest to it.
     pub fn upstream<'a>(&self, bundle_file: &'a Path) -> Upstream<'a> {
-        Upstream { port: self.port, bundle_file, trust_domain: TRUST_DOMAIN, lines: "" }
+        Upstream { port: self.port, bundle_file, trust_domain: self.options.trust_domain, lines: "" }
     }
 
     /// The SQLite file.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Attestor, ServerOptions, TRUST_DOMAIN, Upstream};
+use super::{Attestor, ServerOptions, Upstream};
 use crate::{EkKind, FaultProxy, HarnessError, SoftHsm};
 
 fn template(kind: EkKind) -> &'static str {
@@ -37,7 +37,7 @@ pub(super) fn server_config(directory: &Path, port: u16, options: &ServerOptions
     let (lines, plugins, blocks) = (&options.server_lines, &options.plugin_lines, &options.blocks);
     Ok(format!(
         "server {{
-  trust_domain = \"{TRUST_DOMAIN}\"
+  trust_domain = \"{}\"
   data_dir = \"{directory}\"
   bind_address = \"127.0.0.1\"
   bind_port = {port}
@@ -58,7 +58,8 @@ plugins {{
   {plugins}
 }}
 {blocks}
-"
+",
+        options.trust_domain
     ))
 }
 

@@ -17,6 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A server, running or not, and a folder for what a test needs beside it.
 pub(crate) struct Testbed {
+    trust_domain: &'static str,
     server: TestServer,
     directory: tempfile::TempDir,
 }
@@ -24,9 +25,15 @@ pub(crate) struct Testbed {
 impl Testbed {
     /// A server that runs. All its nodes come from one address, so attestation is not limited.
     pub(crate) fn start(lines: &str) -> Self {
+        Self::start_as(TRUST_DOMAIN, lines)
+    }
+
+    /// The same, of this trust domain.
+    pub(crate) fn start_as(trust_domain: &'static str, lines: &str) -> Self {
         let server_lines = format!("{lines}\n  ratelimit {{ attestation = false }}");
-        let server = TestServer::start(ServerOptions { server_lines, ..ServerOptions::default() }).unwrap();
-        Self { server, directory: tempfile::tempdir().unwrap() }
+        let server =
+            TestServer::start(ServerOptions { trust_domain, server_lines, ..ServerOptions::default() }).unwrap();
+        Self { trust_domain, server, directory: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
@@ -75,7 +82,7 @@ impl Testbed {
         let json = self.server_json(&["agent", "list"]);
         let agents = json["agents"].as_array().unwrap();
         assert_eq!(agents.len(), 1, "{json}");
-        format!("spiffe://{TRUST_DOMAIN}{}", agents[0]["id"]["path"].as_str().unwrap())
+        format!("spiffe://{}{}", self.trust_domain, agents[0]["id"]["path"].as_str().unwrap())
     }
 
     /// Creates an entry and returns its id.
@@ -90,7 +97,7 @@ impl Testbed {
         selectors: &[&str],
         more: &[&str],
     ) -> Result<String, String> {
-        let id = format!("spiffe://{TRUST_DOMAIN}{path}");
+        let id = format!("spiffe://{}{path}", self.trust_domain);
         let mut arguments = vec!["entry", "create", "-output", "json", "-parentID", parent, "-spiffeID", &id];
         for selector in selectors {
             arguments.extend(["-selector", selector]);
