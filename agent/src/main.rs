@@ -21,7 +21,7 @@ use crate::run::RunError;
 
 fn main() -> ExitCode {
     let given: Vec<_> = std::env::args_os().collect();
-    if matches!(given.get(1).and_then(|first| first.to_str()), Some("-version" | "--version")) {
+    if matches!(given.get(1).and_then(|first| first.to_str()), Some("-v" | "-version" | "--version")) {
         println!("{}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
@@ -55,7 +55,7 @@ fn validate(overrides: &Overrides) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("SPIRE agent configuration file is invalid.\n{}", explain(&error));
+            eprintln!("SPIRE agent configuration file is invalid: {}", explain(&error));
             ExitCode::FAILURE
         }
     }

@@ -20,11 +20,17 @@ pub fn normalise(args: impl IntoIterator<Item = OsString>, command: &Command) ->
         command = inner;
     }
     let takes_words = command.get_positionals().any(|arg| !arg.is_hide_set());
+    let mut may_be_command = command.has_subcommands();
     while let Some(arg) = args.next() {
         match Flag::parse(&arg, command) {
-            Flag::Known(known, value) => out.extend(written(known, value, || args.next())),
+            Flag::Known(known, value) => {
+                may_be_command = false;
+                out.extend(written(known, value, || args.next()));
+            }
             Flag::Unknown => out.push(with_two_dashes(arg)),
-            Flag::None if takes_words || command.has_subcommands() => {
+            // Ours take flags after words.
+            Flag::None if takes_words && arg != "--" => out.push(arg),
+            Flag::None if takes_words || may_be_command => {
                 out.push(arg);
                 out.extend(&mut args);
             }
@@ -205,10 +211,12 @@ mod tests {
             ("entry create -- -data x", "entry create"),
             ("run config a.conf", "run"),
             ("run -config a.conf config b.conf", "run --config=a.conf"),
-            // Ours take words, and flags after them.
-            ("quote -raw file -raw", "quote --raw file -raw"),
+            // Those that take words take flags after them.
+            ("quote -raw file -raw", "quote --raw file --raw"),
+            ("quote - -raw -- -raw", "quote - --raw -- -raw"),
             ("fetch x509 -write d", "fetch x509 --write=d"),
             ("fetch -write d", "fetch --write=d"),
+            ("fetch -write d x509", "fetch --write=d"),
         ] {
             assert_eq!(normalised(line), expected, "{line}");
         }

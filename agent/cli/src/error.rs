@@ -50,8 +50,22 @@ pub enum CliError {
         after: Duration,
     },
     /// The agent refused. The words are the agent's.
-    #[error("{}: {}{}", .0.code_name(), .0.message().escape_debug(), .0.advice())]
+    #[error("{}{}", .0.text(), .0.advice())]
     Refused(Box<Refused>),
+    /// The agent can't say whether the token is valid.
+    #[error("unable to validate JWT SVID: {}", .0.text())]
+    Validation(Box<Refused>),
+    /// A verb on the admin socket; SPIRE's begin so.
+    #[error("Error: {}{}", doing.map(|doing| format!("{doing}: ")).unwrap_or_default(), cause.without_advice())]
+    Admin {
+        /// What was tried.
+        doing: Option<&'static str>,
+        /// What went wrong.
+        cause: Box<CliError>,
+    },
+    /// The agent has a log level that there is not.
+    #[error("Error: the agent's log level is undefined")]
+    UndefinedLevel,
     /// The stream ended without a message.
     #[error("the agent closed the stream without an answer")]
     NoAnswer,
@@ -137,21 +151,22 @@ pub enum CliError {
 pub struct Refused(Status);
 
 impl Refused {
-    fn message(&self) -> &str {
-        self.0.message()
-    }
-
-    /// The name as the standard writes it.
-    fn code_name(&self) -> String {
-        format!("{:?}", self.0.code())
+    /// As Go's gRPC prints a status, and so SPIRE's program.
+    fn text(&self) -> String {
+        let code = match self.0.code() {
+            Code::Ok => "OK".to_owned(),
+            Code::Cancelled => "Canceled".to_owned(),
+            code => format!("{code:?}"),
+        };
+        format!("rpc error: code = {code} desc = {}", self.0.message().escape_debug())
     }
 
     fn advice(&self) -> &'static str {
         match self.0.code() {
             Code::PermissionDenied => {
-                " (no registration entry matches this process; 'plastron-server entry show' lists them)"
+                "\nNo registration entry matches this process; 'plastron-server entry show' lists them"
             }
-            Code::Unavailable => " (try again; the agent's log says why)",
+            Code::Unavailable => "\nTry again; the agent's log says why",
             _ => "",
         }
     }
@@ -164,6 +179,19 @@ impl From<Status> for CliError {
 }
 
 impl CliError {
+    /// The status of a validation that came to no end.
+    pub(crate) fn validation(status: Status) -> Self {
+        Self::Validation(Box::new(Refused(status)))
+    }
+
+    /// The text for where advice about workloads is out of place.
+    fn without_advice(&self) -> String {
+        match self {
+            Self::Refused(refused) => refused.text(),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether trying again later may help one who watches: the agent was away, or had nothing to give.
     pub(crate) fn may_heal(&self) -> bool {
         match self {
@@ -179,7 +207,8 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Address(_) | Self::Usage(_) => EXIT_USAGE,
-            Self::Refused(refused) => match refused.0.code() {
+            Self::Admin { cause, .. } => cause.exit_code(),
+            Self::Refused(refused) | Self::Validation(refused) => match refused.0.code() {
                 Code::NotFound => EXIT_NOT_FOUND,
                 Code::PermissionDenied | Code::Unauthenticated => EXIT_DENIED,
                 _ => EXIT_FAILURE,
@@ -189,6 +218,7 @@ impl CliError {
             Self::Connect { .. }
             | Self::TimedOut { .. }
             | Self::NoAnswer
+            | Self::UndefinedLevel
             | Self::Unhealthy(_)
             | Self::UnknownHealth(_)
             | Self::Random(_)

@@ -15,7 +15,7 @@ use crate::duration::parse_duration;
 use crate::endpoint::{Endpoint, SocketFlags};
 use crate::error::CliError;
 use crate::files;
-use crate::print::{self, Output};
+use crate::print::{self, Output, Verb};
 use crate::svid::FetchedSvids;
 
 /// Flags of every call of the Workload API.
@@ -41,7 +41,7 @@ pub(crate) struct FetchX509 {
           value_parser = go_bool, action = clap::ArgAction::Set)]
     silent: bool,
     /// Form of the output
-    #[arg(short, long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, ignore_case = true, default_value_t)]
     output: Output,
 }
 
@@ -58,7 +58,7 @@ pub(crate) async fn run(arguments: FetchX509, context: Context<'_>) -> Result<()
         Output::Json => {
             writeln!(context.out, "{}", to_json(&response)?)?;
         }
-        Output::Pretty => print::svids(context.out, &fetched, after)?,
+        Output::Pretty => print::svids(context.out, Verb::Fetch, &fetched, after)?,
     }
     if let Some(directory) = write {
         let speaks = output == Output::Pretty && !silent;

@@ -20,19 +20,20 @@ use crate::svid::ResponseError;
 pub(crate) struct FetchJwt {
     #[command(flatten)]
     call: CallFlags,
-    /// Whom the token is for: values separated by commas
-    #[arg(long, value_name = "AUDIENCE", value_delimiter = ',')]
-    audience: Vec<String>,
+    /// Whom the token is for: values separated by commas. Where the flag is given twice, the last counts, as with SPIRE's
+    #[arg(long, value_name = "AUDIENCE", default_value = "")]
+    audience: String,
     /// Only a token of this SPIFFE ID
     #[arg(long = "spiffeID", value_name = "ID", default_value = "")]
     spiffe_id: String,
     /// Form of the output
-    #[arg(short, long, alias = "format", value_enum, default_value_t)]
+    #[arg(short, long, alias = "format", value_enum, ignore_case = true, default_value_t)]
     output: Output,
 }
 
 pub(crate) async fn run(arguments: FetchJwt, context: Context<'_>) -> Result<(), CliError> {
     let FetchJwt { call, audience, spiffe_id, output } = arguments;
+    let audience: Vec<String> = audience.split(',').map(str::to_owned).collect();
     if audience.iter().all(String::is_empty) {
         return Err(CliError::Usage("audience must be specified".to_owned()));
     }

@@ -37,10 +37,13 @@ pub(crate) async fn run(arguments: Healthcheck, context: Context<'_>) -> Result<
     let Healthcheck { socket, shallow: _, verbose, timeout } = arguments;
     let endpoint = Endpoint::choose(&socket, context.environment)?;
     if verbose {
-        writeln!(context.out, "Checking agent health at {endpoint}...")?;
+        writeln!(context.out, "Checking agent health...")?;
     }
-    let status = within(timeout, check(&endpoint)).await.map_err(|error| CliError::UnknownHealth(Box::new(error)))?;
-    match status {
+    let status = within(timeout, check(&endpoint)).await;
+    if let (true, Err(error)) = (verbose, &status) {
+        writeln!(context.err, "Failed to check health: {error}")?;
+    }
+    match status.map_err(|error| CliError::UnknownHealth(Box::new(error)))? {
         ServingStatus::Serving => Ok(writeln!(context.out, "Agent is healthy.")?),
         other => Err(CliError::Unhealthy(other.as_str_name())),
     }

@@ -1,13 +1,17 @@
-//! The agent's command line: `api fetch [x509|jwt]`, `api validate jwt`, `api watch`, `healthcheck`, `tpm info|fingerprint|quote|eventlog`.
+//! The agent's command line: `api fetch [x509|jwt]`, `api validate jwt`, `api watch`, `healthcheck`, `logger get|set|reset`,
+//! `debug getinfo`, `tpm info|fingerprint|quote|eventlog`.
 //!
 //! Verbs, flags, texts and JSON are SPIRE's where SPIRE has them, so that scripts and fingers keep working; flags may be written with one
-//! dash or two ([`normalise`]). The program parses [`Command`] beside its own `run` and `validate`, and hands it to [`run`].
+//! dash or two (`plastron_daemon::go_flags`, in the program). The program parses [`Command`] beside its own `run` and `validate`, and hands it to
+//! [`run`].
 //!
-//! This crate is a client of the Workload API and knows no TPM library: the program gives it a [`TpmSource`] where it was built with one.
-//! Deliberately not yet: `logger`, `debug`, `doctor`.
+//! This crate is a client of the Workload API and of the admin socket, and knows no TPM library: the program gives it a [`TpmSource`] where it was built with one.
+//! Deliberately not yet: `doctor`.
 
+mod admin;
 mod arguments;
 mod client;
+mod debug;
 mod duration;
 mod endpoint;
 mod error;
@@ -15,6 +19,7 @@ mod fetch;
 mod fetch_jwt;
 mod files;
 mod healthcheck;
+mod logger;
 mod print;
 mod svid;
 mod tpm;
@@ -25,11 +30,12 @@ use std::io::{Read, Write};
 
 use clap::{Args, Subcommand};
 
-pub use crate::arguments::normalise;
 pub use crate::client::{WorkloadApiClient, connect};
+pub use crate::debug::Debug;
 pub use crate::duration::{GoDuration, parse_duration};
 pub use crate::endpoint::{AddressError, DEFAULT_SOCKET, Endpoint, Environment};
 pub use crate::error::{CliError, EXIT_DENIED, EXIT_FAILURE, EXIT_NOT_FOUND, EXIT_UNTRUSTED, EXIT_USAGE};
+pub use crate::logger::Logger;
 pub use crate::tpm::{TpmProperties, TpmSource};
 
 /// The commands that talk to a running agent or to the TPM.
@@ -41,6 +47,12 @@ pub enum Command {
     /// Ask the agent whether it is healthy
     #[command(alias = "health")]
     Healthcheck(healthcheck::Healthcheck),
+    /// The log level of a running agent
+    #[command(subcommand)]
+    Logger(Logger),
+    /// What a running agent says about itself
+    #[command(subcommand)]
+    Debug(Debug),
     /// What a technician needs at the rack
     #[command(subcommand)]
     Tpm(tpm::Tpm),
@@ -116,6 +128,8 @@ pub async fn run(command: Command, context: Context<'_>) -> Result<(), CliError>
         Command::Api(Api::Validate(Validate::Jwt(JwtValidation { flags }))) => validate_jwt::run(flags, context).await,
         Command::Api(Api::Watch(arguments)) => watch::run(arguments, context).await,
         Command::Healthcheck(arguments) => healthcheck::run(arguments, context).await,
+        Command::Logger(command) => logger::run(command, context).await,
+        Command::Debug(command) => debug::run(command, context).await,
         Command::Tpm(arguments) => tpm::run(arguments, context),
     }
 }

@@ -16,22 +16,33 @@ use crate::svid::{FetchedSvid, FetchedSvids};
 pub(crate) enum Output {
     /// Text for people
     #[default]
+    #[value(alias = "prettyprint")]
     Pretty,
     /// JSON for programs
     Json,
 }
 
+/// Which verb prints: SPIRE's `api watch` shows no hints, and names foreign trust domains where `api fetch` shows their IDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// `api fetch`
+    Fetch,
+    /// `api watch`
+    Watch,
+}
+
 /// `Received 1 svid after 12ms`, then each SVID.
-pub(crate) fn svids(out: &mut dyn Write, fetched: &FetchedSvids, after: Duration) -> io::Result<()> {
+pub(crate) fn svids(out: &mut dyn Write, verb: Verb, fetched: &FetchedSvids, after: Duration) -> io::Result<()> {
     let count = fetched.svids.len();
     let plural = if count == 1 { "" } else { "s" };
     writeln!(out, "Received {count} svid{plural} after {}", GoDuration(after))?;
     for svid in &fetched.svids {
         writeln!(out)?;
-        one_svid(out, svid)?;
+        one_svid(out, verb, svid)?;
         for (domain, bundle) in &fetched.federated {
+            let name = if verb == Verb::Fetch { domain.id().to_string() } else { domain.as_str().to_owned() };
             for (number, certificate) in (1..).zip(bundle) {
-                validity(out, &format!("[{}] CA #{number}", domain.id()), certificate)?;
+                validity(out, &format!("[{name}] CA #{number}"), certificate)?;
             }
         }
     }
@@ -39,9 +50,9 @@ pub(crate) fn svids(out: &mut dyn Write, fetched: &FetchedSvids, after: Duration
     out.flush()
 }
 
-fn one_svid(out: &mut dyn Write, svid: &FetchedSvid) -> io::Result<()> {
+fn one_svid(out: &mut dyn Write, verb: Verb, svid: &FetchedSvid) -> io::Result<()> {
     writeln!(out, "SPIFFE ID:\t\t{}", svid.id)?;
-    if !svid.hint.is_empty() {
+    if verb == Verb::Fetch && !svid.hint.is_empty() {
         writeln!(out, "Hint:\t\t\t{}", svid.hint.escape_debug())?;
     }
     let mut chain = svid.chain.iter();

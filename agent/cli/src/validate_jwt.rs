@@ -24,7 +24,7 @@ pub(crate) struct ValidateJwt {
     #[arg(long, value_name = "TOKEN", default_value = "")]
     svid: String,
     /// Form of the output
-    #[arg(short, long, value_enum, default_value_t)]
+    #[arg(short, long, value_enum, ignore_case = true, default_value_t)]
     output: Output,
 }
 
@@ -44,7 +44,7 @@ pub(crate) async fn run(arguments: ValidateJwt, context: Context<'_>) -> Result<
             Err(status) if status.code() == Code::InvalidArgument => {
                 Err(CliError::InvalidSvid { reason: status.message().to_owned() })
             }
-            Err(status) => Err(status.into()),
+            Err(status) => Err(CliError::validation(status)),
         }
     })
     .await?;

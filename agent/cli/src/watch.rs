@@ -11,7 +11,7 @@ use crate::Context;
 use crate::client::connect;
 use crate::endpoint::{Endpoint, SocketFlags};
 use crate::error::CliError;
-use crate::print;
+use crate::print::{self, Verb};
 use crate::svid::FetchedSvids;
 
 /// Delay after the first failure in a row, which grows by as much with each, and the longest.
@@ -54,7 +54,7 @@ async fn follow(
     let mut stream = client.fetch_x509svid(X509svidRequest {}).await?.into_inner();
     while let Some(response) = stream.message().await? {
         let fetched = FetchedSvids::verify(&response, UnixTime::now())?;
-        print::svids(context.out, &fetched, since.elapsed())?;
+        print::svids(context.out, Verb::Watch, &fetched, since.elapsed())?;
         *since = Instant::now();
         *delay = Duration::ZERO;
     }

@@ -1,6 +1,9 @@
 //! The commands against a Workload API of the test's own on a real Unix socket.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "verbs/svids.rs"]
+mod svids;
+
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
@@ -9,19 +12,18 @@ use std::pin::Pin;
 use std::process::Command as Tool;
 use std::sync::{Arc, Mutex};
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use plastron_agent_cli::{
-    CliError, Command, Context, EXIT_DENIED, EXIT_FAILURE, EXIT_UNTRUSTED, EXIT_USAGE, Environment, normalise, run,
+    CliError, Command, Context, EXIT_DENIED, EXIT_FAILURE, EXIT_UNTRUSTED, EXIT_USAGE, Environment, run,
 };
 use plastron_proto::workload as wire;
 use plastron_proto::workload::spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer};
-use plastron_spiffe::SpiffeId;
-use plastron_spiffe::jwt::{JwtAlgorithm, JwtSvidTemplate};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
+
+use crate::svids::{authority, jwt_svid, svid};
 
 #[derive(Parser)]
 struct Program {
@@ -170,7 +172,9 @@ async fn call(socket: &Path, arguments: &[&str]) -> (Result<(), CliError>, Strin
 /// With what went to standard error meanwhile.
 async fn call_with_errors(socket: &Path, arguments: &[&str]) -> (Result<(), CliError>, String, String) {
     let line = ["program"].iter().chain(arguments).map(OsString::from);
-    let Program { command } = Program::try_parse_from(normalise(line)).unwrap();
+    let program = Program::command().args_override_self(true);
+    let line = plastron_daemon::go_flags::normalise(line, &program);
+    let Program { command } = Program::from_arg_matches(&program.try_get_matches_from(line).unwrap()).unwrap();
     let environment =
         Environment { spiffe_endpoint_socket: Some(format!("unix://{}", socket.display())), ..Environment::default() };
     let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -178,31 +182,6 @@ async fn call_with_errors(socket: &Path, arguments: &[&str]) -> (Result<(), CliE
     let context = Context { environment: &environment, tpm: None, input, out: &mut out, err: &mut err };
     let outcome = run(command, context).await;
     (outcome, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
-}
-
-fn authority(trust_domain: &str) -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.subject_alt_names = vec![SanType::URI(format!("spiffe://{trust_domain}").try_into().unwrap())];
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-fn svid(issuer: &CertifiedIssuer<'static, KeyPair>, id: &str, hint: &str) -> wire::X509svid {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
-    params.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.signed_by(&key, issuer).unwrap();
-    wire::X509svid {
-        spiffe_id: id.to_owned(),
-        x509_svid: certificate.der().to_vec(),
-        x509_svid_key: key.serialize_der(),
-        bundle: issuer.der().to_vec(),
-        hint: hint.to_owned(),
-    }
 }
 
 fn answer(svids: Vec<wire::X509svid>) -> Answer {
@@ -324,7 +303,7 @@ async fn refusals_have_their_own_exit_codes() {
     let agent = Agent::with(Answer::Refusal(Status::permission_denied("no identity issued")));
     let error = call(&agent.socket(), &["api", "fetch", "x509"]).await.0.unwrap_err();
     assert_eq!(error.exit_code(), EXIT_DENIED);
-    assert!(error.to_string().starts_with("PermissionDenied: no identity issued"), "{error}");
+    assert!(error.to_string().starts_with("rpc error: code = PermissionDenied desc = no identity issued\n"), "{error}");
 
     let agent = Agent::with(Answer::Refusal(Status::unavailable("workload attestation\u{1b}[0m failed")));
     let error = call(&agent.socket(), &["api", "fetch"]).await.0.unwrap_err();
@@ -366,24 +345,6 @@ async fn watch_prints_every_update_and_comes_back_until_it_is_told_that_it_is_wr
     assert_eq!(errors.matches("the agent closed the stream").count(), 2, "{errors}");
 }
 
-/// A token in the form of a JWT-SVID, signed by no one.
-fn token(id: &str, audience: &[&str]) -> String {
-    let audience: Vec<String> = audience.iter().map(|value| (*value).to_owned()).collect();
-    let template = JwtSvidTemplate {
-        spiffe_id: &SpiffeId::parse(id).unwrap(),
-        audience: &audience,
-        issuer: None,
-        issued_at: 1_800_000_000,
-        expires_at: 1_800_000_300,
-        jti: None,
-    };
-    template.to_unsigned(JwtAlgorithm::Rs256, "key").unwrap().assemble(b"signature").unwrap()
-}
-
-fn jwt_svid(id: &str, audience: &[&str], hint: &str) -> wire::Jwtsvid {
-    wire::Jwtsvid { spiffe_id: id.to_owned(), svid: token(id, audience), hint: hint.to_owned() }
-}
-
 #[tokio::test]
 async fn fetch_jwt_prints_what_spire_prints() {
     let (web, db) = ("spiffe://example.org/web", "spiffe://example.org/db");
@@ -397,7 +358,7 @@ async fn fetch_jwt_prints_what_spire_prints() {
     );
     assert_eq!(text, expected);
 
-    let line = ["api", "fetch", "jwt", "-audience", "x", "-audience", "y", "-spiffeID", web, "-output", "json"];
+    let line = ["api", "fetch", "jwt", "-audience", "z", "-audience", "x,y", "-spiffeID", web, "-output", "json"];
     let (outcome, text) = call(&agent.socket(), &line).await;
     outcome.unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -479,7 +440,7 @@ async fn healthcheck_says_what_spire_says() {
     }
     let (outcome, text) = call(&socket, &["healthcheck", "-verbose"]).await;
     outcome.unwrap();
-    assert!(text.starts_with("Checking agent health"), "{text}");
+    assert_eq!(text, "Checking agent health...\nAgent is healthy.\n");
     let error = call(Path::new("/nonexistent"), &["healthcheck"]).await.0.unwrap_err();
     assert!(error.to_string().starts_with("Agent is unhealthy: unable to determine health"), "{error}");
     assert_eq!(error.exit_code(), EXIT_FAILURE);

@@ -4,10 +4,8 @@
 use std::error::Error;
 use std::ffi::OsString;
 
-use clap::Parser;
-use plastron_agent_cli::{
-    CliError, Command, Context, EXIT_NOT_FOUND, EXIT_UNTRUSTED, EXIT_USAGE, Environment, normalise, run,
-};
+use clap::{CommandFactory as _, Parser};
+use plastron_agent_cli::{CliError, Command, Context, EXIT_NOT_FOUND, EXIT_UNTRUSTED, EXIT_USAGE, Environment, run};
 use plastron_attestation_fake_tpm::event_log::{LinuxBoot, LogBuilder};
 use plastron_attestation_tcg::HashAlgorithm::{Sha1, Sha256};
 use plastron_attestation_tcg::event_log::EventType;
@@ -22,7 +20,8 @@ struct Program {
 /// Runs `tpm eventlog` as a program without a TPM would.
 async fn call(arguments: &[&str], mut input: &[u8]) -> (Result<(), CliError>, String) {
     let line = ["program", "tpm", "eventlog"].iter().chain(arguments).map(OsString::from);
-    let Program { command } = Program::try_parse_from(normalise(line)).unwrap();
+    let Program { command } =
+        Program::try_parse_from(plastron_daemon::go_flags::normalise(line, &Program::command())).unwrap();
     let mut out = Vec::new();
     let environment = Environment::default();
     let mut err = Vec::new();

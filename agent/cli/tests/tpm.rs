@@ -3,8 +3,8 @@
 
 use std::ffi::OsString;
 
-use clap::Parser;
-use plastron_agent_cli::{CliError, Command, Context, Environment, TpmProperties, TpmSource, normalise, run};
+use clap::{CommandFactory as _, Parser};
+use plastron_agent_cli::{CliError, Command, Context, Environment, TpmProperties, TpmSource, run};
 use plastron_attestation::{TpmDevice, TpmDeviceError};
 use plastron_attestation_appraise::EkFingerprint;
 use plastron_attestation_fake_tpm::{AkAlgorithm, FakeTpm, Fleet, Manufacturer};
@@ -57,7 +57,8 @@ fn fingerprint(source: &Source) -> String {
 
 async fn call(source: &Source, arguments: &[&str]) -> (Result<(), CliError>, String) {
     let line = ["program", "tpm"].iter().chain(arguments).chain(&["-device", "fake"]).map(OsString::from);
-    let Program { command } = Program::try_parse_from(normalise(line)).unwrap();
+    let Program { command } =
+        Program::try_parse_from(plastron_daemon::go_flags::normalise(line, &Program::command())).unwrap();
     let mut out = Vec::new();
     let environment = Environment::default();
     let outcome = run(
@@ -168,6 +169,9 @@ async fn endorsement_keys_are_made_that_are_certified_or_asked_for() {
     let (missing, text) = call(&source, &["fingerprint", "-template", "p256", "-template", "rsa3072"]).await;
     assert!(missing.is_err() && text.is_empty(), "{text}");
     let line = ["program", "tpm", "info", "-template", "rsa1024"].map(OsString::from);
-    let unknown = Program::try_parse_from(normalise(line)).err().unwrap().to_string();
+    let unknown = Program::try_parse_from(plastron_daemon::go_flags::normalise(line, &Program::command()))
+        .err()
+        .unwrap()
+        .to_string();
     assert!(unknown.contains("use one of rsa2048, p256"), "{unknown}");
 }

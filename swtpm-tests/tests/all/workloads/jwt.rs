@@ -67,7 +67,7 @@ fn a_workload_fetches_a_token_by_audience_and_another_validates_it() {
 
     // What is not the workload's.
     let theirs = fetch(&agent, &web, &["-audience", "x", "-spiffeID", &format!("spiffe://{TRUST_DOMAIN}/db")]);
-    assert!(theirs.unwrap_err().contains("PermissionDenied: no identity issued"));
+    assert!(theirs.unwrap_err().contains("code = PermissionDenied desc = no identity issued"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
