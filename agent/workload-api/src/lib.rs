@@ -4,18 +4,20 @@
 //! anew; a stream ends when the process does. What a workload may have is decided in `agent/core`; this crate shapes it into messages,
 //! and errors into the codes and words that SPIFFE's clients act on.
 //!
-//! Served: X.509- and JWT-SVIDs with their bundles, the validation of tokens, Envoy's SDS, `grpc.health.v1.Health`. Deliberately not yet:
-//! WIT-SVIDs (Unimplemented, section 7), server reflection.
+//! Served: X.509- and JWT-SVIDs with their bundles, the validation of tokens, Envoy's SDS, `grpc.health.v1.Health`, server reflection; on another socket
+//! what administers the agent ([`admin`]). Deliberately not: WIT-SVIDs (Unimplemented, section 7).
 
 pub mod admin;
 mod caller;
 mod claims;
 mod header;
+mod health;
 mod hints;
 mod jwt;
 pub mod limits;
 mod message;
 mod push;
+mod reflection;
 mod refusal;
 mod sds;
 mod serve;

@@ -53,8 +53,12 @@ pub(crate) enum Refusal {
     NoTarget,
     #[error("the selectors can't be used")]
     TargetSelectors(#[source] SelectorError),
+    #[error("the health of one service is asked for")]
+    OneServicesHealth,
     #[error("WIT-SVIDs are not served")]
-    NoWit,
+    NoWitSvids,
+    #[error("bundles for WIT-SVIDs are not served")]
+    NoWitBundles,
     #[error("the workload may not have secrets of the names {names:?}")]
     SecretNames { names: BTreeSet<String> },
     #[error(
@@ -89,7 +93,9 @@ impl From<Refusal> for Status {
             Refusal::NotADelegate { .. } => Self::permission_denied("caller not configured as an authorized delegate"),
             Refusal::NoTarget => Self::invalid_argument("must provide either selectors or non-zero PID, but not both"),
             Refusal::TargetSelectors(_) => Self::invalid_argument("could not parse provided selectors"),
-            Refusal::NoWit => Self::unimplemented("WIT functionality is disabled"),
+            Refusal::OneServicesHealth => Self::invalid_argument("per-service health is not supported"),
+            Refusal::NoWitSvids => Self::unimplemented("fetching WIT-SVIDs is not implemented"),
+            Refusal::NoWitBundles => Self::unimplemented("fetching WIT bundles is not implemented"),
             Refusal::SecretNames { names } => {
                 let names = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" ");
                 let text = format!("workload is not authorized for the requested identities [{names}]");

@@ -5,16 +5,22 @@ use std::path::Path;
 use plastron_proto::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use plastron_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use plastron_transport::{BindError, SocketModes, UnixSocket, unix_server};
+use tonic::server::NamedService;
 use tonic::service::interceptor::InterceptedService;
-use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
 
-use crate::header;
+use crate::health::AgentHealth;
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, DRAIN_TIMEOUT, MAX_HEADER_LIST_BYTES, MAX_HEALTH_REQUEST_BYTES, MAX_REQUEST_BYTES,
     MAX_REQUESTS_AT_ONCE, MAX_SDS_REQUEST_BYTES, MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
 };
 use crate::sds::{SdsSettings, SecretDiscovery, StreamPlaces};
 use crate::service::WorkloadApi;
+use crate::{header, reflection};
+
+const HEALTH: &str = HealthServer::<AgentHealth>::NAME;
+const WORKLOAD_API: &str = SpiffeWorkloadApiServer::<WorkloadApi>::NAME;
+const SDS: &str = SecretDiscoveryServiceServer::<SecretDiscovery>::NAME;
 
 /// A bound socket with the Workload API behind it.
 pub struct WorkloadApiServer {
@@ -61,17 +67,12 @@ impl WorkloadApiServer {
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let Self { socket, api, offers } = self;
         let path = socket.path().to_owned();
-        let (reporter, health) = tonic_health::server::health_reporter();
-        let health = health.max_decoding_message_size(MAX_HEALTH_REQUEST_BYTES);
-        reporter.set_service_status("", ServingStatus::NotServing).await;
-        let mut synchronised = api.identities().subscribe_bundles();
-        let ready = async {
-            if synchronised.next().await.is_some() {
-                reporter.set_service_status("", ServingStatus::Serving).await;
-            }
-            std::future::pending::<()>().await;
-        };
-
+        let health = HealthServer::new(AgentHealth { identities: api.identities().clone(), stop: api.stopping() })
+            .max_decoding_message_size(MAX_HEALTH_REQUEST_BYTES);
+        let mut names = vec![HEALTH, "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+        names.extend(offers.workload_api.then_some(WORKLOAD_API));
+        names.extend(offers.sds.as_ref().map(|_| SDS));
+        let (reflection, reflection_alpha) = reflection::services(&names)?;
         let workload_api = offers.workload_api.then(|| {
             let service = SpiffeWorkloadApiServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
             InterceptedService::new(service, header::require)
@@ -92,6 +93,8 @@ impl WorkloadApiServer {
             .add_optional_service(workload_api)
             .add_optional_service(sds)
             .add_service(health)
+            .add_service(reflection)
+            .add_service(reflection_alpha)
             .serve_with_incoming_shutdown(socket.incoming().map_err(ServeError::Listen)?, async {
                 // An error means that the other half is gone, and with it whoever would wait.
                 let _ = drained.await;
@@ -100,7 +103,6 @@ impl WorkloadApiServer {
         tracing::info!(address = %path.display(), "Starting agent APIs");
         tokio::select! {
             ended = &mut server => return ended.map_err(ServeError::Serve),
-            () = ready => {}
             () = stop => {}
         }
         api.stop();
@@ -119,6 +121,9 @@ pub enum ServeError {
     /// The socket can't be bound.
     #[error("can't bind the Workload API's socket")]
     Bind(#[from] BindError),
+    /// The descriptors of the services can't be used.
+    #[error("can't serve reflection")]
+    Reflection(#[from] tonic_reflection::server::Error),
     /// The bound socket can't be listened on.
     #[error("can't listen on the Workload API's socket")]
     Listen(#[source] std::io::Error),

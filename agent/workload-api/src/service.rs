@@ -255,14 +255,14 @@ impl SpiffeWorkloadApi for WorkloadApi {
         &self,
         _request: Request<wire::WitsvidRequest>,
     ) -> Result<Response<Self::FetchWITSVIDStream>, Status> {
-        Err(Refusal::NoWit.into())
+        Err(Refusal::NoWitSvids.into())
     }
 
     async fn fetch_wit_bundles(
         &self,
         _request: Request<wire::WitBundlesRequest>,
     ) -> Result<Response<Self::FetchWITBundlesStream>, Status> {
-        Err(Refusal::NoWit.into())
+        Err(Refusal::NoWitBundles.into())
     }
 }
 

@@ -320,9 +320,10 @@ async fn every_call_needs_the_security_header_and_health_does_not() {
 async fn wit_is_unimplemented_in_words_that_say_so() {
     let agent = Agent::start(BundleAccess::IdentifiedWorkloads);
     let mut client = agent.client().await.0;
-    let wit = "WIT functionality is disabled";
-    refused(client.fetch_witsvid(with_header(wire::WitsvidRequest::default())).await, Code::Unimplemented, wit);
-    refused(client.fetch_wit_bundles(with_header(wire::WitBundlesRequest {})).await, Code::Unimplemented, wit);
+    let svids = client.fetch_witsvid(with_header(wire::WitsvidRequest::default())).await;
+    refused(svids, Code::Unimplemented, "fetching WIT-SVIDs is not implemented");
+    let bundles = client.fetch_wit_bundles(with_header(wire::WitBundlesRequest {})).await;
+    refused(bundles, Code::Unimplemented, "fetching WIT bundles is not implemented");
 }
 
 #[tokio::test]
@@ -364,6 +365,53 @@ async fn healthy_once_there_is_something_to_serve() {
     agent.publish(&[], &[b"root"]);
     while changes.message().await.unwrap().unwrap().status() != ServingStatus::Serving {}
     assert_eq!(status(health.check(request()).await), ServingStatus::Serving);
+
+    let one = || HealthCheckRequest { service: "SpiffeWorkloadAPI".to_owned() };
+    let text = "per-service health is not supported";
+    refused(health.check(one()).await, Code::InvalidArgument, text);
+    refused(health.watch(one()).await, Code::InvalidArgument, text);
+    drop(agent.stop);
+    refused(changes.message().await, Code::Unavailable, "the agent is shutting down");
+}
+
+/// What grpcurl asks: version 1, then the older one, both without the security header.
+#[tokio::test]
+async fn reflection_names_what_is_served_and_describes_it() {
+    use tonic_reflection::pb::{v1, v1alpha};
+    let agent = Agent::start(BundleAccess::IdentifiedWorkloads);
+    let served = [
+        "SpiffeWorkloadAPI",
+        "envoy.service.secret.v3.SecretDiscoveryService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    ];
+    macro_rules! holds_for {
+        ($version:ident) => {{
+            use $version::server_reflection_request::MessageRequest;
+            use $version::server_reflection_response::MessageResponse;
+            let mut client = $version::server_reflection_client::ServerReflectionClient::new(agent.channel().await);
+            let ask = |what: MessageRequest| $version::ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(what),
+            };
+            let questions = vec![
+                ask(MessageRequest::ListServices(String::new())),
+                ask(MessageRequest::FileContainingSymbol("SpiffeWorkloadAPI".to_owned())),
+            ];
+            let mut answers =
+                client.server_reflection_info(futures_util::stream::iter(questions)).await.unwrap().into_inner();
+            let listed = answers.message().await.unwrap().unwrap().message_response.unwrap();
+            let MessageResponse::ListServicesResponse(listed) = listed else { panic!("{listed:?}") };
+            let mut names: Vec<_> = listed.service.into_iter().map(|service| service.name).collect();
+            names.sort();
+            assert_eq!(names, served);
+            let file = answers.message().await.unwrap().unwrap().message_response.unwrap();
+            assert!(matches!(file, MessageResponse::FileDescriptorResponse(_)), "{file:?}");
+        }};
+    }
+    holds_for!(v1);
+    holds_for!(v1alpha);
 }
 
 /// Threat 39: any local user may connect, whatever the umask, and nobody else may write beside the socket.
