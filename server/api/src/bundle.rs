@@ -98,7 +98,14 @@ impl Bundle for BundleService {
         &self,
         request: Request<PublishJwtAuthorityRequest>,
     ) -> Result<Response<PublishJwtAuthorityResponse>, Status> {
-        self.0.unimplemented::<rpc::PublishJwtAuthority, _, _>(&request).await
+        self.0.turn(self.0.signing.as_deref(), &request, 1).await?;
+        // After the wait, in which the downstream server's entry may have been deleted.
+        let permit = self.0.permit::<rpc::PublishJwtAuthority, _>(&request).await?;
+        let missing = || Failure::Protocol("missing JWT authority");
+        let authority = request.into_inner().jwt_authority.ok_or_else(missing)?;
+        let published = self.0.services.nesting.publish_jwt_authority(permit, bundle::jwt_authority(authority)).await;
+        let jwt_authorities = bundle::jwt_keys(published.map_err(Failure::Nesting)?.as_ref());
+        Ok(Response::new(PublishJwtAuthorityResponse { jwt_authorities }))
     }
 
     async fn publish_wit_authority(

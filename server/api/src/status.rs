@@ -15,6 +15,7 @@ use plastron_server_core::bundles::BundleError;
 use plastron_server_core::issuance::{BatchRefusal, JwtRefusal, SvidRefusal};
 use plastron_server_core::local_authority::LocalAuthorityError;
 use plastron_server_core::minting::MintError;
+use plastron_server_core::nesting::NestingError;
 use plastron_server_core::orphans::{DestroyRefusal, OrphanError};
 use plastron_server_core::page::PageTokenError;
 use plastron_server_core::pending::DecideError;
@@ -29,7 +30,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::convert::ConvertError;
 use crate::ratelimit::RateLimited;
 use federation::FederationFailure;
-use signing::{destroy, jwt, local_authority, mint, orphans, sign};
+use signing::{destroy, jwt, local_authority, mint, nesting, orphans, sign};
 
 /// Whatever can go wrong with a call.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +90,8 @@ pub(crate) enum Failure {
     LocalAuthority(LocalAuthorityError),
     #[error("WIT-SVID functionality is not yet implemented")]
     NoWit,
+    #[error(transparent)]
+    Nesting(NestingError),
     #[error(transparent)]
     Federation(#[from] FederationFailure),
     #[error("federation relationship does not exist")]
@@ -152,6 +155,7 @@ impl Failure {
             Self::Unimplemented { .. } => (Code::Unimplemented, Told::Chain),
             Self::LocalAuthority(error) => local_authority(error),
             Self::NoWit => (Code::Unimplemented, Told::Chain),
+            Self::Nesting(error) => nesting(error),
             Self::Federation(failure) => federation::verdict(failure),
             Self::NoRelationship => (Code::NotFound, Told::Chain),
             Self::Ended(Ended::Replaced) => (Code::Aborted, Told::Chain),

@@ -1,5 +1,5 @@
-//! `spire.api.server.svid.v1.SVID`: SVIDs for the workloads of an agent, and for whom an administrator names. WIT-SVIDs and downstream
-//! CAs are not here yet and say so.
+//! `spire.api.server.svid.v1.SVID`: SVIDs for the workloads of an agent, and for whom an administrator names. Also the CAs of
+//! downstream servers. WIT-SVIDs are not here yet and say so.
 
 use plastron_proto::spire::api::server::svid::v1::svid_server::Svid;
 use plastron_proto::spire::api::server::svid::v1::{
@@ -124,6 +124,13 @@ impl Svid for SvidService {
         &self,
         request: Request<NewDownstreamX509caRequest>,
     ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
-        self.0.unimplemented::<rpc::NewDownstreamX509Ca, _, _>(&request).await
+        self.0.turn(self.0.signing.as_deref(), &request, 1).await?;
+        // After the wait, in which the downstream server's entry may have been deleted.
+        let permit = self.0.permit::<rpc::NewDownstreamX509Ca, _>(&request).await?;
+        let NewDownstreamX509caRequest { csr, preferred_ttl } = request.into_inner();
+        let issued = self.0.services.nesting.new_downstream_x509_ca(permit, &csr, preferred_ttl).await;
+        let (ca, bundle) = issued.map_err(Failure::Nesting)?;
+        let x509_authorities = bundle.x509_authorities.iter().map(|authority| authority.certificate.clone()).collect();
+        Ok(Response::new(NewDownstreamX509caResponse { ca_cert_chain: ca.into_inner().chain, x509_authorities }))
     }
 }

@@ -9,6 +9,7 @@
 //! What it does not do: it does not look at who asks for a signature, and it does not decide when it is called (`Services` does).
 
 mod context;
+mod downstream;
 mod error;
 mod identity;
 mod keys;
@@ -37,6 +38,7 @@ use crate::store::{ServerId, subject_key_id};
 use crate::watch::Watchers;
 
 use context::CaContext;
+pub use downstream::DownstreamCa;
 pub use error::{CaError, SignError};
 pub use keys::CaKeys;
 pub(crate) use keys::KeysAtRest;

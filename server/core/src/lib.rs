@@ -23,6 +23,7 @@ pub mod ledger;
 pub mod limits;
 pub mod local_authority;
 pub mod minting;
+pub mod nesting;
 pub mod nodes;
 pub mod orphans;
 pub mod page;

@@ -21,6 +21,7 @@ use crate::ledger::Ledger;
 use crate::limits::{FOLLOW_PERIOD, HEARTBEAT_PERIOD};
 use crate::local_authority::LocalAuthorities;
 use crate::minting::Minting;
+use crate::nesting::Nesting;
 use crate::nodes::Nodes;
 use crate::orphans::OrphanKeys;
 use crate::pending::PendingTpms;
@@ -73,6 +74,8 @@ pub struct Services {
     pub issuance: Issuance,
     /// MintX509SVID, MintJWTSVID.
     pub minting: Minting,
+    /// NewDownstreamX509CA, PublishJWTAuthority.
+    pub nesting: Nesting,
     /// The Bundle service.
     pub bundles: Bundles,
     /// The federated RPCs of the Bundle service, the TrustDomain service, and what fetches bundles.
@@ -148,6 +151,7 @@ impl Services {
             ),
             local_authorities: LocalAuthorities::new(Arc::clone(&ca), ledger_of(), Arc::clone(&watchers)),
             watchers,
+            nesting: Nesting::new(Arc::clone(&ca), ledger_of(), clock_of(), audit_of()),
             bundles: Bundles::new(ledger_of(), trust_domain.clone()),
             federation: Federation::new(ledger_of(), audit_of(), trust_domain),
             orphans,

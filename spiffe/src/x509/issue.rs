@@ -10,7 +10,7 @@ mod successor;
 use std::time::Duration;
 
 use const_oid::ObjectIdentifier;
-use const_oid::db::rfc4519::{COMMON_NAME, COUNTRY_NAME, ORGANIZATION_NAME, SERIAL_NUMBER};
+use const_oid::db::rfc4519::{COMMON_NAME, COUNTRY_NAME, ORGANIZATION_NAME, ORGANIZATIONAL_UNIT_NAME, SERIAL_NUMBER};
 use const_oid::db::rfc5280::{
     ID_CE_SUBJECT_ALT_NAME, ID_CE_SUBJECT_KEY_IDENTIFIER, ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH,
 };
@@ -34,7 +34,7 @@ use crate::tlv::{
 };
 
 pub use error::IssueError;
-pub use intermediate::{CaRequest, IntermediateTemplate};
+pub use intermediate::{CaRequest, IntermediateTemplate, downstream_subject};
 pub use successor::SuccessorTemplate;
 
 /// ub-common-name of RFC 5280, appendix A.1: a longer first DNS name stays out of the subject.
@@ -216,7 +216,7 @@ impl CaTemplate<'_> {
         if !spiffe_id.is_trust_domain() {
             return Err(IssueError::CaPath { id: (*spiffe_id).clone() });
         }
-        let subject = name_of(country, organization, common_name, Some(serial));
+        let subject = name_of(country, organization, None, common_name, Some(serial));
         let key_id = key_identifier(public_key)?;
         let encode = || -> der::Result<Vec<u8>> {
             Ok([
@@ -315,9 +315,16 @@ fn encode_tbs(fields: Fields<'_>) -> Result<TbsCertificate, IssueError> {
 }
 
 /// The Name of a CA certificate.
-fn name_of(country: &[String], organization: &[String], common_name: &str, serial: Option<&SerialNumber>) -> Vec<u8> {
+fn name_of(
+    country: &[String],
+    organization: &[String],
+    unit: Option<&str>,
+    common_name: &str,
+    serial: Option<&SerialNumber>,
+) -> Vec<u8> {
     let countries = country.iter().map(|name| rdn(&COUNTRY_NAME, &[name]));
     let mut name: Vec<_> = countries.chain(organization.iter().map(|name| rdn(&ORGANIZATION_NAME, &[name]))).collect();
+    name.extend(unit.map(|unit| rdn(&ORGANIZATIONAL_UNIT_NAME, &[unit])));
     if !common_name.is_empty() {
         name.push(rdn(&COMMON_NAME, &[common_name]));
     }

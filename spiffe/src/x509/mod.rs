@@ -13,7 +13,7 @@ pub use authority::{AuthorityChainError, CertificateFacts, VerifiedAuthority, ve
 pub use csr::{CsrError, MAX_CSR_LEN, MAX_CSR_URIS, OtherName, VerifiedCsr, verify_csr};
 pub use issue::{
     CaRequest, CaTemplate, IntermediateTemplate, IssueError, Issuer, LeafTemplate, SignatureAlgorithm,
-    SuccessorTemplate, TbsCertificate,
+    SuccessorTemplate, TbsCertificate, downstream_subject,
 };
 pub use key_id::subject_key_id;
 pub use serial::SerialNumber;

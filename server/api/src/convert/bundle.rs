@@ -15,12 +15,6 @@ pub(crate) fn to_proto(bundle: &Bundle, mask: Option<&BundleMask>) -> types::Bun
         asn1: authority.certificate.clone(),
         tainted: authority.tainted,
     };
-    let jwt = |authority: &JwtAuthority| types::JwtKey {
-        public_key: authority.public_key.clone(),
-        key_id: authority.key_id.clone(),
-        expires_at: authority.expires_at,
-        tainted: authority.tainted,
-    };
     types::Bundle {
         trust_domain: bundle.trust_domain.as_str().to_owned(),
         x509_authorities: if wants(|m| m.x509_authorities) {
@@ -28,15 +22,22 @@ pub(crate) fn to_proto(bundle: &Bundle, mask: Option<&BundleMask>) -> types::Bun
         } else {
             Vec::new()
         },
-        jwt_authorities: if wants(|m| m.jwt_authorities) {
-            bundle.jwt_authorities.iter().map(jwt).collect()
-        } else {
-            Vec::new()
-        },
+        jwt_authorities: if wants(|m| m.jwt_authorities) { jwt_keys(bundle) } else { Vec::new() },
         refresh_hint: if wants(|m| m.refresh_hint) { bundle.refresh_hint } else { 0 },
         sequence_number: if wants(|m| m.sequence_number) { bundle.sequence_number } else { 0 },
         wit_authorities: Vec::new(),
     }
+}
+
+/// The JWT authorities of a bundle.
+pub(crate) fn jwt_keys(bundle: &Bundle) -> Vec<types::JwtKey> {
+    let jwt = |authority: &JwtAuthority| types::JwtKey {
+        public_key: authority.public_key.clone(),
+        key_id: authority.key_id.clone(),
+        expires_at: authority.expires_at,
+        tainted: authority.tainted,
+    };
+    bundle.jwt_authorities.iter().map(jwt).collect()
 }
 
 pub(crate) fn x509_authority(authority: types::X509Certificate) -> X509Authority {

@@ -5,6 +5,7 @@ use plastron_server_core::ca::SignError;
 use plastron_server_core::issuance::JwtRefusal;
 use plastron_server_core::local_authority::LocalAuthorityError;
 use plastron_server_core::minting::MintError;
+use plastron_server_core::nesting::NestingError;
 use plastron_server_core::orphans::{DestroyRefusal, OrphanError};
 use plastron_spiffe::jwt::JwtIssueError;
 use tonic::Code;
@@ -38,6 +39,20 @@ pub(super) fn mint(error: &MintError) -> (Code, Told) {
         | MintError::Audience(_) => (Code::InvalidArgument, Told::Chain),
         MintError::SignX509(error) | MintError::SignJwt(error) => (sign(error), Told::Step),
         MintError::Audit(_) => (Code::Unavailable, Told::Chain),
+    }
+}
+
+pub(super) fn nesting(error: &NestingError) -> (Code, Told) {
+    match error {
+        NestingError::Csr(_) | NestingError::CsrSignature | NestingError::JwtAuthority(_) => {
+            (Code::InvalidArgument, Told::Chain)
+        }
+        NestingError::NotDownstream => (Code::PermissionDenied, Told::Chain),
+        NestingError::KeyIdTaken { .. } => (Code::AlreadyExists, Told::Chain),
+        NestingError::TooMany { .. } => (Code::ResourceExhausted, Told::Chain),
+        NestingError::Sign(error) => (sign(error), Told::Step),
+        NestingError::Audit(_) => (Code::Unavailable, Told::Chain),
+        NestingError::Store(_) => (Code::Internal, Told::Step),
     }
 }
 

@@ -27,6 +27,7 @@ pub trait SigningUse: Clone + Debug + Send + Sync + Sized + 'static {
 /// What leaves are made with.
 #[derive(Clone, Debug)]
 pub struct X509Use {
+    certificate: Vec<u8>,
     issuer: Issuer,
     chain: Vec<Vec<u8>>,
     anchor_id: Arc<str>,
@@ -47,7 +48,7 @@ impl SigningUse for X509Use {
             None => Vec::new(),
             Some(_) => std::iter::once(&ca.certificate).chain(&ca.intermediates).cloned().collect(),
         };
-        Ok(Self { issuer, chain, anchor_id: anchor_id.into() })
+        Ok(Self { certificate: ca.certificate.clone(), issuer, chain, anchor_id: anchor_id.into() })
     }
 }
 
@@ -157,6 +158,16 @@ impl<U: SigningUse> SigningAuthority<U> {
 }
 
 impl SigningAuthority<X509Use> {
+    /// Its own certificate, DER.
+    pub(crate) fn certificate(&self) -> &[u8] {
+        &self.usage.certificate
+    }
+
+    /// The algorithm of certificates that it signs.
+    pub(crate) fn certificate_algorithm(&self) -> SignatureAlgorithm {
+        certificate_algorithm(self.key.record().key_type)
+    }
+
     /// What leaves are made with.
     pub fn issuer(&self) -> &Issuer {
         &self.usage.issuer

@@ -190,7 +190,12 @@ impl CertificateAuthority {
     }
 
     /// Now and the end of what is signed now, Unix seconds.
-    fn lifetime(&self, ttl: Duration, not_after: Option<u64>, authority: u64) -> Result<(u64, u64), SignError> {
+    pub(super) fn lifetime(
+        &self,
+        ttl: Duration,
+        not_after: Option<u64>,
+        authority: u64,
+    ) -> Result<(u64, u64), SignError> {
         let now = self.context.clock.now().as_secs();
         let latest = not_after.unwrap_or(u64::MAX).min(authority);
         let not_after = now.saturating_add(ttl.as_secs()).min(latest);

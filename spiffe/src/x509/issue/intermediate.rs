@@ -40,13 +40,24 @@ impl CaRequest<'_> {
         if !spiffe_id.is_trust_domain() {
             return Err(IssueError::CaPath { id: (*spiffe_id).clone() });
         }
-        let subject = name_of(country, organization, common_name, None);
+        let subject = name_of(country, organization, None, common_name, None);
         let extensions = tlv(SEQUENCE, &[&subject_alt_name(spiffe_id, &[])?]);
         let attribute = tlv(SEQUENCE, &[&tlv(0x06, &[&EXTENSION_REQUEST]), &tlv(SET, &[&extensions])]);
         let version = [0x02, 1, 0];
         let der = tlv(SEQUENCE, &[&version, &subject, public_key, &tlv(explicit(0), &[&attribute])]);
         Ok(TbsCertificate { der, algorithm })
     }
+}
+
+/// The subject of a downstream server's CA, DER: as SPIRE makes it, with how deep it hangs as organisational unit.
+pub fn downstream_subject(
+    country: &[String],
+    organization: &[String],
+    common_name: &str,
+    depth: usize,
+    serial: &SerialNumber,
+) -> Vec<u8> {
+    name_of(country, organization, Some(&format!("DOWNSTREAM-{depth}")), common_name, Some(serial))
 }
 
 /// The CA certificate that an upstream authority signs.

@@ -1,0 +1,140 @@
+//! Downstream servers: servers of the same trust domain whose CA hangs from this one's (NewDownstreamX509CA), and whose JWT keys
+//! this one publishes (PublishJWTAuthority). Which SVID is a downstream server's, an entry says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use plastron_spiffe::x509::{CsrError, VerifiedCsr, verify_csr};
+use plastron_spiffe::{Bundle, BundleError as AuthorityFault, JwtAuthority, SpiffeId, TrustDomain};
+
+use crate::audit::{self, AuditLog, AuditSinkError, Issue, Recorded};
+use crate::authorization::{Permit, rpc};
+use crate::ca::{CertificateAuthority, DownstreamCa, SignError};
+use crate::clock::{Clock, unix_seconds};
+use crate::ledger::Ledger;
+use crate::limits::MAX_AUTHORITIES;
+use crate::store::StoreError;
+
+/// Serves downstream servers.
+pub struct Nesting {
+    ca: Arc<CertificateAuthority>,
+    ledger: Arc<Ledger>,
+    clock: Arc<dyn Clock>,
+    audit: Arc<AuditLog>,
+}
+
+impl Nesting {
+    pub(crate) fn new(
+        ca: Arc<CertificateAuthority>,
+        ledger: Arc<Ledger>,
+        clock: Arc<dyn Clock>,
+        audit: Arc<AuditLog>,
+    ) -> Self {
+        Self { ca, ledger, clock, audit }
+    }
+
+    /// A CA certificate for the key of a CSR, and the bundle that holds its root. `preferred_ttl`: seconds; 0 and less mean the lifetime
+    /// of this server's own CAs. Of the CSR only the key counts. Checks, in order: the CSR's form, key and signature; after the signature and
+    /// its audit line, that the caller is a downstream server still.
+    pub async fn new_downstream_x509_ca(
+        &self,
+        permit: Permit<rpc::NewDownstreamX509Ca>,
+        csr: &[u8],
+        preferred_ttl: i32,
+    ) -> Result<(Recorded<DownstreamCa>, Arc<Bundle>), NestingError> {
+        let VerifiedCsr { public_key, .. } = verify_csr(csr).map_err(|source| match source {
+            CsrError::Signature => NestingError::CsrSignature,
+            source => NestingError::Csr(source),
+        })?;
+        let ttl = u64::try_from(preferred_ttl).ok().filter(|ttl| *ttl > 0).map(Duration::from_secs);
+        let signed = self.ca.sign_downstream(&public_key, ttl).await.map_err(NestingError::Sign)?;
+        let issue = Issue { actor: permit.identity(), purpose: "downstream server", withhold_id: false };
+        let recorded = self.audit.record(issue, None, signed).await?;
+        self.still_downstream(permit.caller().id())?;
+        Ok((recorded, self.bundle()))
+    }
+
+    /// Puts a downstream server's JWT authority into the bundle, unless it is there. Checks, in order: its key and identifier; there is no
+    /// other key with this identifier; the bundle does not grow too large.
+    pub async fn publish_jwt_authority(
+        &self,
+        permit: Permit<rpc::PublishJwtAuthority>,
+        authority: JwtAuthority,
+    ) -> Result<Arc<Bundle>, NestingError> {
+        let JwtAuthority { key_id, public_key, expires_at, tainted: _ } = authority;
+        let authority = JwtAuthority::parse(key_id, public_key, expires_at).map_err(NestingError::JwtAuthority)?;
+        let present = self.bundle();
+        if let Some(known) = present.jwt_authorities.iter().find(|known| known.key_id == authority.key_id) {
+            return if known.public_key == authority.public_key {
+                Ok(present)
+            } else {
+                Err(NestingError::KeyIdTaken { key_id: authority.key_id })
+            };
+        }
+        let total = present.x509_authorities.len() + present.jwt_authorities.len() + 1;
+        if total > MAX_AUTHORITIES {
+            return Err(NestingError::TooMany { got: total });
+        }
+        let subject = format!("{:?} until {expires_at}", authority.key_id);
+        let trust_domain = self.trust_domain().clone();
+        let result = self
+            .ledger
+            .write("publish a downstream server's JWT authority", move |store| async move {
+                store.append_authorities(trust_domain, Vec::new(), vec![authority]).await
+            })
+            .await;
+        audit::change(permit.identity(), "jwt authority publish", &subject, &audit::outcome(&result));
+        Ok(result?)
+    }
+
+    fn still_downstream(&self, id: &SpiffeId) -> Result<(), NestingError> {
+        let now = unix_seconds(self.clock.now());
+        if self.ledger.state().is_downstream(id, now) { Ok(()) } else { Err(NestingError::NotDownstream) }
+    }
+
+    fn trust_domain(&self) -> &TrustDomain {
+        self.ca.trust_domain()
+    }
+
+    fn bundle(&self) -> Arc<Bundle> {
+        self.ledger.state().bundle().unwrap_or_else(|| Arc::new(Bundle::empty(self.trust_domain().clone())))
+    }
+}
+
+/// Why a downstream server does not get what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum NestingError {
+    /// No request for a certificate: InvalidArgument.
+    #[error("malformed CSR")]
+    Csr(#[source] CsrError),
+    /// Its sender does not hold the key: InvalidArgument.
+    #[error("invalid CSR signature")]
+    CsrSignature,
+    /// Its entry was deleted meanwhile: PermissionDenied.
+    #[error("caller is not a downstream workload")]
+    NotDownstream,
+    /// The CA could not sign.
+    #[error("failed to sign downstream X.509 CA")]
+    Sign(#[source] SignError),
+    /// It could not be recorded: Unavailable.
+    #[error("the CA certificate can't be recorded")]
+    Audit(#[from] AuditSinkError),
+    /// A key without an identifier, or that no token can be verified with: InvalidArgument.
+    #[error("invalid JWT authority")]
+    JwtAuthority(#[source] AuthorityFault),
+    /// Tokens that name it would be verified with the other key: AlreadyExists.
+    #[error("the bundle has another JWT authority with the key ID {key_id:?}")]
+    KeyIdTaken {
+        /// The identifier.
+        key_id: String,
+    },
+    /// It would have too many authorities: ResourceExhausted.
+    #[error("the bundle would have {got} authorities, of at most {MAX_AUTHORITIES}")]
+    TooMany {
+        /// How many there would be.
+        got: usize,
+    },
+    /// The store failed.
+    #[error("failed to publish JWT key")]
+    Store(#[from] StoreError),
+}
