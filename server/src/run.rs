@@ -18,6 +18,7 @@ use plastron_server_core::clock::SystemClock;
 use plastron_server_core::ledger::Ledger;
 use plastron_server_core::store::StoreError;
 use plastron_server_core::{Services, StartError};
+use plastron_spiffe::Bundle;
 use plastron_spiffe::x509::{SvidError, X509Svid};
 use plastron_transport::{
     BindError, BundleSlot, IdentityError, IdentitySlot, ServerTls, SocketModes, TlsIdentity, UnixSocket,
@@ -171,7 +172,7 @@ struct Tls {
 impl Tls {
     fn new(services: &Services) -> Result<Self, RunError> {
         let identity = IdentitySlot::new(present(services)?);
-        let bundles = BundleSlot::new([services.bundles.current().as_ref().clone()]);
+        let bundles = BundleSlot::new(copies(&services.trusted_bundles()));
         let server = ServerTls::new(Arc::clone(&identity), Arc::clone(&bundles));
         Ok(Self { server, identity, bundles })
     }
@@ -180,7 +181,7 @@ impl Tls {
     async fn follow(self, services: Arc<Services>, ended: CancellationToken) {
         let mut svids = services.server_svid.subscribe();
         let mut revisions = services.ledger.revisions();
-        let mut sequence = None;
+        let mut trusted = Vec::new();
         // Since `new` time has passed, and a watch shows only what changes after it was made.
         svids.mark_changed();
         revisions.mark_changed();
@@ -203,15 +204,19 @@ impl Tls {
                     if changed.is_err() {
                         return;
                     }
-                    let bundle = services.bundles.current();
-                    if sequence != Some(bundle.sequence_number) {
-                        sequence = Some(bundle.sequence_number);
-                        self.bundles.replace([bundle.as_ref().clone()]);
+                    let now = services.trusted_bundles();
+                    if trusted != now {
+                        self.bundles.replace(copies(&now));
+                        trusted = now;
                     }
                 }
             }
         }
     }
+}
+
+fn copies(bundles: &[Arc<Bundle>]) -> Vec<Bundle> {
+    bundles.iter().map(|bundle| bundle.as_ref().clone()).collect()
 }
 
 fn present(services: &Services) -> Result<TlsIdentity, RunError> {

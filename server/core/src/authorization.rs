@@ -13,8 +13,8 @@ pub mod table;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use plastron_spiffe::SpiffeId;
 use plastron_spiffe::x509::{SerialNumber, VerifiedSvid};
+use plastron_spiffe::{SpiffeId, TrustDomain};
 
 pub use caller::{Caller, LocalPeer};
 pub use effect::Effect;
@@ -44,6 +44,11 @@ impl Authorizer {
         admin_ids: impl IntoIterator<Item = SpiffeId>,
     ) -> Self {
         Self { ledger, clock, audit, admin_ids: admin_ids.into_iter().collect() }
+    }
+
+    /// The trust domains of the administrators that configuration names, each once.
+    pub(crate) fn admin_domains(&self) -> BTreeSet<&TrustDomain> {
+        self.admin_ids.iter().map(SpiffeId::trust_domain).collect()
     }
 
     /// Decides whether `caller` may call `R`. Reads no database; an agent's first call with its new SVID is one commit.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plastron_plugins::node::NodeAttestor;
-use plastron_spiffe::SpiffeId;
+use plastron_spiffe::{Bundle, SpiffeId};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -164,6 +164,16 @@ impl Services {
             rotation_tick,
             seen_servers: SeenServers::default(),
         }))
+    }
+
+    /// What a client's SVID is verified against: the server's own bundle, and those of the foreign trust domains of `admin_ids`, as far as
+    /// they are here. Whoever is let through and is no administrator has no more rights than someone without an SVID.
+    pub fn trusted_bundles(&self) -> Vec<Arc<Bundle>> {
+        let own = self.bundles.current();
+        let foreign = self.authorizer.admin_domains();
+        let foreign = foreign.into_iter().filter(|trust_domain| **trust_domain != own.trust_domain);
+        let foreign = foreign.filter_map(|trust_domain| self.federation.bundle(trust_domain)).collect::<Vec<_>>();
+        std::iter::once(own).chain(foreign).collect()
     }
 
     /// How much there is (Debug/GetInfo). Reads no database.

@@ -11,6 +11,8 @@ use plastron_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use plastron_proto::spire::api::server::agent::v1::{
     AgentX509svidParams, AttestAgentRequest, CreateJoinTokenRequest, attest_agent_request, attest_agent_response,
 };
+use plastron_proto::spire::api::server::bundle::v1::GetBundleRequest;
+use plastron_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use plastron_proto::spire::api::server::entry::v1::BatchCreateEntryRequest;
 use plastron_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use plastron_proto::types::{AttestationData, Entry, Selector, Spiffeid, X509svid};
@@ -140,6 +142,11 @@ impl Server {
         Self { services, local: unix_channel(path), address, bundles, stop, _dir: dir }
     }
 
+    /// What the server trusts now, as its program would follow it.
+    pub(crate) fn follow_bundles(&self) {
+        self.bundles.replace(self.services.trusted_bundles().iter().map(|bundle| bundle.as_ref().clone()));
+    }
+
     /// A TLS connection, with an SVID or without.
     pub(crate) async fn tls(&self, identity: Option<&Agent>) -> Channel {
         let server = TrustDomain::parse(TRUST_DOMAIN).unwrap().with_path("/spire/server").unwrap();
@@ -148,6 +155,21 @@ impl Server {
             IdentitySlot::new(TlsIdentity::new(&svid, &agent.key.serialize_der()).unwrap())
         });
         ClientTls::new(server, Arc::clone(&self.bundles), identity).connect(&self.address).await.unwrap()
+    }
+
+    /// Whether a connection with this SVID is refused, at the handshake or at its first call.
+    pub(crate) async fn refuses(&self, identity: Option<&Agent>) -> bool {
+        let server = TrustDomain::parse(TRUST_DOMAIN).unwrap().with_path("/spire/server").unwrap();
+        let identity = identity.map(|agent| {
+            let svid = X509Svid::parse(agent.svid.cert_chain.clone()).unwrap();
+            IdentitySlot::new(TlsIdentity::new(&svid, &agent.key.serialize_der()).unwrap())
+        });
+        let Ok(channel) = ClientTls::new(server, Arc::clone(&self.bundles), identity).connect(&self.address).await
+        else {
+            return true;
+        };
+        let call = BundleClient::new(channel).get_bundle(GetBundleRequest::default()).await;
+        call.is_err()
     }
 
     pub(crate) async fn token(&self) -> String {

@@ -9,6 +9,7 @@ mod jwt;
 mod local;
 mod localauthority;
 mod mint;
+mod nesting;
 mod strangers;
 mod thread;
 mod trustdomain;

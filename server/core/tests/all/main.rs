@@ -13,6 +13,7 @@ mod issuance;
 mod jwt;
 mod local_authority;
 mod minting;
+mod nesting;
 mod no_audit;
 mod orphans;
 mod pending;
