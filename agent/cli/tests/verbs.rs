@@ -50,6 +50,7 @@ const CASES: &[Case] = &[
     same(full, "api fetch jwt -audience a"),
     same(full, "api fetch jwt -audience=a,b -spiffeID spiffe://example.org/web -output json"),
     same(full, "api fetch jwt -audience z -audience a,b -format json"),
+    same(full, "api validate jwt -audience a -svid a.b.c"),
     same(full, "api validate jwt -audience a -svid a.b.c -output json"),
     same(full, "healthcheck"),
     same(full, "healthcheck -shallow"),
@@ -76,11 +77,6 @@ const CASES: &[Case] = &[
     same(refusing, "api validate jwt -audience a -svid a.b.c"),
     other(refusing, "api fetch", "ours says what to do, on a second line"),
     other(refusing, "api fetch jwt -audience a", "ours says what to do, on a second line"),
-    other(
-        full,
-        "api validate jwt -audience a -svid a.b.c",
-        "Go's library puts a space at random places into the claims",
-    ),
     other(full, "api fetch x509 -silent -write {dir}", "-silent is silent about files, too"),
     other(full, "api fetch x509 -output json -write {dir}", "files are written with JSON, too"),
     same(sick, "healthcheck -verbose"),
@@ -120,12 +116,14 @@ impl Outcome {
     }
 }
 
-/// A text without what is another at every run: how long it took, and new keys and certificates in JSON.
+/// A text without what is another at every run: how long it took, new keys and certificates in JSON, and the spaces that Go's library puts
+/// into the JSON of claims so that nobody relies on there being none.
 fn masked(text: &str) -> String {
     let mut lines = String::new();
     for line in text.split_inclusive('\n') {
         match line.split_once(" after ") {
             Some((received, _)) if received.starts_with("Received ") => lines += &format!("{received} after ...\n"),
+            _ if line.starts_with("Claims    :") => lines += &line.replace(", ", ",").replace(": ", ":"),
             _ => lines += line,
         }
     }
