@@ -131,7 +131,7 @@ impl Config {
             load::<RawConfig>(&Source { path: &overrides.config, expand_env: overrides.expand_env, strictness })?;
         let mut warnings: Vec<String> = notices.iter().map(Notice::to_string).collect();
         let RawConfig { agent, plugins, telemetry, health_checks } = config;
-        let agent = agent.unwrap_or_default();
+        let agent = agent.unwrap_or_default().without_empty();
         missing::refuse(&agent, &telemetry)?;
         warnings.extend(missing::without_effect(&agent));
         let (plugins, notices) = match plugins {
@@ -209,8 +209,8 @@ impl Config {
             workload_key_type: workload_x509_svid_key_type.map_or(Ok(SvidKeyType::default()), |name| {
                 SvidKeyType::from_name(&name).ok_or_else(|| name.refuse("use ec-p256, ec-p384 or rsa-2048"))
             })?,
-            x509_svid_cache_max_size: cache_size(x509_svid_cache_max_size, DEFAULT_X509_SVID_CACHE)?,
-            jwt_svid_cache_max_size: cache_size(jwt_svid_cache_max_size, DEFAULT_JWT_SVID_CACHE)?,
+            x509_svid_cache_max_size: x509_svid_cache_max_size.map_or(DEFAULT_X509_SVID_CACHE, |size| size.value),
+            jwt_svid_cache_max_size: jwt_svid_cache_max_size.map_or(DEFAULT_JWT_SVID_CACHE, |size| size.value),
             jwt_svid_cache_hit_timeout: jwt_svid_cache_hit_timeout
                 .map_or(Ok(DEFAULT_JWT_SVID_CACHE_HIT_TIMEOUT), |text| cache_hit_timeout(&text))?,
             allowed_foreign_jwt_claims,
@@ -262,7 +262,6 @@ fn join_token(
         (None, None) => {}
     }
     match (token, file) {
-        (Some(token), None) if token.value.is_empty() => Ok(JoinToken::Absent),
         (Some(token), None) => Ok(JoinToken::Literal(Zeroizing::new(token.value))),
         (None, Some(file)) => Ok(JoinToken::File(file.value)),
         (Some(_), Some(file)) => Err(file.refuse("join_token is given too; choose one").into()),
@@ -301,14 +300,6 @@ fn cache_hit_timeout(text: &Located<String>) -> Result<Duration, ConfigError> {
         Ok(timeout)
     } else {
         Err(text.refuse("must be at least 5s and less than 30s"))
-    }
-}
-
-fn cache_size(size: Option<Located<usize>>, default: usize) -> Result<usize, ConfigError> {
-    match size {
-        None => Ok(default),
-        Some(size) if size.value == 0 => Err(size.refuse("must be at least 1")),
-        Some(size) => Ok(size.value),
     }
 }
 

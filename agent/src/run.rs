@@ -81,7 +81,9 @@ pub(crate) async fn run(overrides: &Overrides) -> Result<(), RunError> {
     }
     stop.cancel();
     drain(&tasks, DRAIN_LIMIT).await;
-    tracing::info!("Agent stopped");
+    if outcome.is_ok() {
+        tracing::info!("Agent stopped gracefully");
+    }
     outcome
 }
 

@@ -3,6 +3,7 @@
 //! Unknown keys are refused, all of them at once, each with file, line and column. A program names the blocks in which SPIRE
 //! lets unknown keys pass, so that files which SPIRE runs are not refused; there they are warnings, and errors when strict.
 
+mod empty;
 mod missing;
 mod telemetry;
 
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use plastron_hcl1::{ConfigError, MAX_FILE_BYTES, Notice, NoticeKind, Subtree, expand_env, parse};
 use serde::de::DeserializeOwned;
 
+pub use empty::{MaybeEmpty, unset_empty};
 pub use missing::{Absence, refuse_first};
 pub use telemetry::{RawInMem, RawM3, RawPrometheus, RawPrometheusTls, RawStatsd, RawTelemetry};
 

@@ -7,6 +7,7 @@
 mod federation;
 mod flags;
 mod missing;
+mod pruning;
 mod raw;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use plastron_server_api::RateLimits;
 use plastron_server_core::ServicesConfig;
 use plastron_server_core::authority::guaranteed_svid_ttl;
 use plastron_server_core::ca::{CaConfig, CaSubject};
+use plastron_server_core::pruning::NodePruning;
 use plastron_spiffe::{SpiffeId, TrustDomain};
 
 use crate::catalog::Catalog;
@@ -62,6 +64,7 @@ pub(crate) struct Settings {
     pub(crate) socket_path: PathBuf,
     pub(crate) services: ServicesConfig,
     pub(crate) rate_limits: RateLimits,
+    pub(crate) node_pruning: Option<NodePruning>,
     pub(crate) log: LogOptions,
     pub(crate) health_checks: RawHealthChecks,
     pub(crate) catalog: Catalog,
@@ -133,7 +136,7 @@ pub(crate) fn load(flags: &Flags) -> Result<Settings, SettingsError> {
     let loaded = plastron_daemon::config::load::<RawFile>(&source)?;
     let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let RawFile { server, plugins, telemetry, health_checks } = loaded.config;
-    let server = server.ok_or(SettingsError::Missing { what: "the server section" })?;
+    let server = server.ok_or(SettingsError::Missing { what: "the server section" })?.without_empty();
     missing::refuse(&server, &telemetry)?;
     let plugins = plugins.ok_or(SettingsError::Missing { what: "the plugins section" })?;
     let (catalog, notices) = Catalog::read(&plugins, &strictness)?;
@@ -151,6 +154,7 @@ fn settle(
     mut warnings: Vec<String>,
 ) -> Result<Settings, SettingsError> {
     warnings.extend(missing::without_effect(&server));
+    let node_pruning = pruning::node_pruning(&server)?;
     let trust_domain = Setting::pick("trustDomain", flags.trust_domain.as_ref(), server.trust_domain)
         .ok_or(SettingsError::Missing { what: "trust_domain" })?
         .parse(|text| TrustDomain::parse(text))?;
@@ -185,7 +189,7 @@ fn settle(
         jwt_key_type: server.jwt_key_type.map_or(Ok(key_type), read_key_type)?,
         ttl: ca_ttl,
         subject: subject(server.ca_subject),
-        jwt_issuer: server.jwt_issuer.filter(|issuer| !issuer.is_empty()),
+        jwt_issuer: server.jwt_issuer,
         disable_jwt_svids: server.disable_jwt_svids.unwrap_or_default(),
     };
     let admin_ids = server
@@ -208,6 +212,7 @@ fn settle(
             attestation: limits.attestation.unwrap_or(true),
             signing: limits.signing.unwrap_or(true),
         }),
+        node_pruning,
         log: LogOptions {
             level: Setting::pick("logLevel", flags.log_level.as_ref(), server.log_level).map_or_else(
                 || Ok(Default::default()),
@@ -217,7 +222,7 @@ fn settle(
                 || Ok(Default::default()),
                 |setting| setting.parse(|text| text.parse::<plastron_daemon::logging::Format>()),
             )?,
-            file: flags.log_file.clone().or(server.log_file).filter(|path| !path.as_os_str().is_empty()),
+            file: flags.log_file.clone().or(server.log_file),
             source_location: flags.log_source_location || server.log_source_location.unwrap_or_default(),
         },
         health_checks,

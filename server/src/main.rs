@@ -66,9 +66,12 @@ fn run_server(runtime: &tokio::runtime::Runtime, flags: &Flags) -> ExitCode {
         Err(error) => return fail(&explain(&error)),
     };
     match runtime.block_on(run::run(settings, log)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            tracing::info!("Server stopped gracefully");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            tracing::error!(reason = explain(&error), "Server failed");
+            tracing::error!(error = explain(&error), "Server crashed");
             ExitCode::FAILURE
         }
     }

@@ -113,6 +113,9 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     let over_tls = tasks.spawn(api.clone().serve_tls(listener, tls.server.clone(), ended.clone()));
     let over_unix = tasks.spawn(api.serve_unix(socket, ended.clone()));
     tasks.spawn(Arc::clone(&services).maintain(ended.clone()));
+    if let Some(rule) = settings.node_pruning {
+        tasks.spawn(Arc::clone(&services).keep_pruning_nodes(rule, ended.clone()));
+    }
     tasks.spawn(tls.follow(Arc::clone(&services), ended.clone()));
     federation.spawn(&tasks, &ended);
     tasks.spawn(reopen_log(log.reopen, ended.clone()));

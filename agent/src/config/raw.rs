@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use plastron_daemon::config::RawTelemetry;
+use plastron_daemon::config::{RawTelemetry, unset_empty};
 use plastron_daemon::health::RawHealthChecks;
 use plastron_hcl1::{Located, Subtree};
 use serde::Deserialize;
@@ -59,6 +59,43 @@ pub(super) struct RawAgent {
     pub(super) trust_domain: Option<Located<String>>,
     pub(super) workload_x509_svid_key_type: Option<Located<String>>,
     pub(super) x509_svid_cache_max_size: Option<Located<usize>>,
+}
+
+impl RawAgent {
+    /// Without what SPIRE takes for absent.
+    pub(super) fn without_empty(mut self) -> Self {
+        for text in [
+            &mut self.availability_target,
+            &mut self.join_token,
+            &mut self.log_format,
+            &mut self.log_level,
+            &mut self.rebootstrap_delay,
+            &mut self.rebootstrap_mode,
+            &mut self.server_address,
+            &mut self.trust_bundle_format,
+            &mut self.trust_bundle_spiffe_workload_api,
+            &mut self.trust_bundle_unix_socket,
+            &mut self.trust_bundle_url,
+            &mut self.trust_domain,
+            &mut self.workload_x509_svid_key_type,
+            &mut self.experimental.admin_named_pipe_name,
+            &mut self.experimental.jwt_svid_cache_hit_timeout,
+            &mut self.experimental.named_pipe_name,
+            &mut self.experimental.sync_interval,
+        ] {
+            unset_empty(text);
+        }
+        for path in [&mut self.admin_socket_path, &mut self.join_token_file, &mut self.trust_bundle_path] {
+            unset_empty(path);
+        }
+        for path in [&mut self.data_dir, &mut self.log_file, &mut self.socket_path] {
+            unset_empty(path);
+        }
+        unset_empty(&mut self.server_port);
+        unset_empty(&mut self.jwt_svid_cache_max_size);
+        unset_empty(&mut self.x509_svid_cache_max_size);
+        self
+    }
 }
 
 /// The names under which Envoy finds what it asks for.

@@ -172,19 +172,19 @@ fn unknown_keys_are_refused_with_their_places() {
 fn bad_values_are_refused_with_their_places() {
     for (from, to, expected) in [
         ("\"example.org\"", "\"Example Org\"", "agent.conf:5:20: agent.trust_domain: "),
-        ("\"8081\"", "\"0\"", "agent.conf:4:19: agent.server_port: a port is not 0"),
+        ("\"8081\"", "\"0\"", "agent.server_port is missing"),
         ("\"8081\"", "\"70000\"", "agent.conf:4:19: agent.server_port: "),
         ("\"127.0.0.1\"", "\"host:8081\"", "agent.conf:3:22: agent.server_address: must be a host name"),
         ("trust_domain =", "log_level = \"loud\"\n trust_domain =", "agent.conf:5:17: agent.log_level: "),
         (
             "trust_domain =",
-            "x509_svid_cache_max_size = 0\n trust_domain =",
+            "x509_svid_cache_max_size = -1\n trust_domain =",
             "agent.conf:5:32: agent.x509_svid_cache_max_size: ",
         ),
         (
             "trust_domain =",
-            "jwt_svid_cache_max_size = 0\n trust_domain =",
-            "agent.conf:5:31: agent.jwt_svid_cache_max_size: must be at least 1",
+            "jwt_svid_cache_max_size = -1\n trust_domain =",
+            "agent.conf:5:31: agent.jwt_svid_cache_max_size: ",
         ),
         (
             "trust_domain =",
@@ -240,4 +240,23 @@ fn there_is_no_trust_by_default() {
         let missing = refused(&MINIMAL.replace(&format!("{key} ="), &format!("# {key} =")));
         assert_eq!(missing, format!("agent.{key} is missing"));
     }
+}
+
+#[test]
+fn what_is_empty_is_not_set() {
+    let empty = "trust_domain =";
+    let text = MINIMAL.replace(
+        empty,
+        "data_dir = \"\" socket_path = \"\" log_level = \"\" log_file = \"\" join_token = \"\" join_token_file = \"\"
+         admin_socket_path = \"\" trust_bundle_url = \"\" x509_svid_cache_max_size = 0 jwt_svid_cache_max_size = 0
+         experimental { sync_interval = \"\" }
+         trust_domain =",
+    );
+    let config = load_text(&text, |_| {}).unwrap();
+    assert_eq!((config.data_dir.as_path(), config.log.file), (Path::new("."), None));
+    assert_eq!(config.socket_path, Path::new("/tmp/spire-agent/public/api.sock"));
+    assert_eq!((config.x509_svid_cache_max_size, config.jwt_svid_cache_max_size), (1000, 1000));
+    assert!(matches!(config.join_token, JoinToken::Absent));
+    let refused = refused(&MINIMAL.replace("\"example.org\"", "\"\""));
+    assert_eq!(refused, "agent.trust_domain is missing");
 }

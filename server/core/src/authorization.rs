@@ -159,10 +159,10 @@ fn log_denial(denied: &Denied) {
     let Denied::Agent { id, reason } = denied else { return };
     let caller_id = id.as_str();
     match reason {
-        AgentDenial::Expired { .. } => tracing::warn!(caller_id, "Agent SVID is expired"),
-        AgentDenial::NotAttested => tracing::warn!(caller_id, "Agent is not attested"),
-        AgentDenial::NotActive => tracing::warn!(caller_id, "Agent SVID is not active"),
-        AgentDenial::Banned => tracing::warn!(caller_id, "Agent is banned"),
+        AgentDenial::Expired { .. } => tracing::error!(caller_id, "Agent SVID is expired"),
+        AgentDenial::NotAttested => tracing::error!(caller_id, "Agent is not attested"),
+        AgentDenial::NotActive => tracing::error!(caller_id, "Agent SVID is not active"),
+        AgentDenial::Banned => tracing::error!(caller_id, "Agent is banned"),
         AgentDenial::MustReattest => tracing::warn!(caller_id, "Agent must attest again"),
     }
 }

@@ -1,6 +1,8 @@
 //! What is removed by time alone: entries and join tokens that have expired, journals of servers that are gone, and old rows of the
 //! change log.
 
+mod nodes;
+
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,6 +11,7 @@ use crate::clock::{Clock, unix_seconds};
 use crate::ledger::Ledger;
 use crate::limits::{MAX_ENTRIES_PER_CALL, SERVER_FORGOTTEN};
 use crate::store::{ServerId, StoreError};
+pub use nodes::NodePruning;
 
 /// Seconds for which the change log is kept. Who follows it is seconds behind; who was away for longer reads everything anew.
 const CHANGE_LOG_KEPT: i64 = 24 * 3600;

@@ -94,7 +94,7 @@ pub struct Services {
     pub health: Health,
     /// The audit log, for what must not leave or be done unrecorded.
     pub audit: Arc<AuditLog>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     rotation_tick: Duration,
     seen_servers: SeenServers,
 }

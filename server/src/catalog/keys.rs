@@ -79,12 +79,25 @@ impl KeyManager {
 
 fn disk(plugin: &Plugin, strictness: &Strictness<'_>) -> Result<(KeyManager, Vec<Notice>), LoadError> {
     let (RawDisk { directory, keys_path }, notices) = plugin.decode(strictness)?;
-    if let Some(keys_path) = keys_path {
-        let problem = "SPIRE's key file is not read: set directory to a folder for this server's own keys";
+    let directory = match (directory, keys_path) {
+        (Some(directory), None) => directory,
+        (None, Some(keys_path)) => beside_spires_keys(&keys_path)?,
+        (Some(_), Some(keys_path)) => return Err(keys_path.refuse("directory is given too; choose one").into()),
+        (None, None) => return Err(plugin.place.refuse("directory must be configured").into()),
+    };
+    Ok((KeyManager::Disk(directory), notices))
+}
+
+/// SPIRE's setting names a file that holds all keys; ours have a file each, in a folder that is named after it. Keys of SPIRE's that lie
+/// there would be lost sight of, and every agent would have to be given the new bundle: that is not for a default to decide.
+fn beside_spires_keys(keys_path: &Located<PathBuf>) -> Result<PathBuf, LoadError> {
+    if keys_path.value.is_file() {
+        let problem = "is a file of SPIRE's keys, which this server does not read: move it away, and give agents this server's bundle";
         return Err(keys_path.refuse(problem).into());
     }
-    let missing = || LoadError::from(plugin.place.refuse("directory must be configured"));
-    Ok((KeyManager::Disk(directory.ok_or_else(missing)?), notices))
+    let mut directory = keys_path.value.clone().into_os_string();
+    directory.push(".d");
+    Ok(directory.into())
 }
 
 fn pkcs11(plugin: &Plugin, strictness: &Strictness<'_>) -> Result<(KeyManager, Vec<Notice>), LoadError> {

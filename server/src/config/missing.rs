@@ -18,7 +18,6 @@ fn asked_for(server: &RawServer, telemetry: &RawTelemetry) -> Vec<Absence> {
     let experimental = &server.experimental;
     [
         Absence::of("PROXY protocol", filled(server.proxy_protocol_trusted_cidrs.as_ref())),
-        Absence::of("pruning of attested nodes", server.prune_attested_nodes_expired_for.as_ref()),
         Absence::of("profiling", on(server.profiling_enabled.as_ref())),
         Absence::of("agents' SPIFFE IDs as selectors", on(experimental.agent_spiffe_id_as_selector.as_ref())),
         Absence::of("policy engine (OPA)", experimental.auth_opa_policy_engine.as_ref()),
@@ -44,14 +43,7 @@ pub(super) fn without_effect(server: &RawServer) -> Vec<String> {
         value.as_ref().map(|located| &located.place)
     }
     let experimental = &server.experimental;
-    let otherwise = [
-        place(&server.max_attested_node_info_staleness),
-        place(&server.prune_attested_nodes_batch_size),
-        place(&server.prune_tofu_nodes),
-        place(&server.profiling_port),
-        place(&server.profiling_freq),
-        place(&server.profiling_names),
-    ];
+    let otherwise = [place(&server.profiling_port), place(&server.profiling_freq), place(&server.profiling_names)];
     let reload = [
         place(&experimental.cache_reload_interval),
         place(&experimental.full_cache_reload_interval),

@@ -6,7 +6,7 @@ pub(super) mod federation;
 
 use std::path::PathBuf;
 
-use plastron_daemon::config::RawTelemetry;
+use plastron_daemon::config::{RawTelemetry, unset_empty};
 use plastron_daemon::health::RawHealthChecks;
 use plastron_hcl1::{Located, Subtree};
 use serde::Deserialize;
@@ -59,6 +59,36 @@ pub(super) struct RawServer {
     pub(super) ratelimit: Option<RawRateLimit>,
     pub(super) socket_path: Option<PathBuf>,
     pub(super) trust_domain: Option<Located<String>>,
+}
+
+impl RawServer {
+    /// Without what SPIRE takes for absent.
+    pub(super) fn without_empty(mut self) -> Self {
+        for text in [
+            &mut self.agent_ttl,
+            &mut self.ca_key_type,
+            &mut self.ca_ttl,
+            &mut self.default_jwt_svid_ttl,
+            &mut self.default_x509_svid_ttl,
+            &mut self.jwt_key_type,
+            &mut self.log_format,
+            &mut self.log_level,
+            &mut self.prune_attested_nodes_expired_for,
+            &mut self.trust_domain,
+            &mut self.experimental.named_pipe_name,
+            &mut self.experimental.wit_issuer,
+            &mut self.experimental.wit_key_type,
+        ] {
+            unset_empty(text);
+        }
+        for path in [&mut self.data_dir, &mut self.log_file, &mut self.socket_path] {
+            unset_empty(path);
+        }
+        unset_empty(&mut self.bind_address);
+        unset_empty(&mut self.bind_port);
+        unset_empty(&mut self.jwt_issuer);
+        self
+    }
 }
 
 #[derive(Default, Deserialize)]

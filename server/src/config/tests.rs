@@ -132,11 +132,19 @@ fn what_is_wrong_is_named_with_its_place() {
         (
             with(
                 "",
-                &PLUGINS
-                    .replace("\"memory\" { plugin_data = {} }", "\"disk\" { plugin_data { keys_path = \"k.json\" } }"),
+                &PLUGINS.replace(
+                    "\"memory\" { plugin_data = {} }",
+                    "\"disk\" { plugin_data { keys_path = \"k.json\" directory = \"d\" } }",
+                ),
             ),
-            "SPIRE's key file is not read",
+            "keys_path: directory is given too",
         ),
+        (
+            with("", &PLUGINS.replace("\"memory\" { plugin_data = {} }", "\"disk\" { plugin_data { } }")),
+            "directory must be configured",
+        ),
+        (with("prune_attested_nodes_expired_for = \"soon\"", PLUGINS), "server.prune_attested_nodes_expired_for: "),
+        (with("max_attested_node_info_staleness = \"soon\"", PLUGINS), "server.max_attested_node_info_staleness: "),
         (
             with(
                 "",
@@ -320,4 +328,50 @@ fn jwt_keys_follow_ca_keys_and_all_four_types_are_taken() {
     assert_eq!(services.default_jwt_svid_ttl, Duration::from_secs(300));
     let services = load_text(&with("jwt_issuer = \"\"", PLUGINS), |_| {}).unwrap().services;
     assert_eq!((services.ca.jwt_issuer, services.ca.disable_jwt_svids), (None, false), "SPIRE's defaults");
+}
+
+#[test]
+fn nodes_are_pruned_by_spires_keys() {
+    let rule = |text: &str| load_text(&with(text, PLUGINS), |_| {}).unwrap().node_pruning;
+    assert_eq!(rule("prune_tofu_nodes = true\nprune_attested_nodes_batch_size = 7"), None, "as in SPIRE");
+    let expired_for = Duration::from_secs(720 * 3600);
+    let usual = NodePruning { expired_for, batch: 1000, not_reattestable: false };
+    assert_eq!(rule("prune_attested_nodes_expired_for = \"720h\""), Some(usual));
+    let text =
+        "prune_attested_nodes_expired_for = \"720h\"\nprune_tofu_nodes = true\nprune_attested_nodes_batch_size = 7";
+    assert_eq!(rule(text), Some(NodePruning { batch: 7, not_reattestable: true, ..usual }));
+    assert_eq!(
+        rule("prune_attested_nodes_expired_for = \"1h\"\nprune_attested_nodes_batch_size = 0").unwrap().batch,
+        1000
+    );
+    let warnings = load_text(&with("max_attested_node_info_staleness = \"5s\"", PLUGINS), |_| {}).unwrap().warnings;
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+/// SPIRE's quick start names a file; ours is a folder beside it, and SPIRE's keys are not passed over in silence.
+#[test]
+fn spires_setting_for_keys_is_taken_and_spires_keys_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.json");
+    let disk = format!("\"disk\" {{ plugin_data {{ keys_path = {:?} }} }}", keys.display().to_string());
+    let text = with("", &PLUGINS.replace("\"memory\" { plugin_data = {} }", &disk));
+    let opened = load_text(&text, |_| {}).unwrap().catalog.key_store().unwrap();
+    assert_eq!(opened.store.identity().kind, "disk");
+    assert!(folder.path().join("keys.json.d").is_dir() && !keys.exists());
+    fs::write(&keys, "{}").unwrap();
+    let refused = load_text(&text, |_| {}).unwrap_err();
+    assert!(refused.contains("plugin_data.keys_path: is a file of SPIRE's keys"), "{refused}");
+}
+
+#[test]
+fn what_is_empty_is_not_set() {
+    let text = "bind_address = \"\"\nbind_port = 0\nsocket_path = \"\"\nca_ttl = \"\"\nagent_ttl = \"\"\nca_key_type = \"\"\n\
+                jwt_key_type = \"\"\nlog_level = \"\"\nlog_format = \"\"\nlog_file = \"\"\nexperimental { named_pipe_name = \"\" }";
+    let settings = load_text(&with(text, PLUGINS), |_| {}).unwrap();
+    assert_eq!((settings.bind_address.as_str(), settings.bind_port), ("0.0.0.0", 8081));
+    assert_eq!(settings.socket_path, Path::new("/tmp/spire-server/private/api.sock"));
+    assert_eq!(settings.services.ca.ttl, Duration::from_secs(86_400));
+    assert_eq!(settings.log.file, None);
+    let refused = load_text(&format!("server {{ trust_domain = \"\" data_dir = \"d\" }}\n{PLUGINS}"), |_| {});
+    assert_eq!(refused.unwrap_err(), "trust_domain must be configured");
 }

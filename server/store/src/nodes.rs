@@ -98,24 +98,47 @@ impl NodeStore for SqliteStore {
     async fn evict(&self, id: SpiffeId) -> Result<Committed<()>, NodeError> {
         const PURPOSE: Purpose = Purpose("evict a node");
         let mut write = Write::begin(self, PURPOSE).await?;
-        let log = self.node_with_id(write.connection(), &id).await?.and_then(|node| node.tpm?.event_log_sha256);
-        let done = sqlx::query("DELETE FROM nodes WHERE id = ?")
-            .bind(id.as_str())
-            .execute(write.connection())
-            .await
-            .map_err(|error| self.failed(PURPOSE, &error))?;
-        if done.rows_affected() == 0 {
+        let Some(node) = self.node_with_id(write.connection(), &id).await? else {
             return Err(NodeError::NotFound { id });
-        }
-        if let Some(log) = log {
-            self.drop_event_log(write.connection(), log).await?;
-        }
-        write.note(Event::NodeDeleted { id });
+        };
+        self.forget(PURPOSE, &mut write, node).await?;
         Ok(Committed { value: (), changes: write.commit(PURPOSE).await? })
+    }
+
+    async fn prune_nodes(
+        &self,
+        ids: Vec<SpiffeId>,
+        expired_before: u64,
+    ) -> Result<Committed<Vec<SpiffeId>>, StoreError> {
+        const PURPOSE: Purpose = Purpose("prune expired nodes");
+        let mut write = Write::begin(self, PURPOSE).await?;
+        let mut pruned = Vec::new();
+        for id in ids {
+            let node = self.node_with_id(write.connection(), &id).await?;
+            if let Some(node) = node.filter(|node| node.is_forgettable(expired_before)) {
+                self.forget(PURPOSE, &mut write, node).await?;
+                pruned.push(id);
+            }
+        }
+        Ok(Committed { value: pruned, changes: write.commit(PURPOSE).await? })
     }
 }
 
 impl SqliteStore {
+    /// Deletes a node that is there, and the event log that no other node names.
+    async fn forget(&self, purpose: Purpose, write: &mut Write<'_>, node: Node) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM nodes WHERE id = ?")
+            .bind(node.id.as_str())
+            .execute(write.connection())
+            .await
+            .map_err(|error| self.failed(purpose, &error))?;
+        if let Some(log) = node.tpm.and_then(|tpm| tpm.event_log_sha256) {
+            self.drop_event_log(write.connection(), log).await?;
+        }
+        write.note(Event::NodeDeleted { id: node.id });
+        Ok(())
+    }
+
     /// Reads a node, changes it and writes it back if it became another, in one transaction.
     async fn change(
         &self,

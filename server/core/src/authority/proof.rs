@@ -31,6 +31,12 @@ impl PublishedAuthority {
         Self::listing(entry, bundle).is_some()
     }
 
+    /// Whether it hangs from an upstream root that the bundle has as tainted.
+    pub(crate) fn hangs_from_tainted_root(entry: &JournalEntry, bundle: &Bundle) -> bool {
+        matches!(entry.own_publication(), Publication::Upstream)
+            && matches!(Self::listing(entry, bundle), Some(Listing::Tainted))
+    }
+
     fn listing(entry: &JournalEntry, bundle: &Bundle) -> Option<Listing> {
         let x509 = |wanted: &dyn Fn(&[u8]) -> bool| {
             bundle.x509_authorities.iter().find(|it| wanted(&it.certificate)).map(|it| it.tainted)

@@ -181,6 +181,10 @@ impl<U: SigningUse> Rotor<U> {
             },
         };
         if let Some(reason) = &reason {
+            let bundle = context.ledger.state().bundle();
+            if bundle.is_some_and(|bundle| PublishedAuthority::hangs_from_tainted_root(active.entry(), &bundle)) {
+                tracing::info!("Current root CA is signed by a tainted upstream authority, preparing rotation");
+            }
             give_up(&active, reason);
         }
         let bundle = context.ledger.state().bundle();

@@ -40,6 +40,15 @@ impl Node {
         }
     }
 
+    /// Whether forgetting it takes nothing away: all its SVIDs expired before this moment (Unix seconds), and it may attest again.
+    pub fn is_forgettable(&self, expired_before: u64) -> bool {
+        let may_attest = match &self.standing {
+            Standing::Active { .. } | Standing::CutOff { .. } => true,
+            Standing::Quarantined { .. } | Standing::Banned { .. } => false,
+        };
+        may_attest && self.expires_at() < expired_before
+    }
+
     /// Whether an operator banned it.
     pub fn is_banned(&self) -> bool {
         matches!(self.standing, Standing::Banned { .. })
@@ -177,6 +186,13 @@ pub trait NodeStore: Send + Sync {
 
     /// Forgets a node, so that it may attest again.
     async fn evict(&self, id: SpiffeId) -> Result<Committed<()>, NodeError>;
+
+    /// Forgets those of these nodes that are [forgettable](Node::is_forgettable) still, and returns them.
+    async fn prune_nodes(
+        &self,
+        ids: Vec<SpiffeId>,
+        expired_before: u64,
+    ) -> Result<Committed<Vec<SpiffeId>>, StoreError>;
 }
 
 /// Why a node is not admitted by the transaction.

@@ -1,14 +1,17 @@
 //! What goes when its time is over: authorities and their keys, expired entries.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use plastron_hsm::KeyInventory as _;
 use plastron_hsm_soft::SoftStore;
+use plastron_server_core::authorization::rpc;
 use plastron_server_core::ca::CaError;
+use plastron_server_core::pruning::NodePruning;
 use plastron_server_core::store::SlotName;
 
 use crate::faults::{FaultyStore, SlowKeys, Step};
-use crate::fixture::{CA_TTL, Disk, START, entry, id};
+use crate::fixture::{CA_TTL, Disk, START, entry, id, local};
 
 fn destructible() -> (Disk, Arc<SoftStore>) {
     let keys = Arc::new(SoftStore::in_memory("test"));
@@ -110,4 +113,40 @@ async fn an_expired_entry_is_kept_for_an_hour() {
     server.clock.advance(1);
     server.services.prune().await;
     assert_eq!(there(), 1, "the one that never expires stays");
+}
+
+/// Threat 24: what is forgotten is what an operator would evict, and never a ban.
+#[tokio::test]
+async fn nodes_that_expired_long_ago_are_forgotten_and_bans_are_not() {
+    let server = Disk::new().start().await.unwrap();
+    let (gone, _) = server.agent().await;
+    let (banned, _) = server.agent().await;
+    let permit = server.permit::<rpc::BanAgent>(&local()).await;
+    server.services.nodes.ban(permit, banned.clone()).await.unwrap();
+    let expires_at = server.services.ledger.state().node(&gone).unwrap().expires_at();
+    let there = |id| server.services.ledger.state().node(id).is_some();
+    let rule = NodePruning { expired_for: Duration::from_secs(100), batch: 10, not_reattestable: true };
+    let only_reattestable = NodePruning { not_reattestable: false, ..rule };
+
+    server.clock.advance(expires_at - server.clock_now() + 100);
+    assert_eq!(server.services.prune_nodes(&rule).await.unwrap(), 0, "not long enough ago");
+    server.clock.advance(1);
+    assert_eq!(server.services.prune_nodes(&only_reattestable).await.unwrap(), 0, "it joined with a token");
+    let (alive, _) = server.agent().await;
+    assert_eq!(server.services.prune_nodes(&NodePruning { batch: 0, ..rule }).await.unwrap(), 0);
+    assert_eq!(server.services.prune_nodes(&rule).await.unwrap(), 1);
+    assert!(!there(&gone) && there(&banned) && there(&alive));
+    assert_eq!(server.services.prune_nodes(&rule).await.unwrap(), 0);
+}
+
+/// A node that attested between the look and the transaction is not forgotten.
+#[tokio::test]
+async fn a_node_that_came_back_is_not_pruned() {
+    let server = Disk::new().start().await.unwrap();
+    let (node, _) = server.agent().await;
+    let expires_at = server.services.ledger.state().node(&node).unwrap().expires_at();
+    let pruned = server.store.prune_nodes(vec![node.clone()], expires_at).await.unwrap();
+    assert!(pruned.value.is_empty() && pruned.changes.is_empty());
+    let pruned = server.store.prune_nodes(vec![node.clone()], expires_at + 1).await.unwrap();
+    assert_eq!(pruned.value, [node]);
 }

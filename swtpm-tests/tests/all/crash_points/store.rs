@@ -154,6 +154,14 @@ impl NodeStore for SteppedStore {
     async fn evict(&self, id: SpiffeId) -> Result<Committed<()>, NodeError> {
         self.inner.evict(id).await
     }
+
+    async fn prune_nodes(
+        &self,
+        ids: Vec<SpiffeId>,
+        expired_before: u64,
+    ) -> Result<Committed<Vec<SpiffeId>>, StoreError> {
+        self.inner.prune_nodes(ids, expired_before).await
+    }
 }
 
 #[async_trait::async_trait]
