@@ -310,7 +310,7 @@ pub enum EntryFault {
         len: usize,
     },
     /// A foreign trust domain that this server has no bundle of.
-    #[error("unable to find federated bundle {trust_domain}")]
+    #[error("unable to find federated bundle \"spiffe://{trust_domain}\"")]
     NoFederatedBundle {
         /// The trust domain.
         trust_domain: TrustDomain,
