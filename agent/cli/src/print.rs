@@ -70,7 +70,7 @@ fn one_svid(out: &mut dyn Write, verb: Verb, svid: &FetchedSvid) -> io::Result<(
 
 /// Two lines. A foreign authority that does not parse has no times; its peers will refuse it anyway.
 fn validity(out: &mut dyn Write, what: &str, der: &[u8]) -> io::Result<()> {
-    let Ok(certificate) = Certificate::from_der(der) else {
+    let Ok(certificate) = Certificate::from_der(&plastron_spiffe::x509::readable(der)) else {
         return writeln!(out, "{what}: not a certificate");
     };
     let validity = certificate.tbs_certificate().validity();

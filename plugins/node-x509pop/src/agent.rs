@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use der::{Decode as _, Encode as _};
 use plastron_plugins::node::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
+use plastron_spiffe::x509::readable;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_cert::Certificate;
@@ -107,8 +108,8 @@ fn load(files: X509PopFiles) -> Result<(Vec<Octets>, Signer), FileError> {
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_error| malformed(&private_key, "a private key"))?;
     let signer = Signer::from_der(&key).map_err(|source| FileError::Key { path: private_key.clone(), source })?;
     let leaf = chain.first().ok_or_else(|| malformed(&certificate, "certificates"))?;
-    let leaf =
-        Certificate::from_der(&leaf.0).and_then(|leaf| leaf.tbs_certificate().subject_public_key_info().to_der());
+    let leaf = Certificate::from_der(&readable(&leaf.0))
+        .and_then(|leaf| leaf.tbs_certificate().subject_public_key_info().to_der());
     let leaf = leaf.map_err(|_error| malformed(&certificate, "certificates"))?;
     let own = signer.public_key().map_err(|source| FileError::Key { path: private_key.clone(), source })?;
     if leaf != own {

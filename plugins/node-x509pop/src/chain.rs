@@ -6,8 +6,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use der::{Decode as _, Encode as _};
-use plastron_spiffe::x509::{MAX_CERTIFICATE_LEN, may_sign};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use plastron_spiffe::x509::{MAX_CERTIFICATE_LEN, Originals, may_sign, readable};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
 use x509_cert::Certificate;
 
@@ -49,7 +49,7 @@ impl CaBundle {
         let mut roots = Vec::new();
         for (index, der) in certificates.into_iter().enumerate() {
             let malformed = |reason: String| CaBundleError::Malformed { index, reason };
-            let certificate = Certificate::from_der(&der).map_err(|error| malformed(error.to_string()))?;
+            let certificate = Certificate::from_der(&readable(&der)).map_err(|error| malformed(error.to_string()))?;
             let validity = certificate.tbs_certificate().validity();
             let (not_before, not_after) =
                 (validity.not_before.to_unix_duration().as_secs(), validity.not_after.to_unix_duration().as_secs());
@@ -122,7 +122,7 @@ impl ClaimedChain {
             if der.len() > MAX_CERTIFICATE_LEN {
                 return Err(ChainError::Length { index, got: der.len() });
             }
-            let parsed = Certificate::from_der(der)
+            let parsed = Certificate::from_der(&readable(der))
                 .map_err(|error| ChainError::Malformed { index, reason: error.to_string() })?;
             let bits = rsa_bits(&parsed);
             if bits.is_some_and(|bits| bits > limits.rsa_bits) {
@@ -152,9 +152,16 @@ impl ClaimedChain {
         if anchors.is_empty() {
             return Err(ChainError::NoRoot { now: now.as_secs() });
         }
-        let (leaf_der, intermediates) = self.certificates.split_first().ok_or(ChainError::Empty)?;
+        let copies: Vec<_> = self.certificates.iter().map(|it| CertificateDer::from(readable(it))).collect();
+        let originals =
+            Originals::of(self.certificates.iter().map(AsRef::as_ref).zip(copies.iter().map(AsRef::as_ref)));
+        let algorithms: Vec<_> =
+            webpki::ALL_VERIFICATION_ALGS.iter().map(|algorithm| originals.verified_by(*algorithm)).collect();
+        let algorithms: Vec<_> = algorithms.iter().map(|it| it as &dyn SignatureVerificationAlgorithm).collect();
+        let leaf_der = self.certificates.first().ok_or(ChainError::Empty)?;
+        let (leaf_copy, intermediates) = copies.split_first().ok_or(ChainError::Empty)?;
         let refused = |error: webpki::Error| ChainError::Path { reason: format!("{error:?}") };
-        let entity = EndEntityCert::try_from(leaf_der).map_err(refused)?;
+        let entity = EndEntityCert::try_from(leaf_copy).map_err(refused)?;
         let not_a_signer = Cell::new(false);
         let every_signer_signs = |path: &webpki::VerifiedPath<'_>| {
             if path.intermediate_certificates().all(|certificate| may_sign(certificate.der().as_ref())) {
@@ -164,18 +171,13 @@ impl ClaimedChain {
             Err(webpki::Error::EndEntityUsedAsCa)
         };
         let path = entity
-            .verify_for_usage(
-                webpki::ALL_VERIFICATION_ALGS,
-                &anchors,
-                intermediates,
-                now,
-                AnyUsage,
-                None,
-                Some(&every_signer_signs),
-            )
+            .verify_for_usage(&algorithms, &anchors, intermediates, now, AnyUsage, None, Some(&every_signer_signs))
             .map_err(|error| if not_a_signer.get() { ChainError::NotASigner } else { refused(error) })?;
-        let mut above: Vec<_> =
-            path.intermediate_certificates().map(|certificate| certificate.der().into_owned()).collect();
+        let arrived = |copy: CertificateDer<'_>| {
+            let found = copies.iter().position(|it| *it == copy).and_then(|index| self.certificates.get(index));
+            found.cloned()
+        };
+        let mut above: Vec<_> = path.intermediate_certificates().filter_map(|it| arrived(it.der())).collect();
         let anchor = path.anchor();
         let root = roots.iter().find(|root| webpki::anchor_from_trusted_cert(&root.der).is_ok_and(|it| it == *anchor));
         above.extend(root.map(|root| root.der.clone()));

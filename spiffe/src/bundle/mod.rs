@@ -10,7 +10,7 @@ use x509_cert::Certificate;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
 use crate::key::PublicKey;
-use crate::x509::MAX_CERTIFICATE_LEN;
+use crate::x509::{MAX_CERTIFICATE_LEN, readable};
 use crate::{KeyError, TrustDomain};
 
 pub use jwks::MAX_DOCUMENT_LEN;
@@ -46,7 +46,7 @@ impl X509Authority {
 
 /// The SubjectPublicKeyInfo of a CA certificate.
 fn public_key(certificate: &[u8]) -> Result<Vec<u8>, BundleError> {
-    let certificate = Certificate::from_der(certificate)?;
+    let certificate = Certificate::from_der(&readable(certificate))?;
     let tbs = certificate.tbs_certificate();
     match tbs.get_extension::<BasicConstraints>()? {
         Some((_, BasicConstraints { ca: true, path_len_constraint: _ })) => {}

@@ -8,7 +8,7 @@ use x509_cert::ext::pkix::SubjectKeyIdentifier;
 
 /// The subject key identifier of a certificate (DER), lower-case hex; `None` where it has none or is no certificate.
 pub fn subject_key_id(certificate: &[u8]) -> Option<String> {
-    let certificate = Certificate::from_der(certificate).ok()?;
+    let certificate = Certificate::from_der(&super::readable(certificate)).ok()?;
     let (_critical, identifier) = certificate.tbs_certificate().get_extension::<SubjectKeyIdentifier>().ok()??;
     let mut hex = String::with_capacity(2 * identifier.0.as_bytes().len());
     for byte in identifier.0.as_bytes() {

@@ -5,6 +5,7 @@ mod csr;
 mod issue;
 mod key_id;
 mod serial;
+mod since_ever;
 mod subject;
 mod validate;
 mod verify;
@@ -17,6 +18,7 @@ pub use issue::{
 };
 pub use key_id::subject_key_id;
 pub use serial::SerialNumber;
+pub use since_ever::{Originals, OverOriginal, readable};
 pub use subject::{MAX_SUBJECT_LEN, Subject, SubjectError};
 pub use validate::{SvidError, X509Svid};
 pub use verify::{BundleSource, LONGEST_ABSENCE, Purpose, VerifiedSvid, may_sign, verify_chain, verify_successor};

@@ -67,6 +67,15 @@ impl Pki {
         Self::with(ca("root", 2040), intermediate)
     }
 
+    /// Everything is valid since the year 1, as Go's certificates are where nobody says since when.
+    pub(crate) fn since_ever() -> Self {
+        let since_ever = |mut params: CertificateParams| {
+            params.not_before = rcgen::date_time_ymd(1, 1, 1);
+            params
+        };
+        Self::with(since_ever(ca("root", 2040)), since_ever(ca("intermediate", 2040)))
+    }
+
     fn with(root: CertificateParams, intermediate: CertificateParams) -> Self {
         let root = CertifiedIssuer::self_signed(root, Key::p256().0).unwrap();
         let intermediate = CertifiedIssuer::signed_by(intermediate, Key::p256().0, &root).unwrap();
@@ -139,6 +148,12 @@ impl Leaf {
         let certificate = params.clone().signed_by(&key.0, &issuer).unwrap();
         chain.insert(0, certificate.der().to_vec());
         Self { key: key.0, params: params.clone(), chain }
+    }
+
+    /// The same with another last bit of its signature.
+    pub(crate) fn forged(mut self) -> Self {
+        *self.chain[0].last_mut().unwrap() ^= 1;
+        self
     }
 
     pub(crate) fn payload(&self) -> Vec<u8> {

@@ -87,6 +87,6 @@ impl CaContext {
 
 /// Unix seconds; `None` where it does not parse.
 fn not_after(certificate: &[u8]) -> Option<u64> {
-    let certificate = Certificate::from_der(certificate).ok()?;
+    let certificate = Certificate::from_der(&plastron_spiffe::x509::readable(certificate)).ok()?;
     Some(certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs())
 }
