@@ -172,7 +172,7 @@ pub enum SpiffeIdError {
     MissingTrustDomain,
     /// A byte outside `[a-z0-9._-]`, which also excludes user information, ports and percent-encoding.
     #[error(
-        "trust domain characters are limited to lower-case letters, numbers, dots, dashes, and underscores; byte {at} is none of them"
+        "trust domain characters are limited to lowercase letters, numbers, dots, dashes, and underscores; byte {at} is none of them"
     )]
     TrustDomainCharacter {
         /// Index of the byte in the name.

@@ -61,7 +61,7 @@ pub enum SelectorError {
     #[error("missing selector type")]
     MissingType,
     /// A colon in the type.
-    #[error("selector type {kind:?} contains ':'")]
+    #[error("selector type contains ':': {kind:?}")]
     ColonInType {
         /// The type.
         kind: String,

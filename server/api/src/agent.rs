@@ -13,6 +13,7 @@ use plastron_proto::types::{self, JoinToken, Spiffeid, X509svid};
 use plastron_server_core::audit::Recorded;
 use plastron_server_core::authorization::rpc;
 use plastron_server_core::ca::IssuedSvid;
+use plastron_server_core::limits::MAX_AGENT_VERSION_LEN;
 use plastron_server_core::tokens::JoinTokenRequest;
 use plastron_spiffe::SpiffeId;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,7 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 use zeroize::Zeroizing;
 
 use crate::context::Context;
-use crate::convert::{self, ConvertError, agent, filter};
+use crate::convert::{self, agent, filter};
 use crate::status::Failure;
 
 pub(crate) struct AgentService(pub(crate) Context);
@@ -38,10 +39,6 @@ impl AgentService {
         let invalid = |source| Failure::Request { step: "invalid agent ID", source };
         convert::agent_id(id, self.0.trust_domain()).map_err(invalid)
     }
-}
-
-fn malformed_filter(source: ConvertError) -> Failure {
-    Failure::Request { step: "malformed filter", source }
 }
 
 #[tonic::async_trait]
@@ -73,6 +70,12 @@ impl Agent for AgentService {
         self.0.turn(Some(&self.0.post_status), &request, 1).await?;
         let permit = self.0.permit::<rpc::PostStatus, _>(&request).await?;
         let version = request.into_inner().agent_version;
+        if version.len() > MAX_AGENT_VERSION_LEN {
+            return Err(Failure::Protocol("agent version is too long (max 255 characters)").into());
+        }
+        if version.is_empty() {
+            return Ok(Response::new(PostStatusResponse {}));
+        }
         let failed = |source| Failure::Node { step: "failed to update agent", source };
         self.0.services.nodes.post_status(permit, &version).await.map_err(failed)?;
         Ok(Response::new(PostStatusResponse {}))
@@ -84,7 +87,7 @@ impl Agent for AgentService {
     ) -> Result<Response<CountAgentsResponse>, Status> {
         let permit = self.0.permit::<rpc::CountAgents, _>(&request).await?;
         let filter = request.into_inner().filter.map(as_list_filter);
-        let filter = filter::nodes(filter).map_err(malformed_filter)?;
+        let filter = filter::nodes(filter)?;
         let count = self.0.services.nodes.count(permit, &filter);
         Ok(Response::new(CountAgentsResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
     }
@@ -92,7 +95,7 @@ impl Agent for AgentService {
     async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
         let permit = self.0.permit::<rpc::ListAgents, _>(&request).await?;
         let ListAgentsRequest { filter, output_mask, page_size, page_token } = request.into_inner();
-        let filter = filter::nodes(filter).map_err(malformed_filter)?;
+        let filter = filter::nodes(filter)?;
         let page = filter::page(page_size, page_token);
         let page = self.0.services.nodes.list(permit, &filter, &page).map_err(Failure::Page)?;
         let agents = page.items.iter().map(|node| agent::to_proto(node, output_mask.as_ref())).collect();
@@ -126,7 +129,8 @@ impl Agent for AgentService {
         let permit = self.0.permit::<rpc::CreateJoinToken, _>(&request).await?;
         let CreateJoinTokenRequest { ttl, token, agent_id } = request.into_inner();
         let invalid = |source| Failure::Request { step: "invalid agent ID", source };
-        let agent_id = convert::optional_id(agent_id).map_err(invalid)?;
+        let agent_id =
+            agent_id.map(|id| convert::workload_id(Some(id), self.0.trust_domain())).transpose().map_err(invalid)?;
         let token = Some(token).filter(|token| !token.is_empty()).map(Zeroizing::new);
         let request = JoinTokenRequest { ttl: ttl.into(), token, agent_id };
         let token = self.0.services.join_tokens.create(permit, request).await.map_err(Failure::Token)?;

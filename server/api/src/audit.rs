@@ -12,10 +12,10 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::caller::caller;
+use crate::limits::MAX_MESSAGE_LEN;
 
-/// Longest path and message that a line shows: that of every method is shorter, and a path may be as long as all headers may be.
+/// Longest path that a line shows: that of every method is shorter, and a path may be as long as all headers may be.
 const MAX_PATH_LEN: usize = 128;
-const MAX_MESSAGE_LEN: usize = 1024;
 
 /// Wraps every service of a listener.
 #[derive(Clone, Copy, Debug)]

@@ -66,12 +66,6 @@ impl Context {
         Ok(crate::caller::permit::<R, T>(&self.services, request).await?)
     }
 
-    /// For RPCs that are in the table and not in this server: whoever may not call them learns nothing more.
-    pub(crate) async fn unimplemented<R: Rpc, T, U>(&self, request: &Request<T>) -> Result<U, Status> {
-        let _permit = self.permit::<R, T>(request).await?;
-        Err(Failure::Unimplemented { what: R::METHOD.path() }.into())
-    }
-
     /// Waits for the caller's turn, where its address has a limit. A call for nothing costs one.
     pub(crate) async fn turn<T>(
         &self,

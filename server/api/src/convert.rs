@@ -7,53 +7,57 @@ pub(crate) mod filter;
 mod id;
 pub(crate) mod relationship;
 
-pub(crate) use id::{agent_id, optional_id, spiffe_id, spiffe_id_to_proto};
+pub(crate) use id::{agent_id, member_id, spiffe_id_to_proto, workload_id};
 
 use plastron_proto::types;
-use plastron_spiffe::{MAX_SELECTORS, Selector, SelectorError, SpiffeId, SpiffeIdError, TrustDomain};
+use plastron_spiffe::{
+    DnsNameError, MAX_HINT_LEN, MAX_SELECTORS, Selector, SelectorError, SpiffeId, SpiffeIdError, TrustDomain,
+};
 
 /// What is wrong with a message: InvalidArgument.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ConvertError {
-    /// A message that must be there is not.
-    #[error("missing {what}")]
-    Missing {
-        /// Its name.
+    /// A message without the ID that it is about.
+    #[error("request must specify SPIFFE ID")]
+    NoId,
+    /// One part of a message.
+    #[error("{what}")]
+    In {
+        /// What is wrong with it.
         what: &'static str,
+        /// Why.
+        source: Box<ConvertError>,
     },
     /// Not the hexadecimal digits of a key's identifier.
     #[error("a key's identifier is given in hexadecimal digits")]
     KeyId,
     /// The two parts make no SPIFFE ID.
-    #[error("not a SPIFFE ID: {source}")]
-    Id {
-        /// Why.
-        source: SpiffeIdError,
-    },
-    /// An ID that is not an agent's of this trust domain.
-    #[error("{id:?} is not an agent in trust domain {trust_domain:?}; {reason}")]
-    NotAnAgent {
-        /// The ID.
-        id: String,
-        /// The server's trust domain.
-        trust_domain: TrustDomain,
-        /// Why not.
-        reason: &'static str,
-    },
-    /// An ID of another trust domain, or of none.
-    #[error("{id:?} is not a member of trust domain {trust_domain:?}")]
-    NotAMember {
+    #[error(transparent)]
+    Id(#[from] SpiffeIdError),
+    /// An ID of another trust domain or of another kind.
+    #[error("\"{id}\" is not {what} trust domain \"{trust_domain}\"{reason}")]
+    Not {
         /// The ID.
         id: SpiffeId,
+        /// What it should be.
+        what: &'static str,
         /// The server's trust domain.
         trust_domain: TrustDomain,
+        /// Empty, or why not.
+        reason: &'static str,
     },
+    /// An entry for whatever workload there is.
+    #[error("selector list is empty")]
+    NoSelector,
+    /// A DNS name that is none.
+    #[error("invalid DNS name")]
+    DnsName(#[from] DnsNameError),
+    /// A hint that is no hint.
+    #[error("hint is too long, max length is {MAX_HINT_LEN} characters")]
+    Hint,
     /// A selector that is none.
-    #[error("invalid selector: {source}")]
-    Selector {
-        /// Why.
-        source: SelectorError,
-    },
+    #[error(transparent)]
+    Selector(#[from] SelectorError),
     /// More items than a list may have.
     #[error("{got} {what}, of at most {limit}")]
     TooMany {
@@ -92,6 +96,13 @@ pub(crate) enum ConvertError {
     },
 }
 
+impl ConvertError {
+    /// As a part of a message.
+    fn within(self, what: &'static str) -> Self {
+        Self::In { what, source: Box::new(self) }
+    }
+}
+
 /// Selectors, sorted and without duplicates.
 pub(crate) fn selectors(list: Vec<types::Selector>) -> Result<Vec<Selector>, ConvertError> {
     if list.len() > MAX_SELECTORS {
@@ -99,9 +110,7 @@ pub(crate) fn selectors(list: Vec<types::Selector>) -> Result<Vec<Selector>, Con
     }
     let mut selectors = list
         .into_iter()
-        .map(|types::Selector { r#type, value }| {
-            Selector::new(r#type, value).map_err(|source| ConvertError::Selector { source })
-        })
+        .map(|types::Selector { r#type, value }| Selector::new(r#type, value))
         .collect::<Result<Vec<_>, _>>()?;
     selectors.sort_unstable();
     selectors.dedup();

@@ -18,6 +18,7 @@ use prost::Message as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::batch::{Split, merge};
 use crate::caller::caller;
 use crate::context::Context;
 use crate::convert::{ConvertError, entry, filter};
@@ -26,8 +27,8 @@ use crate::status::{Failure, ok};
 
 pub(crate) struct EntryService(pub(crate) Context);
 
-fn malformed_filter(source: ConvertError) -> Failure {
-    Failure::Request { step: "malformed filter", source }
+fn unconverted(source: ConvertError) -> Failure {
+    Failure::Request { step: "failed to convert entry", source }
 }
 
 /// Before anything is converted.
@@ -36,43 +37,6 @@ fn check_count(got: usize) -> Result<(), Failure> {
         return Err(Failure::Registration(RegistrationError::TooMany { got }));
     }
     Ok(())
-}
-
-/// Items that convert, for the service, and in their places what became of the others.
-struct Split<T> {
-    good: Vec<T>,
-    refused: Vec<Option<Failure>>,
-}
-
-impl<T> Split<T> {
-    fn of(items: impl Iterator<Item = Result<T, ConvertError>>) -> Self {
-        let mut split = Self { good: Vec::new(), refused: Vec::new() };
-        for item in items {
-            match item {
-                Ok(item) => {
-                    split.good.push(item);
-                    split.refused.push(None);
-                }
-                Err(source) => {
-                    let step = "failed to convert entry";
-                    split.refused.push(Some(Failure::Request { step, source }));
-                }
-            }
-        }
-        split
-    }
-}
-
-/// Puts the service's results into the places that conversion left open.
-fn merge<R>(
-    refused: Vec<Option<Failure>>,
-    results: Vec<Result<R, Failure>>,
-) -> impl Iterator<Item = Result<R, Failure>> {
-    let mut results = results.into_iter();
-    refused.into_iter().filter_map(move |refused| match refused {
-        Some(failure) => Some(Err(failure)),
-        None => results.next(),
-    })
 }
 
 /// The status and the entry of one item; an entry that exists already is shown with its refusal.
@@ -101,7 +65,7 @@ impl Entry for EntryService {
     ) -> Result<Response<CountEntriesResponse>, Status> {
         let permit = self.0.permit::<rpc::CountEntries, _>(&request).await?;
         let filter = request.into_inner().filter.map(as_list_filter);
-        let filter = filter::entries(filter).map_err(malformed_filter)?;
+        let filter = filter::entries(filter, self.0.trust_domain())?;
         let count = self.0.services.registration.count(permit, &filter);
         Ok(Response::new(CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
     }
@@ -112,7 +76,7 @@ impl Entry for EntryService {
     ) -> Result<Response<ListEntriesResponse>, Status> {
         let permit = self.0.permit::<rpc::ListEntries, _>(&request).await?;
         let ListEntriesRequest { filter, output_mask, page_size, page_token } = request.into_inner();
-        let filter = filter::entries(filter).map_err(malformed_filter)?;
+        let filter = filter::entries(filter, self.0.trust_domain())?;
         let page = filter::page(page_size, page_token);
         let page = self.0.services.registration.list(permit, &filter, &page).map_err(Failure::Page)?;
         let entries = page.items.iter().map(|item| entry::to_proto(item, output_mask.as_ref())).collect();
@@ -136,7 +100,9 @@ impl Entry for EntryService {
         let permit = self.0.permit::<rpc::BatchCreateEntry, _>(&request).await?;
         let BatchCreateEntryRequest { entries, output_mask } = request.into_inner();
         check_count(entries.len())?;
-        let Split { good, refused } = Split::of(entries.into_iter().map(entry::from_proto));
+        let Split { good, refused } = Split::of(
+            entries.into_iter().map(|item| entry::from_proto(item, self.0.trust_domain()).map_err(unconverted)),
+        );
         let created = self.0.services.registration.create(permit, good).await.map_err(Failure::Registration)?;
         let created = created.into_iter().map(|result| result.map_err(Failure::create)).collect();
         let results = merge(refused, created).map(|result| {
@@ -153,7 +119,9 @@ impl Entry for EntryService {
         let permit = self.0.permit::<rpc::BatchUpdateEntry, _>(&request).await?;
         let BatchUpdateEntryRequest { entries, input_mask, output_mask } = request.into_inner();
         check_count(entries.len())?;
-        let patches = entries.into_iter().map(|item| entry::to_patch(item, input_mask.as_ref()));
+        let patches = entries
+            .into_iter()
+            .map(|item| entry::to_patch(item, input_mask.as_ref(), self.0.trust_domain()).map_err(unconverted));
         let Split { good, refused } = Split::of(patches);
         let updated = self.0.services.registration.update(permit, good).await.map_err(Failure::Registration)?;
         let updated = updated.into_iter().map(|result| result.map_err(Failure::update)).collect();
@@ -171,9 +139,13 @@ impl Entry for EntryService {
         let permit = self.0.permit::<rpc::BatchDeleteEntry, _>(&request).await?;
         let ids = request.into_inner().ids;
         check_count(ids.len())?;
-        let deleted = self.0.services.registration.delete(permit, ids.clone()).await.map_err(Failure::Registration)?;
-        let results = ids.into_iter().zip(deleted).map(|(id, result)| {
-            let status = Some(result.map_or_else(|error| Failure::from_entry(error).item(), |()| ok()));
+        let missing = || Failure::Protocol("missing entry ID");
+        let Split { good, refused } =
+            Split::of(ids.iter().map(|id| if id.is_empty() { Err(missing()) } else { Ok(id.clone()) }));
+        let deleted = self.0.services.registration.delete(permit, good).await.map_err(Failure::Registration)?;
+        let deleted = deleted.into_iter().map(|result| result.map_err(Failure::from_entry)).collect();
+        let results = ids.into_iter().zip(merge(refused, deleted)).map(|(id, result)| {
+            let status = Some(result.map_or_else(|failure| failure.item(), |()| ok()));
             batch_delete_entry_response::Result { status, id }
         });
         Ok(Response::new(BatchDeleteEntryResponse { results: results.collect() }))

@@ -14,13 +14,13 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use plastron_server_core::Services;
 use plastron_server_core::authorization::Method;
 use tokio::time::{Instant, Sleep};
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::caller::caller;
 use crate::limits::BODY_TIMEOUT;
-use crate::status::Failure;
+use crate::status::{Failure, decoded};
 
 /// Wraps every service of a listener, inside of the audit layer.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ where
         let admitted = admit(Arc::clone(&self.services), &request);
         Box::pin(async move {
             match admitted.await {
-                Ok(method) => inner.call(in_time(method, request)).await,
+                Ok(method) => Ok(named_as_elsewhere(inner.call(in_time(method, request)).await?)),
                 Err(status) => Ok(status.into_http()),
             }
         })
@@ -78,6 +78,14 @@ fn admit(
         let method = method.ok_or_else(|| Status::unimplemented("no such method"))?;
         services.authorizer.authorize_path(method.path(), &caller).await.map_err(Failure::from)?;
         Ok(method)
+    }
+}
+
+/// A message that is too long has one code in all gRPC libraries but this one.
+fn named_as_elsewhere(answer: Response<Body>) -> Response<Body> {
+    match Status::from_header_map(answer.headers()) {
+        Some(status) if status.code() == Code::OutOfRange => decoded(status).into_http(),
+        _ => answer,
     }
 }
 

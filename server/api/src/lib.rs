@@ -9,6 +9,7 @@
 
 mod agent;
 mod audit;
+mod batch;
 mod bundle;
 mod caller;
 mod context;

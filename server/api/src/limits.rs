@@ -69,3 +69,5 @@ pub(crate) const WATCH_AGE_SPREAD: Duration = Duration::from_secs(10);
 pub(crate) const MAX_HEALTH_WATCHES: usize = 16;
 /// How often a watch of the server's health looks. A good answer is good for as long.
 pub(crate) const HEALTH_WATCH_PERIOD: Duration = Duration::from_secs(5);
+/// Characters of a status message. What a caller wrote is in it, and clients take 8 KiB of headers.
+pub(crate) const MAX_MESSAGE_LEN: usize = 1024;

@@ -2,6 +2,7 @@
 
 pub(crate) mod federation;
 mod signing;
+mod words;
 
 use std::error::Error;
 use std::time::Duration;
@@ -31,6 +32,8 @@ use crate::convert::ConvertError;
 use crate::ratelimit::RateLimited;
 use federation::FederationFailure;
 use signing::{destroy, jwt, local_authority, mint, nesting, orphans, sign};
+pub(crate) use words::decoded;
+use words::{csr, shortened};
 
 /// Whatever can go wrong with a call.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +69,8 @@ pub(crate) enum Failure {
     Entry { step: &'static str, source: EntryError },
     #[error(transparent)]
     EntryAsIs(EntryError),
+    #[error("failed to update entry")]
+    NoEntryToUpdate,
     #[error(transparent)]
     Svid(#[from] SvidRefusal),
     #[error(transparent)]
@@ -96,6 +101,8 @@ pub(crate) enum Failure {
     Federation(#[from] FederationFailure),
     #[error("federation relationship does not exist")]
     NoRelationship,
+    #[error("WIT functionality is disabled")]
+    WitDisabled,
     #[error("the push stream ends")]
     Ended(#[from] Ended),
 }
@@ -154,20 +161,23 @@ impl Failure {
             Self::Idle { .. } => (Code::DeadlineExceeded, Told::Chain),
             Self::Unimplemented { .. } => (Code::Unimplemented, Told::Chain),
             Self::LocalAuthority(error) => local_authority(error),
-            Self::NoWit => (Code::Unimplemented, Told::Chain),
             Self::Nesting(error) => nesting(error),
             Self::Federation(failure) => federation::verdict(failure),
             Self::NoRelationship => (Code::NotFound, Told::Chain),
+            Self::NoWit | Self::WitDisabled => (Code::Unimplemented, Told::Chain),
+            Self::NoEntryToUpdate => (Code::NotFound, Told::Chain),
             Self::Ended(Ended::Replaced) => (Code::Aborted, Told::Chain),
             Self::Ended(Ended::Stopping) => (Code::Unavailable, Told::Chain),
         }
     }
 
     fn message(&self) -> String {
-        match self.verdict().1 {
-            Told::Step => self.to_string(),
-            Told::Chain => explain(self),
-        }
+        let message = match (csr(self), self.verdict().1) {
+            (Some(of_csr), _) => of_csr,
+            (None, Told::Step) => self.to_string(),
+            (None, Told::Chain) => explain(self),
+        };
+        shortened(message)
     }
 
     /// What became of an entry; its own error says all there is to say.
@@ -180,7 +190,10 @@ impl Failure {
     }
 
     pub(crate) fn update(source: EntryError) -> Self {
-        Self::entry("failed to update entry", source)
+        match source {
+            EntryError::NotFound { .. } => Self::NoEntryToUpdate,
+            source => Self::entry("failed to update entry", source),
+        }
     }
 
     fn entry(step: &'static str, source: EntryError) -> Self {

@@ -6,17 +6,18 @@ use plastron_proto::spire::api::server::svid::v1::{
     BatchNewWitsvidRequest, BatchNewWitsvidResponse, BatchNewX509svidRequest, BatchNewX509svidResponse,
     MintJwtsvidRequest, MintJwtsvidResponse, MintWitsvidRequest, MintWitsvidResponse, MintX509svidRequest,
     MintX509svidResponse, NewDownstreamX509caRequest, NewDownstreamX509caResponse, NewJwtsvidRequest,
-    NewJwtsvidResponse, batch_new_x509svid_response,
+    NewJwtsvidResponse, NewX509svidParams, batch_new_x509svid_response,
 };
 use plastron_proto::types::Jwtsvid;
 use plastron_server_core::audit::Recorded;
-use plastron_server_core::authorization::rpc;
+use plastron_server_core::authorization::{Rpc, rpc};
 use plastron_server_core::ca::IssuedJwt;
 use plastron_server_core::issuance::{BatchRefusal, SvidRequest};
 use plastron_server_core::limits::MAX_SVIDS_PER_CALL;
 use tonic::{Request, Response, Status};
 
 use crate::agent::svid_to_proto;
+use crate::batch::{Split, merge};
 use crate::context::Context;
 use crate::convert;
 use crate::status::{Failure, ok};
@@ -27,6 +28,12 @@ impl SvidService {
     /// SPIRE says so before it looks at anything else of the request.
     fn jwt_enabled(&self) -> Result<(), Failure> {
         if self.0.services.ca.jwt_authority().is_some() { Ok(()) } else { Err(Failure::JwtDisabled) }
+    }
+
+    /// Whoever may not call learns nothing more.
+    async fn no_wit<R: Rpc, T, U>(&self, request: &Request<T>) -> Result<U, Status> {
+        let _permit = self.0.permit::<R, T>(request).await?;
+        Err(Failure::WitDisabled.into())
     }
 }
 
@@ -40,6 +47,16 @@ fn jwt_to_proto(token: Recorded<IssuedJwt>) -> Jwtsvid {
         issued_at: seconds(issued_at),
         hint: String::new(),
     }
+}
+
+fn svid_request(NewX509svidParams { entry_id, csr }: NewX509svidParams) -> Result<SvidRequest, Failure> {
+    if entry_id.is_empty() {
+        return Err(Failure::Protocol("missing entry ID"));
+    }
+    if csr.is_empty() {
+        return Err(Failure::Protocol("missing CSR"));
+    }
+    Ok(SvidRequest { entry_id, csr })
 }
 
 #[tonic::async_trait]
@@ -56,16 +73,15 @@ impl Svid for SvidService {
         // After the wait, in which the agent may have been banned.
         let permit = self.0.permit::<rpc::BatchNewX509Svid, _>(&request).await?;
         if count == 0 {
-            return Ok(Response::new(BatchNewX509svidResponse::default()));
+            return Err(Failure::Protocol("missing parameters").into());
         }
-        let params = request.into_inner().params;
-        let requests = params.into_iter().map(|item| SvidRequest { entry_id: item.entry_id, csr: item.csr }).collect();
-        let issued = self.0.services.issuance.batch_new_x509_svid(permit, requests).await.map_err(Failure::Batch)?;
+        let Split { good, refused } = Split::of(request.into_inner().params.into_iter().map(svid_request));
+        let issued = self.0.services.issuance.batch_new_x509_svid(permit, good).await.map_err(Failure::Batch)?;
         // A Go agent wants a status on every item, good ones included.
-        let results = issued.into_iter().map(|result| match result {
+        let results = merge(refused, issued.into_iter().map(|result| result.map_err(Failure::Svid)).collect());
+        let results = results.map(|result| match result {
             Ok(svid) => batch_new_x509svid_response::Result { status: Some(ok()), svid: Some(svid_to_proto(svid)) },
-            Err(refusal) => {
-                let failure = Failure::Svid(refusal);
+            Err(failure) => {
                 failure.log_if_ours();
                 batch_new_x509svid_response::Result { status: Some(failure.item()), svid: None }
             }
@@ -91,7 +107,7 @@ impl Svid for SvidService {
         self.jwt_enabled()?;
         let MintJwtsvidRequest { id, audience, ttl } = request.into_inner();
         let invalid = |source| Failure::Request { step: "invalid SPIFFE ID", source };
-        let id = convert::spiffe_id(id).map_err(invalid)?;
+        let id = convert::workload_id(id, self.0.trust_domain()).map_err(invalid)?;
         let minted = self.0.services.minting.mint_jwt_svid(permit, &id, audience, ttl).await.map_err(Failure::Mint)?;
         Ok(Response::new(MintJwtsvidResponse { svid: Some(jwt_to_proto(minted)) }))
     }
@@ -100,7 +116,7 @@ impl Svid for SvidService {
         &self,
         request: Request<MintWitsvidRequest>,
     ) -> Result<Response<MintWitsvidResponse>, Status> {
-        self.0.unimplemented::<rpc::MintWitSvid, _, _>(&request).await
+        self.no_wit::<rpc::MintWitSvid, _, _>(&request).await
     }
 
     async fn new_jwtsvid(&self, request: Request<NewJwtsvidRequest>) -> Result<Response<NewJwtsvidResponse>, Status> {
@@ -117,7 +133,7 @@ impl Svid for SvidService {
         &self,
         request: Request<BatchNewWitsvidRequest>,
     ) -> Result<Response<BatchNewWitsvidResponse>, Status> {
-        self.0.unimplemented::<rpc::BatchNewWitSvid, _, _>(&request).await
+        self.no_wit::<rpc::BatchNewWitSvid, _, _>(&request).await
     }
 
     async fn new_downstream_x509ca(

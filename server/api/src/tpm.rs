@@ -48,7 +48,7 @@ impl Tpm for TpmService {
 fn read(request: proto::DecideRequest) -> Result<(SpiffeId, String), Failure> {
     let proto::DecideRequest { spiffe_id, reason } = request;
     let invalid = |source| Failure::Request { step: "invalid SPIFFE ID", source };
-    let id = SpiffeId::parse(&spiffe_id).map_err(|source| invalid(ConvertError::Id { source }))?;
+    let id = SpiffeId::parse(&spiffe_id).map_err(|source| invalid(ConvertError::Id(source)))?;
     Ok((id, reason))
 }
 

@@ -27,7 +27,7 @@ use crate::context::Context;
 use crate::convert::bundle;
 use crate::limits::{FIRST_MESSAGE_TIMEOUT, MAX_WATCHES, MAX_WATCHES_OF_SOURCE, WATCH_AGE, WATCH_AGE_SPREAD};
 use crate::ratelimit;
-use crate::status::Failure;
+use crate::status::{Failure, decoded};
 
 pub(crate) struct WatchService(pub(crate) Context);
 
@@ -44,7 +44,8 @@ impl Watch for WatchService {
         let mut requests = request.into_inner();
         let first = tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, requests.message()).await;
         let seconds = FIRST_MESSAGE_TIMEOUT.as_secs();
-        let first = first.map_err(|_elapsed| Failure::Idle { what: "the agent's first message", seconds })??;
+        let first =
+            first.map_err(|_elapsed| Failure::Idle { what: "the agent's first message", seconds })?.map_err(decoded)?;
         let SubscribeRequest { acknowledged_bundle } = first.ok_or(Failure::Protocol("no first message"))?;
         let services = Arc::clone(&self.0.services);
         let permit = services.authorizer.authorize::<rpc::WatchSubscribe>(&caller).await.map_err(Failure::from)?;
@@ -95,7 +96,7 @@ impl Push {
                     Ok(None) => return Ok(None),
                     // The connection ended: there is no one to tell.
                     Err(status) if status.code() == Code::Cancelled => return Ok(None),
-                    Err(status) => return Err(status),
+                    Err(status) => return Err(decoded(status)),
                 },
                 () = sleep_until(self.ends) => return Ok(None),
             };

@@ -10,8 +10,8 @@ pub const MAX_ENTRIES_PER_CALL: usize = 5_000;
 pub const MAX_SELECTOR_LEN: usize = 4_096;
 /// Length of a join token that an operator chose. It becomes a path segment of the node's SPIFFE ID.
 pub const MAX_TOKEN_LEN: usize = 255;
-/// Length of the version that an agent says it has.
-pub const MAX_AGENT_VERSION_LEN: usize = 64;
+/// Length of the version that an agent says it has (SPIRE's number).
+pub const MAX_AGENT_VERSION_LEN: usize = 255;
 /// TPMs that wait for a person in one pool, and from one address. Each of them proved an EK that the pool trusts; a list must stay one
 /// that a person can work through, and one site behind one address may bring up a few racks at once.
 pub const MAX_PENDING_PER_POOL: u32 = 1_000;

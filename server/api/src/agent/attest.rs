@@ -22,7 +22,7 @@ use tonic::{Code, Status, Streaming};
 use super::svid_to_proto;
 use crate::context::Context;
 use crate::limits::{ATTESTATION_IDLE, FIRST_MESSAGE_TIMEOUT, MAX_ATTESTATION_ROUNDS, MAX_ATTESTATION_TYPE_LEN};
-use crate::status::Failure;
+use crate::status::{Failure, decoded};
 
 type Answer = Result<AttestAgentResponse, Status>;
 
@@ -111,7 +111,9 @@ async fn ask(
 async fn next(messages: &mut Streaming<AttestAgentRequest>, limit: Duration) -> Result<AttestAgentRequest, Status> {
     let idle = || Failure::Idle { what: "the node's next message", seconds: limit.as_secs() };
     let message = tokio::time::timeout(limit, messages.message()).await.map_err(|_elapsed| idle())?;
-    Ok(message?.ok_or(Failure::Protocol("the node closed the stream before the attestation was over"))?)
+    Ok(message
+        .map_err(decoded)?
+        .ok_or(Failure::Protocol("the node closed the stream before the attestation was over"))?)
 }
 
 /// The first message, whole: SPIRE's checks in SPIRE's order.

@@ -1,11 +1,12 @@
 //! Registration entries.
 
 use plastron_proto::types::entry::AdditionalAttributes;
-use plastron_proto::types::{Entry, EntryMask};
+use plastron_proto::types::{self, Entry, EntryMask};
 use plastron_server_core::registration::EntryPatch;
-use plastron_spiffe::{MAX_FEDERATES_WITH, RegistrationEntry, TrustDomain};
+use plastron_spiffe::x509::MAX_DNS_NAMES;
+use plastron_spiffe::{MAX_FEDERATES_WITH, MAX_HINT_LEN, RegistrationEntry, Selector, TrustDomain, check_dns_names};
 
-use super::{ConvertError, selectors, selectors_to_proto, spiffe_id, spiffe_id_to_proto};
+use super::{ConvertError, member_id, selectors, selectors_to_proto, spiffe_id_to_proto, workload_id};
 
 /// What an absent mask means.
 const EVERYTHING: EntryMask = EntryMask {
@@ -61,24 +62,24 @@ pub(crate) fn to_proto(entry: &RegistrationEntry, mask: Option<&EntryMask>) -> E
     }
 }
 
-/// An entry to be created; the services set revision and time of creation.
-pub(crate) fn from_proto(entry: Entry) -> Result<RegistrationEntry, ConvertError> {
+/// An entry to be created, checked in SPIRE's order; the services set revision and time of creation.
+pub(crate) fn from_proto(entry: Entry, own: &TrustDomain) -> Result<RegistrationEntry, ConvertError> {
     let attributes = entry.additional_attributes.unwrap_or_default();
     Ok(RegistrationEntry {
         id: entry.id,
-        spiffe_id: spiffe_id(entry.spiffe_id)?,
-        parent_id: spiffe_id(entry.parent_id)?,
-        selectors: selectors(entry.selectors)?,
+        parent_id: member_id(entry.parent_id, own).map_err(|error| error.within(PARENT_ID))?,
+        spiffe_id: workload_id(entry.spiffe_id, own).map_err(|error| error.within(SPIFFE_ID))?,
+        dns_names: dns_names(entry.dns_names)?,
+        federates_with: trust_domains(&entry.federates_with).map_err(|error| error.within(FEDERATES_WITH))?,
+        selectors: some_selectors(entry.selectors)?,
         x509_svid_ttl: seconds("x509_svid_ttl", entry.x509_svid_ttl)?,
         jwt_svid_ttl: seconds("jwt_svid_ttl", entry.jwt_svid_ttl)?,
-        federates_with: trust_domains(&entry.federates_with)?,
         admin: entry.admin,
         downstream: entry.downstream,
         expires_at: entry.expires_at,
-        dns_names: entry.dns_names,
         revision_number: 0,
         store_svid: entry.store_svid,
-        hint: entry.hint,
+        hint: hint(entry.hint)?,
         created_at: 0,
         disable_x509_svid_prefetch: attributes.disable_x509_svid_prefetch,
         jwt_svid_include_jti: attributes.jwt_svid_include_jti,
@@ -86,28 +87,52 @@ pub(crate) fn from_proto(entry: Entry) -> Result<RegistrationEntry, ConvertError
 }
 
 /// An entry's new values: those that the mask names, or all of them without a mask.
-pub(crate) fn to_patch(entry: Entry, mask: Option<&EntryMask>) -> Result<EntryPatch, ConvertError> {
+pub(crate) fn to_patch(entry: Entry, mask: Option<&EntryMask>, own: &TrustDomain) -> Result<EntryPatch, ConvertError> {
+    fn wanted<T>(wanted: bool, value: impl FnOnce() -> Result<T, ConvertError>) -> Result<Option<T>, ConvertError> {
+        if wanted { value().map(Some) } else { Ok(None) }
+    }
     let mask = mask.unwrap_or(&EVERYTHING);
     let attributes = entry.additional_attributes.unwrap_or_default();
-    let id = |wanted: bool, id| if wanted { spiffe_id(id).map(Some) } else { Ok(None) };
-    let ttl = |wanted: bool, what, value| if wanted { seconds(what, value).map(Some) } else { Ok(None) };
+    let parent_id = || member_id(entry.parent_id, own).map_err(|error| error.within(PARENT_ID));
+    let spiffe_id = || workload_id(entry.spiffe_id, own).map_err(|error| error.within(SPIFFE_ID));
+    let federates_with = || trust_domains(&entry.federates_with).map_err(|error| error.within(FEDERATES_WITH));
     Ok(EntryPatch {
         id: entry.id,
-        spiffe_id: id(mask.spiffe_id, entry.spiffe_id)?,
-        parent_id: id(mask.parent_id, entry.parent_id)?,
-        selectors: if mask.selectors { Some(selectors(entry.selectors)?) } else { None },
-        x509_svid_ttl: ttl(mask.x509_svid_ttl, "x509_svid_ttl", entry.x509_svid_ttl)?,
-        jwt_svid_ttl: ttl(mask.jwt_svid_ttl, "jwt_svid_ttl", entry.jwt_svid_ttl)?,
-        federates_with: if mask.federates_with { Some(trust_domains(&entry.federates_with)?) } else { None },
+        parent_id: wanted(mask.parent_id, parent_id)?,
+        spiffe_id: wanted(mask.spiffe_id, spiffe_id)?,
+        dns_names: wanted(mask.dns_names, || dns_names(entry.dns_names))?,
+        federates_with: wanted(mask.federates_with, federates_with)?,
+        selectors: wanted(mask.selectors, || some_selectors(entry.selectors))?,
+        x509_svid_ttl: wanted(mask.x509_svid_ttl, || seconds("x509_svid_ttl", entry.x509_svid_ttl))?,
+        jwt_svid_ttl: wanted(mask.jwt_svid_ttl, || seconds("jwt_svid_ttl", entry.jwt_svid_ttl))?,
         admin: mask.admin.then_some(entry.admin),
         downstream: mask.downstream.then_some(entry.downstream),
         expires_at: mask.expires_at.then_some(entry.expires_at),
-        dns_names: mask.dns_names.then_some(entry.dns_names),
         store_svid: mask.store_svid.then_some(entry.store_svid),
-        hint: mask.hint.then_some(entry.hint),
+        hint: wanted(mask.hint, || hint(entry.hint))?,
         disable_x509_svid_prefetch: mask.additional_attributes.then_some(attributes.disable_x509_svid_prefetch),
         jwt_svid_include_jti: mask.additional_attributes.then_some(attributes.jwt_svid_include_jti),
     })
+}
+
+const PARENT_ID: &str = "invalid parent ID";
+const SPIFFE_ID: &str = "invalid spiffe ID";
+const FEDERATES_WITH: &str = "invalid federated trust domain";
+
+fn some_selectors(list: Vec<types::Selector>) -> Result<Vec<Selector>, ConvertError> {
+    if list.is_empty() { Err(ConvertError::NoSelector) } else { selectors(list) }
+}
+
+fn dns_names(names: Vec<String>) -> Result<Vec<String>, ConvertError> {
+    if names.len() > MAX_DNS_NAMES {
+        return Err(ConvertError::TooMany { what: "DNS names", got: names.len(), limit: MAX_DNS_NAMES });
+    }
+    check_dns_names(&names)?;
+    Ok(names)
+}
+
+fn hint(hint: String) -> Result<String, ConvertError> {
+    if hint.len() > MAX_HINT_LEN { Err(ConvertError::Hint) } else { Ok(hint) }
 }
 
 /// Trust domains by name or by SPIFFE ID, sorted and without duplicates.
@@ -115,8 +140,7 @@ pub(crate) fn trust_domains(names: &[String]) -> Result<Vec<TrustDomain>, Conver
     if names.len() > MAX_FEDERATES_WITH {
         return Err(ConvertError::TooMany { what: "trust domains", got: names.len(), limit: MAX_FEDERATES_WITH });
     }
-    let parsed = names.iter().map(|name| TrustDomain::parse(name)).collect::<Result<Vec<_>, _>>();
-    let mut domains = parsed.map_err(|source| ConvertError::Id { source })?;
+    let mut domains = names.iter().map(|name| TrustDomain::parse(name)).collect::<Result<Vec<_>, _>>()?;
     domains.sort_unstable();
     domains.dedup();
     Ok(domains)

@@ -11,7 +11,8 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 use super::entry::trust_domains;
-use super::{ConvertError, optional_id, selectors};
+use super::{ConvertError, member_id, selectors, workload_id};
+use crate::status::Failure;
 
 /// `2006-01-02 15:04:05 -0700 -07` in Go's notation.
 const EXPIRES_BEFORE: &[BorrowedFormatItem<'_>] = format_description!(
@@ -23,7 +24,12 @@ pub(crate) fn page(size: i32, token: String) -> PageRequest {
     PageRequest { size: usize::try_from(size).unwrap_or(0), token }
 }
 
-pub(crate) fn entries(filter: Option<list_entries_request::Filter>) -> Result<EntryFilter, ConvertError> {
+/// What is wrong with which filter.
+fn malformed<T>(filter: &'static str, parsed: Result<T, ConvertError>) -> Result<T, Failure> {
+    parsed.map_err(|source| Failure::Request { step: filter, source })
+}
+
+pub(crate) fn entries(filter: Option<list_entries_request::Filter>, own: &TrustDomain) -> Result<EntryFilter, Failure> {
     let Some(filter) = filter else { return Ok(EntryFilter::default()) };
     let list_entries_request::Filter {
         by_spiffe_id,
@@ -33,18 +39,22 @@ pub(crate) fn entries(filter: Option<list_entries_request::Filter>) -> Result<En
         by_hint,
         by_downstream,
     } = filter;
+    let parent_id = by_parent_id.map(|id| member_id(Some(id), own)).transpose();
+    let spiffe_id = by_spiffe_id.map(|id| workload_id(Some(id), own)).transpose();
+    let selectors = by_selectors.map(selector_match).transpose();
+    let federates_with = by_federates_with.map(federates_with_match).transpose();
     Ok(EntryFilter {
-        spiffe_id: optional_id(by_spiffe_id)?,
-        parent_id: optional_id(by_parent_id)?,
-        selectors: by_selectors.map(selector_match).transpose()?,
-        federates_with: by_federates_with.map(federates_with_match).transpose()?,
+        parent_id: malformed("malformed parent ID filter", parent_id)?,
+        spiffe_id: malformed("malformed SPIFFE ID filter", spiffe_id)?,
+        selectors: malformed("malformed selectors filter", selectors)?,
+        federates_with: malformed("malformed federates with filter", federates_with)?,
         hint: by_hint.filter(|hint| !hint.is_empty()),
         // SPIRE's command line always sends this filter, and `false` there means: all entries.
         downstream: by_downstream.filter(|downstream| *downstream),
     })
 }
 
-pub(crate) fn nodes(filter: Option<list_agents_request::Filter>) -> Result<NodeFilter, ConvertError> {
+pub(crate) fn nodes(filter: Option<list_agents_request::Filter>) -> Result<NodeFilter, Failure> {
     let Some(filter) = filter else { return Ok(NodeFilter::default()) };
     let list_agents_request::Filter {
         by_attestation_type,
@@ -53,12 +63,13 @@ pub(crate) fn nodes(filter: Option<list_agents_request::Filter>) -> Result<NodeF
         by_can_reattest,
         by_expires_before,
     } = filter;
+    let selectors = by_selector_match.map(selector_match).transpose();
     Ok(NodeFilter {
         attestation_type: Some(by_attestation_type).filter(|name| !name.is_empty()),
-        selectors: by_selector_match.map(selector_match).transpose()?,
+        selectors: malformed("failed to parse selectors", selectors)?,
         banned: by_banned,
         can_reattest: by_can_reattest,
-        expires_before: moment(&by_expires_before)?,
+        expires_before: malformed("malformed expiry filter", moment(&by_expires_before))?,
     })
 }
 

@@ -8,6 +8,10 @@ use plastron_server_core::registration::MatchBehavior;
 
 use super::*;
 
+fn own() -> TrustDomain {
+    TrustDomain::parse("example.org").unwrap()
+}
+
 fn id(path: &str) -> Option<Spiffeid> {
     Some(Spiffeid { trust_domain: "example.org".into(), path: path.into() })
 }
@@ -42,15 +46,16 @@ fn full() -> Entry {
 
 #[test]
 fn an_entry_survives_the_way_in_and_out() {
-    let entry = entry::from_proto(full()).unwrap();
+    let entry = entry::from_proto(full(), &own()).unwrap();
     assert_eq!(entry::to_proto(&entry, None), full());
-    let plain = Entry { spiffe_id: id("/db"), parent_id: id("/p"), ..Entry::default() };
-    assert_eq!(entry::to_proto(&entry::from_proto(plain.clone()).unwrap(), None), plain);
+    let (spiffe_id, parent_id, selectors) = (id("/db"), id("/p"), vec![selector("uid:1")]);
+    let plain = Entry { spiffe_id, parent_id, selectors, ..Entry::default() };
+    assert_eq!(entry::to_proto(&entry::from_proto(plain.clone(), &own()).unwrap(), None), plain);
 }
 
 #[test]
 fn a_mask_leaves_only_what_it_names() {
-    let entry = entry::from_proto(full()).unwrap();
+    let entry = entry::from_proto(full(), &own()).unwrap();
     let masked = entry::to_proto(&entry, Some(&EntryMask { hint: true, ..EntryMask::default() }));
     assert_eq!(masked, Entry { id: "e-1".into(), hint: "h".into(), ..Entry::default() });
 }
@@ -59,13 +64,13 @@ fn a_mask_leaves_only_what_it_names() {
 fn a_patch_changes_what_the_mask_names_and_without_one_everything() {
     let mask = EntryMask { admin: true, x509_svid_ttl: true, ..EntryMask::default() };
     let wire = Entry { id: "e-1".into(), x509_svid_ttl: 7, ..Entry::default() };
-    let patch = entry::to_patch(wire.clone(), Some(&mask)).unwrap();
+    let patch = entry::to_patch(wire.clone(), Some(&mask), &own()).unwrap();
     assert_eq!(
         (patch.admin, patch.x509_svid_ttl, patch.selectors, patch.spiffe_id),
         (Some(false), Some(7), None, None)
     );
-    assert_eq!(entry::to_patch(wire, None), Err(ConvertError::Missing { what: "SPIFFE ID" }));
-    assert_eq!(entry::to_patch(full(), None).unwrap().hint, Some("h".to_owned()));
+    assert_eq!(entry::to_patch(wire, None, &own()), Err(ConvertError::NoId.within("invalid parent ID")));
+    assert_eq!(entry::to_patch(full(), None, &own()).unwrap().hint, Some("h".to_owned()));
 }
 
 #[test]
@@ -74,32 +79,33 @@ fn selectors_are_sorted_unique_and_bounded() {
     assert_eq!(parsed.iter().map(Selector::value).collect::<Vec<_>>(), ["uid:1", "uid:2"]);
     let many = vec![selector("uid:1"); MAX_SELECTORS + 1];
     assert!(matches!(selectors(many), Err(ConvertError::TooMany { .. })));
-    assert!(matches!(selectors(vec![selector("")]), Err(ConvertError::Selector { .. })));
+    assert!(matches!(selectors(vec![selector("")]), Err(ConvertError::Selector(_))));
 }
 
 #[test]
 fn what_is_no_agent_id_is_refused() {
-    let own = TrustDomain::parse("example.org").unwrap();
+    let own = own();
     assert!(agent_id(id("/spire/agent/tpm/ab"), &own).is_ok());
     for path in ["", "/db", "/spire/server", "/spire/agent", "spire/agent/x", "/spire/agent/"] {
         assert!(agent_id(id(path), &own).is_err(), "{path}");
     }
     let foreign = Some(Spiffeid { trust_domain: "other.org".into(), path: "/spire/agent/tpm/ab".into() });
-    assert!(matches!(agent_id(foreign, &own), Err(ConvertError::NotAMember { .. })));
-    assert_eq!(agent_id(None, &own), Err(ConvertError::Missing { what: "SPIFFE ID" }));
+    assert!(matches!(agent_id(foreign, &own), Err(ConvertError::Not { reason: "", .. })));
+    assert_eq!(agent_id(None, &own), Err(ConvertError::NoId));
 }
 
 #[test]
 fn filters_are_taken_whole_or_refused() {
     let by_selectors = Some(SelectorMatch { selectors: vec![selector("uid:1")], r#match: 3 });
     let filter = list_entries_request::Filter { by_selectors, by_downstream: Some(false), ..Default::default() };
-    let parsed = filter::entries(Some(filter)).unwrap();
+    let parsed = filter::entries(Some(filter), &own()).unwrap();
     assert_eq!(parsed.selectors.map(|(_, behavior)| behavior), Some(MatchBehavior::Any));
     assert_eq!(parsed.downstream, None, "SPIRE sends false for: whichever");
 
     for (selectors, r#match) in [(vec![], 0), (vec![selector("uid:1")], 9)] {
         let by_selectors = Some(SelectorMatch { selectors, r#match });
-        assert!(filter::entries(Some(list_entries_request::Filter { by_selectors, ..Default::default() })).is_err());
+        let filter = list_entries_request::Filter { by_selectors, ..Default::default() };
+        assert!(filter::entries(Some(filter), &own()).is_err());
     }
     let before = |text: &str| list_agents_request::Filter { by_expires_before: text.into(), ..Default::default() };
     assert_eq!(filter::nodes(Some(before("1970-01-02 00:00:00 +0000 +00"))).unwrap().expires_before, Some(86_400));

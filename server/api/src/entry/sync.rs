@@ -20,7 +20,7 @@ use tonic::{Status, Streaming};
 
 use crate::convert::entry;
 use crate::limits::{MAX_PAGE_LEN, MAX_SYNC_ROUNDS, SYNC_IDLE, SYNC_PAGE};
-use crate::status::Failure;
+use crate::status::{Failure, decoded};
 
 type Answer = Result<SyncAuthorizedEntriesResponse, Status>;
 
@@ -90,7 +90,7 @@ async fn next(
     let message = tokio::time::timeout(SYNC_IDLE, requests.message()).await.map_err(|_elapsed| idle())?;
     match message {
         Err(status) if status.code() == tonic::Code::Cancelled => Ok(None),
-        message => message,
+        message => message.map_err(decoded),
     }
 }
 

@@ -7,6 +7,7 @@ use plastron_server_core::local_authority::LocalAuthorityError;
 use plastron_server_core::minting::MintError;
 use plastron_server_core::nesting::NestingError;
 use plastron_server_core::orphans::{DestroyRefusal, OrphanError};
+use plastron_server_core::store::AuthorityChangeError;
 use plastron_spiffe::jwt::JwtIssueError;
 use tonic::Code;
 
@@ -72,9 +73,13 @@ pub(super) fn local_authority(error: &LocalAuthorityError) -> (Code, Told) {
         }
         // The request is at fault, and SPIRE answers Internal all the same: scripts match on it.
         LocalAuthorityError::NotPrepared { .. } => (Code::Internal, Told::Chain),
-        LocalAuthorityError::Prepare { .. }
-        | LocalAuthorityError::Activate { .. }
-        | LocalAuthorityError::Change { .. } => (Code::Internal, Told::Step),
+        LocalAuthorityError::Change { source, .. } => match source {
+            AuthorityChangeError::NotFound
+            | AuthorityChangeError::AlreadyTainted
+            | AuthorityChangeError::NotTainted => (Code::Internal, Told::Chain),
+            AuthorityChangeError::Store(_) => (Code::Internal, Told::Step),
+        },
+        LocalAuthorityError::Prepare { .. } | LocalAuthorityError::Activate { .. } => (Code::Internal, Told::Step),
     }
 }
 

@@ -147,6 +147,11 @@ impl Server {
         self.bundles.replace(self.services.trusted_bundles().iter().map(|bundle| bundle.as_ref().clone()));
     }
 
+    /// The Unix socket, for those who speak without a library.
+    pub(crate) async fn raw(&self) -> tokio::net::UnixStream {
+        tokio::net::UnixStream::connect(self._dir.path().join("private/api.sock")).await.unwrap()
+    }
+
     /// A TLS connection, with an SVID or without.
     pub(crate) async fn tls(&self, identity: Option<&Agent>) -> Channel {
         let server = TrustDomain::parse(TRUST_DOMAIN).unwrap().with_path("/spire/server").unwrap();

@@ -75,7 +75,7 @@ async fn bad_requests_of_administrators() {
     let invalid = |words: &str| format!("invalid SPIFFE ID: {words}");
     let workload = |id: &str| format!("\"spiffe://{id}\" is not a workload in trust domain \"example.org\"; ");
     for (id, audience, words) in [
-        (None, &["db"][..], invalid("missing SPIFFE ID")),
+        (None, &["db"][..], invalid("request must specify SPIFFE ID")),
         (spiffe_id("", "/web"), &["db"], invalid("")),
         (spiffe_id("example.org", "web"), &["db"], invalid("")),
         (spiffe_id("example.org", "/web/"), &["db"], invalid("")),

@@ -185,10 +185,30 @@ async fn a_ban_ends_what_the_agent_has_under_way() {
 }
 
 #[tokio::test]
-async fn an_empty_batch_is_answered_and_counted() {
+async fn what_is_missing_in_a_batch_is_named_in_its_place() {
     let server = Server::start().await;
     let agent = server.attest(&server.token().await).await.unwrap();
-    assert!(issue(&server, &agent, vec![]).await.is_empty());
+    let refused = SvidClient::new(server.tls(Some(&agent)).await)
+        .batch_new_x509svid(BatchNewX509svidRequest { params: vec![] })
+        .await
+        .unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "missing parameters"));
+    let entry_id = server.entry(&agent, "/db").await;
+    let csr = csr(&rcgen::KeyPair::generate().unwrap());
+    let params = |entry_id: &str, csr: &[u8]| NewX509svidParams { entry_id: entry_id.into(), csr: csr.into() };
+    let asked = vec![params("", &csr), params(&entry_id, &csr), params(&entry_id, &[]), params("none", &csr)];
+    let answered: Vec<_> = issue(&server, &agent, asked)
+        .await
+        .into_iter()
+        .map(|result| (Code::from(result.status.clone().unwrap().code), result.status.unwrap().message))
+        .collect();
+    let expected = [
+        (Code::InvalidArgument, "missing entry ID"),
+        (Code::Ok, "OK"),
+        (Code::InvalidArgument, "missing CSR"),
+        (Code::NotFound, "entry not found or not authorized"),
+    ];
+    assert_eq!(answered, expected.map(|(code, text)| (code, text.to_owned())));
 }
 
 #[tokio::test]
@@ -206,7 +226,7 @@ async fn an_entry_that_exists_is_shown_with_its_refusal() {
     let results = client.batch_create_entry(request).await.unwrap().into_inner().results;
     let status = |n: usize| results[n].status.clone().unwrap();
     assert_eq!(Code::from(status(0).code), Code::InvalidArgument);
-    assert_eq!(status(0).message, "failed to convert entry: missing SPIFFE ID");
+    assert_eq!(status(0).message, "failed to convert entry: invalid parent ID: request must specify SPIFFE ID");
     assert_eq!(
         (Code::from(status(1).code), status(1).message),
         (Code::AlreadyExists, "similar entry already exists".into())

@@ -10,10 +10,11 @@ fn entries(count: usize, hint: &str) -> Vec<Arc<RegistrationEntry>> {
         spiffe_id: id("/w"),
         parent_id: id("/p"),
         selectors: vec![Selector { r#type: "unix".into(), value: "uid:1".into() }],
-        hint: hint.into(),
         ..Entry::default()
     };
-    let template = entry::from_proto(wire).unwrap();
+    let template = entry::from_proto(wire, &plastron_spiffe::TrustDomain::parse("example.org").unwrap()).unwrap();
+    // Longer than an entry's may be, so that few are much.
+    let template = RegistrationEntry { hint: hint.to_owned(), ..template };
     (0..count)
         .map(|n| RegistrationEntry { id: format!("e-{n:06}"), revision_number: 3, created_at: 7, ..template.clone() })
         .map(Arc::new)
