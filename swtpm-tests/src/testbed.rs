@@ -32,6 +32,8 @@ const PORT_ATTEMPTS: u32 = 5;
 
 /// What distinguishes one server from another. The defaults serve most scenarios.
 pub struct ServerOptions {
+    /// What it finds in its environment beside that of the test.
+    pub environment: Vec<(String, String)>,
     /// Its trust domain.
     pub trust_domain: &'static str,
     /// The CA key's token; `None` keeps keys in the server's directory, where they outlive a kill.
@@ -57,6 +59,7 @@ pub struct ServerOptions {
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
+            environment: Vec::new(),
             trust_domain: TRUST_DOMAIN,
             token: None,
             faults: false,
@@ -212,6 +215,7 @@ fn spawn_server(directory: &Path, options: &ServerOptions) -> Result<Process, Ha
 fn begin_server(directory: &Path, options: &ServerOptions) -> Result<Process, HarnessError> {
     let mut command = Command::new(program("plastron-server")?);
     command.args(["run", "-config"]).arg(directory.join("server.conf"));
+    command.envs(options.environment.iter().map(|(name, value)| (name, value)));
     if let Some(token) = &options.token {
         command.envs(token.environment()?);
     }

@@ -165,7 +165,8 @@ impl BundleClient {
                 }
             }
             let pause = schedule::pause(federation.bundle(trust_domain).as_deref());
-            let at = (OffsetDateTime::now_utc() + pause).format(&Rfc3339).unwrap_or_default();
+            let at = OffsetDateTime::now_utc() + pause;
+            let at = at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default();
             tracing::debug!(%trust_domain, at, "Scheduling next bundle refresh");
             let replaced = async {
                 match outcome {

@@ -12,6 +12,7 @@ mod fault_codes;
 mod fault_delays;
 mod fault_proxy;
 mod fault_server;
+mod federation;
 mod harness;
 mod healing;
 mod ima_list;
