@@ -39,6 +39,42 @@ pub fn envoy() -> Result<PathBuf, HarnessError> {
     Ok(PathBuf::from(String::from_utf8_lossy(&found.stdout).trim()))
 }
 
+/// The script on grpc-js with its packages beside it, and the .proto file that it reads.
+pub fn node_workload() -> Result<(PathBuf, PathBuf), HarnessError> {
+    let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let (sources, directory) = (sources().join("node"), scratch_dir()?.join("node"));
+    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/proto/workload.proto");
+    fs::create_dir_all(&directory).map_err(HarnessError::io(format!("create {}", directory.display())))?;
+    let copy = |name: &str| {
+        fs::copy(sources.join(name), directory.join(name)).map_err(HarnessError::io(format!("copy {name}")))
+    };
+    copy("workload.js")?;
+    let (locked, installed) = (sources.join("package-lock.json"), directory.join("package-lock.json"));
+    let wanted = fs::read(&locked).map_err(HarnessError::io(format!("read {}", locked.display())))?;
+    if !fs::read(&installed).is_ok_and(|installed| installed == wanted) {
+        tool("node")?;
+        copy("package.json")?;
+        // The lock is copied once all is there: a run that was cut short is no installation.
+        let partial = directory.join("npm-shrinkwrap.json");
+        fs::write(&partial, &wanted).map_err(HarnessError::io(format!("write {}", partial.display())))?;
+        let mut install = Command::new(tool("npm")?);
+        install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&directory);
+        run(&mut install)?;
+        copy("package-lock.json")?;
+    }
+    Ok((directory.join("workload.js"), proto))
+}
+
+/// grpcurl, built from its module.
+pub fn grpcurl() -> Result<PathBuf, HarnessError> {
+    let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let program = scratch_dir()?.join("grpcurl");
+    let mut build = Command::new(tool("go")?);
+    build.args(["build", "-mod=readonly", "-o"]).arg(&program).arg("github.com/fullstorydev/grpcurl/cmd/grpcurl");
+    run(build.current_dir(sources().join("grpcurl")))?;
+    Ok(program)
+}
+
 /// A Python with the packages that a file pins. Made anew where that file has changed since.
 fn virtual_environment(name: &str, pinned: &str) -> Result<PathBuf, HarnessError> {
     let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);

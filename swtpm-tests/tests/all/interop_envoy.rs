@@ -5,25 +5,12 @@ mod proxy;
 use std::collections::BTreeSet;
 
 use proxy::{Envoy, Trust, program};
-use serde_json::Value;
 
+use crate::moved_authority::{Kind, authority, move_on};
 use crate::workloads::testbed::{Agent, TRUST_DOMAIN, Testbed, eventually, path_of};
 
 const BY_DOMAIN: Trust = Trust { bundle: "ALL", without_validator: false };
 const BY_ROOTS: Trust = Trust { bundle: "ROOTCA", without_validator: true };
-
-/// The ID of the one local authority in this state.
-fn authority(bed: &Testbed, state: &str) -> String {
-    let json = bed.server_cli(&["localauthority", "x509", "show", "-output", "json"]);
-    let json: Value = serde_json::from_str(&json).unwrap();
-    json[state]["authority_id"].as_str().unwrap_or_else(|| panic!("no {state} authority in {json}")).to_owned()
-}
-
-/// The serial number of the only agent's own SVID.
-fn serial_of_agent(bed: &Testbed) -> String {
-    let json: Value = serde_json::from_str(&bed.server_cli(&["agent", "list", "-output", "json"])).unwrap();
-    json["agents"][0]["x509svid_serial_number"].as_str().unwrap().to_owned()
-}
 
 struct Pair {
     web: Envoy,
@@ -70,26 +57,13 @@ fn outlives_its_authority(trust: [Trust; 2]) {
         served += 1;
         clients.len().min(servers.len())
     };
-    let old = authority(&bed, "active");
-    bed.server_cli(&["localauthority", "x509", "prepare"]);
-    let prepared = authority(&bed, "prepared");
-    eventually("the prepared authority to be everywhere", || {
-        call();
-        bed.try_server_cli(&["localauthority", "x509", "activate", "-authorityID", &prepared]).ok()
-    });
-    call();
-    let agents_svid = serial_of_agent(&bed);
-    bed.server_cli(&["localauthority", "x509", "taint", "-authorityID", &old]);
-    // An operator waits for both before the old authority goes: an agent that still needs it would be cut off.
-    eventually("another SVID on both sides, and for the agent", || {
-        (call() > 1 && serial_of_agent(&bed) != agents_svid).then_some(())
-    });
-    let before = (pair.web.stat("update_success"), pair.backend.stat("update_success"));
-    bed.server_cli(&["localauthority", "x509", "revoke", "-authorityID", &old]);
+    move_on(&bed, Kind::X509, || call() > 1);
+    // The first bundle, the one with both authorities, and the one without the old.
+    let bundles = |envoy: &Envoy, trust: Trust| envoy.stat(&format!("sds.{}.update_success", trust.bundle));
     eventually("both to have the bundle without it", || {
         call();
-        let after = (pair.web.stat("update_success"), pair.backend.stat("update_success"));
-        (after.0 > before.0 && after.1 > before.1).then_some(())
+        let arrived = [bundles(&pair.web, trust[0]), bundles(&pair.backend, trust[1])];
+        arrived.iter().all(|bundles| *bundles >= 3).then_some(())
     });
     call();
     println!("{served} requests, {} certificates of the client, {} of the server", clients.len(), servers.len());
@@ -105,4 +79,85 @@ fn two_envoys_with_the_spiffe_validator_outlive_their_authority() {
 #[test]
 fn two_envoys_with_plain_roots_outlive_their_authority() {
     outlives_its_authority([BY_ROOTS, BY_ROOTS]);
+}
+
+const OTHER: &str = "other.example";
+
+/// Gives one server the bundle of the other as it is now.
+fn introduce(to: &Testbed, from: &Testbed, domain: &str) {
+    let document = from.path("bundle.json");
+    std::fs::write(&document, from.server_cli(&["bundle", "show", "-format", "spiffe"])).unwrap();
+    let id = format!("spiffe://{domain}");
+    to.server_cli(&["bundle", "set", "-format", "spiffe", "-id", &id, "-path", document.to_str().unwrap()]);
+}
+
+/// A proxy of another trust domain is refused by both sides until the domains know each other's bundles, and again once one forgets.
+#[test]
+fn envoys_of_two_trust_domains_know_each_other_while_their_bundles_do() {
+    let (ours, theirs) = (Testbed::start(""), Testbed::start_as(OTHER, ""));
+    let (our_agent, their_agent) = (ours.start_agent(), theirs.start_agent());
+    let (web, backend) = (program(&theirs.path(""), "web"), program(&ours.path(""), "backend"));
+    let entry_of_web = theirs.entry(&theirs.only_node(), "/web", &[&path_of(&web)], &[]);
+    let entry_of_backend = ours.entry(&ours.only_node(), "/backend", &[&path_of(&backend)], &[]);
+    let (web_id, backend_id) = (format!("spiffe://{OTHER}/web"), format!("spiffe://{TRUST_DOMAIN}/backend"));
+    let mut backend = Envoy::serving(&backend, &our_agent.socket(), BY_DOMAIN, &web_id);
+    let mut web = Envoy::calling(&web, &their_agent.socket(), BY_DOMAIN, &backend, &backend_id);
+
+    // Each has its own certificate and bundle, and neither believes the other.
+    eventually("the client to refuse the server", || {
+        assert!(!web.get().is_served());
+        (web.stat("ssl.fail_verify_error") + web.stat("ssl.fail_verify_san") > 0).then_some(())
+    });
+
+    introduce(&theirs, &ours, TRUST_DOMAIN);
+    let federate = |bed: &Testbed, entry: &str, path: &str, domain: &str, with: &str, program: &std::path::Path| {
+        let (parent, id) = (bed.only_node(), format!("spiffe://{domain}{path}"));
+        let with = format!("spiffe://{with}");
+        let selector = path_of(program);
+        bed.server_cli(&[
+            "entry",
+            "update",
+            "-entryID",
+            entry,
+            "-parentID",
+            &parent,
+            "-spiffeID",
+            &id,
+            "-selector",
+            &selector,
+            "-federatesWith",
+            &with,
+        ]);
+    };
+    federate(&theirs, &entry_of_web, "/web", OTHER, TRUST_DOMAIN, &theirs.path("web"));
+    // The client believes the server by now, and the server does not yet believe the client.
+    eventually("the server to refuse the client", || {
+        assert!(!web.get().is_served());
+        (backend.stat("ssl.fail_verify_error") + backend.stat("ssl.fail_verify_san") > 0).then_some(())
+    });
+
+    introduce(&ours, &theirs, OTHER);
+    federate(&ours, &entry_of_backend, "/backend", TRUST_DOMAIN, OTHER, &ours.path("backend"));
+    let answer = eventually("a request between the domains", || Some(web.get()).filter(|it| it.is_served()));
+    assert_eq!(answer.header("x-client"), Some(web_id));
+    assert_eq!(answer.header("x-server"), Some(backend_id));
+
+    // Their authority changes, and ours learns of it before it signs.
+    theirs.server_cli(&["localauthority", "x509", "prepare"]);
+    let prepared = authority(&theirs, Kind::X509, "prepared");
+    let received = backend.stat("sds.ALL.update_success");
+    introduce(&ours, &theirs, OTHER);
+    eventually("the new bundle to arrive", || (backend.stat("sds.ALL.update_success") > received).then_some(()));
+    let old = authority(&theirs, Kind::X509, "active");
+    theirs.server_cli(&["localauthority", "x509", "activate", "-authorityID", &prepared]);
+    theirs.server_cli(&["localauthority", "x509", "taint", "-authorityID", &old]);
+    let serial = answer.header("x-client-serial");
+    eventually("an SVID of their new authority to be believed", || {
+        let answer = web.get();
+        (answer.is_served() && answer.header("x-client-serial") != serial).then_some(())
+    });
+
+    ours.server_cli(&["bundle", "delete", "-id", &format!("spiffe://{OTHER}"), "-mode", "dissociate"]);
+    eventually("the server to refuse the client again", || (!web.get().is_served()).then_some(()));
+    assert!(web.is_running() && backend.is_running());
 }

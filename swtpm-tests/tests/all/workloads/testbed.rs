@@ -40,6 +40,11 @@ impl Testbed {
         self.directory.path().join(name)
     }
 
+    /// The admin API's socket.
+    pub(crate) fn server_socket(&self) -> PathBuf {
+        self.server.socket()
+    }
+
     /// Starts it after it was killed.
     pub(crate) fn start_server(&mut self) {
         self.server.start_again().unwrap();

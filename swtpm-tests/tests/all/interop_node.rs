@@ -1,0 +1,43 @@
+//! A workload on grpc-js: Node's TLS and cryptography take what the real agent hands out, while its authorities are replaced and another
+//! trust domain is made known to it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use plastron_swtpm_tests::{Process, node_workload};
+
+use crate::moved_authority::{Kind, move_on};
+use crate::workloads::testbed::{Agent, PATIENCE, TRUST_DOMAIN, Testbed, own_uid};
+
+fn spawn(agent: &Agent) -> Process {
+    let (script, proto) = node_workload().unwrap();
+    let mut command = Command::new("node");
+    command.arg(script).arg(proto).arg("reports");
+    command.env("SPIFFE_ENDPOINT_SOCKET", format!("unix:{}", agent.socket().display()));
+    Process::spawn("node", &command).unwrap()
+}
+
+/// How many lines say that something of this kind came.
+fn came(workload: &Process, kind: &str) -> usize {
+    workload.log().matches(&format!("{kind} came ")).count()
+}
+
+#[test]
+fn grpc_js_validates_every_svid_and_token_while_authorities_move_on() {
+    let bed = Testbed::start("");
+    let agent = bed.start_agent();
+    bed.entry(&bed.only_node(), "/js", &[&own_uid()], &[]);
+    let mut workload = spawn(&agent);
+    let line = workload.wait_for_line("identity ", PATIENCE).unwrap();
+    assert_eq!(line, format!("identity spiffe://{TRUST_DOMAIN}/js"));
+
+    move_on(&bed, Kind::X509, || came(&workload, "x509 signer") > 1);
+    workload.wait_for_line("x509 authority went ", PATIENCE).unwrap();
+    move_on(&bed, Kind::Jwt, || came(&workload, "jwt signer") > 1);
+    workload.wait_for_line("jwt key went ", PATIENCE).unwrap();
+
+    let ended = workload.terminate(Duration::from_secs(30)).unwrap();
+    assert!(ended.success(), "{}", workload.log());
+    println!("{}", workload.log());
+    assert_eq!([came(&workload, "x509 authority"), came(&workload, "jwt key")], [2, 2]);
+}
