@@ -21,6 +21,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("go", "golang-go in version 1.26 or newer, or what https://go.dev/dl has"),
     ("python3", "python3-venv"),
     ("node", "nodejs"),
+    ("nginx", "nginx-light"),
+    ("haproxy", "haproxy"),
     ("npm", "npm"),
     ("setpriv", "util-linux"),
     ("qemu-system-x86_64", "qemu-system-x86"),

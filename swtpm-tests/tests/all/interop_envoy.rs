@@ -83,14 +83,6 @@ fn two_envoys_with_plain_roots_outlive_their_authority() {
 
 const OTHER: &str = "other.example";
 
-/// Gives one server the bundle of the other as it is now.
-fn introduce(to: &Testbed, from: &Testbed, domain: &str) {
-    let document = from.path("bundle.json");
-    std::fs::write(&document, from.server_cli(&["bundle", "show", "-format", "spiffe"])).unwrap();
-    let id = format!("spiffe://{domain}");
-    to.server_cli(&["bundle", "set", "-format", "spiffe", "-id", &id, "-path", document.to_str().unwrap()]);
-}
-
 /// A proxy of another trust domain is refused by both sides until the domains know each other's bundles, and again once one forgets.
 #[test]
 fn envoys_of_two_trust_domains_know_each_other_while_their_bundles_do() {
@@ -109,35 +101,14 @@ fn envoys_of_two_trust_domains_know_each_other_while_their_bundles_do() {
         (web.stat("ssl.fail_verify_error") + web.stat("ssl.fail_verify_san") > 0).then_some(())
     });
 
-    introduce(&theirs, &ours, TRUST_DOMAIN);
-    let federate = |bed: &Testbed, entry: &str, path: &str, domain: &str, with: &str, program: &std::path::Path| {
-        let (parent, id) = (bed.only_node(), format!("spiffe://{domain}{path}"));
-        let with = format!("spiffe://{with}");
-        let selector = path_of(program);
-        bed.server_cli(&[
-            "entry",
-            "update",
-            "-entryID",
-            entry,
-            "-parentID",
-            &parent,
-            "-spiffeID",
-            &id,
-            "-selector",
-            &selector,
-            "-federatesWith",
-            &with,
-        ]);
-    };
-    federate(&theirs, &entry_of_web, "/web", OTHER, TRUST_DOMAIN, &theirs.path("web"));
+    theirs.federate(&ours, &entry_of_web, "/web", &path_of(&theirs.path("web")));
     // The client believes the server by now, and the server does not yet believe the client.
     eventually("the server to refuse the client", || {
         assert!(!web.get().is_served());
         (backend.stat("ssl.fail_verify_error") + backend.stat("ssl.fail_verify_san") > 0).then_some(())
     });
 
-    introduce(&ours, &theirs, OTHER);
-    federate(&ours, &entry_of_backend, "/backend", TRUST_DOMAIN, OTHER, &ours.path("backend"));
+    ours.federate(&theirs, &entry_of_backend, "/backend", &path_of(&ours.path("backend")));
     let answer = eventually("a request between the domains", || Some(web.get()).filter(|it| it.is_served()));
     assert_eq!(answer.header("x-client"), Some(web_id));
     assert_eq!(answer.header("x-server"), Some(backend_id));
@@ -146,7 +117,7 @@ fn envoys_of_two_trust_domains_know_each_other_while_their_bundles_do() {
     theirs.server_cli(&["localauthority", "x509", "prepare"]);
     let prepared = authority(&theirs, Kind::X509, "prepared");
     let received = backend.stat("sds.ALL.update_success");
-    introduce(&ours, &theirs, OTHER);
+    ours.learn_bundle_of(&theirs);
     eventually("the new bundle to arrive", || (backend.stat("sds.ALL.update_success") > received).then_some(()));
     let old = authority(&theirs, Kind::X509, "active");
     theirs.server_cli(&["localauthority", "x509", "activate", "-authorityID", &prepared]);
@@ -157,7 +128,7 @@ fn envoys_of_two_trust_domains_know_each_other_while_their_bundles_do() {
         (answer.is_served() && answer.header("x-client-serial") != serial).then_some(())
     });
 
-    ours.server_cli(&["bundle", "delete", "-id", &format!("spiffe://{OTHER}"), "-mode", "dissociate"]);
+    ours.forget_bundle_of(&theirs);
     eventually("the server to refuse the client again", || (!web.get().is_served()).then_some(()));
     assert!(web.is_running() && backend.is_running());
 }

@@ -12,7 +12,7 @@ const HEADER: &[&str] = &["-H", "workload.spiffe.io: true"];
 
 fn command(socket: &Path, before: &[&str], after: &[&str]) -> Command {
     let mut command = Command::new(grpcurl().unwrap());
-    command.args(["-plaintext", "-unix"]).args(before).arg(socket).args(after);
+    command.arg("-plaintext").args(before).arg(format!("unix://{}", socket.display())).args(after);
     command
 }
 

@@ -113,6 +113,30 @@ impl Testbed {
         Ok(id.unwrap_or_else(|| panic!("no entry id in {json}")).to_owned())
     }
 
+    /// Gives this server the bundle of another as it is now, and lets an entry with one selector have it.
+    pub(crate) fn federate(&self, with: &Self, entry: &str, path: &str, selector: &str) {
+        self.learn_bundle_of(with);
+        let (parent, id) = (self.only_node(), format!("spiffe://{}{path}", self.trust_domain));
+        let domain = format!("spiffe://{}", with.trust_domain);
+        let entry = ["-entryID", entry, "-parentID", &parent, "-spiffeID", &id, "-selector", selector];
+        self.server_cli(&[&["entry", "update"], &entry[..], &["-federatesWith", &domain]].concat());
+    }
+
+    /// The bundle alone.
+    pub(crate) fn learn_bundle_of(&self, other: &Self) {
+        let document = other.path("bundle.json");
+        fs::write(&document, other.server_cli(&["bundle", "show", "-format", "spiffe"])).unwrap();
+        let domain = format!("spiffe://{}", other.trust_domain);
+        let document = ["-id", &domain, "-path", document.to_str().unwrap()];
+        self.server_cli(&[&["bundle", "set", "-format", "spiffe"], &document[..]].concat());
+    }
+
+    /// Forgets it, and that entries had it.
+    pub(crate) fn forget_bundle_of(&self, other: &Self) {
+        let domain = format!("spiffe://{}", other.trust_domain);
+        self.server_cli(&["bundle", "delete", "-mode", "dissociate", "-id", &domain]);
+    }
+
     /// Ids of all entries.
     pub(crate) fn entries(&self) -> Vec<String> {
         let json = self.server_json(&["entry", "show"]);
