@@ -19,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::fake::Fake;
 use crate::pki::{Ca, SERVER, id, other};
 
+/// Less than the pause after which a fetch is tried again anyway, more than a busy machine needs.
+const PATIENCE: Duration = Duration::from_secs(45);
+
 struct Unheard;
 
 #[async_trait::async_trait]
@@ -101,12 +104,15 @@ impl Server {
     /// Waits until the kept bundle is of this sequence.
     pub(crate) async fn until(&self, sequence: u64) -> Arc<Bundle> {
         let mut changes = self.services.federation.changes();
-        loop {
-            match self.bundle() {
-                Some(bundle) if bundle.sequence_number == sequence => return bundle,
-                _ => changes.changed().await.unwrap(),
+        let kept = async {
+            loop {
+                match self.bundle() {
+                    Some(bundle) if bundle.sequence_number == sequence => return bundle,
+                    _ => changes.changed().await.unwrap(),
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, kept).await.unwrap()
     }
 }
 
