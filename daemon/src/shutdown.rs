@@ -11,12 +11,19 @@ use tokio_util::task::TaskTracker;
 /// on that number; what is not done by then is done again after the next start.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// A token that SIGTERM or SIGINT cancels. A second signal ends the process at once, for the operator who will not wait.
+/// A token that SIGTERM or SIGINT cancels. SIGUSR1, on which SPIRE reads its plugins' files again, is told of and ends nothing.
+/// A second signal ends the process at once, for the operator who will not wait.
 ///
 /// Must be called within a Tokio runtime.
 pub fn stop_token() -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut reconfigure = signal(SignalKind::user_defined1())?;
+    tokio::spawn(async move {
+        while reconfigure.recv().await.is_some() {
+            tracing::warn!("SIGUSR1 has no effect: restart to have plugin_data_file read again");
+        }
+    });
     let token = CancellationToken::new();
     let cancelled = token.clone();
     tokio::spawn(async move {

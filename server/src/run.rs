@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use plastron_daemon::health::HealthError;
-use plastron_daemon::logging::{AUDIT_TARGET, Log, Reopen};
+use plastron_daemon::logging::{AUDIT_TARGET, Log};
 use plastron_daemon::shutdown::{DRAIN_LIMIT, drain, stop_token};
 use plastron_hsm::{KeyStore, KeyStoreError};
 use plastron_plugins::node::{EnrolledTpms, KeptEventLogs, TrustBundle};
@@ -24,7 +24,6 @@ use plastron_transport::{
     BindError, BundleSlot, IdentityError, IdentitySlot, ServerTls, SocketModes, TlsIdentity, UnixSocket,
 };
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -70,6 +69,7 @@ pub(crate) enum RunError {
 /// Serves until a signal says stop, or a listener fails.
 pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     let stop = stop_token().map_err(RunError::Signals)?;
+    log.reopen.on_signal().map_err(RunError::Signals)?;
     for warning in &settings.warnings {
         tracing::warn!(warning, "Configuration");
     }
@@ -118,7 +118,6 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     }
     tasks.spawn(tls.follow(Arc::clone(&services), ended.clone()));
     federation.spawn(&tasks, &ended);
-    tasks.spawn(reopen_log(log.reopen, ended.clone()));
     if let Some(health) = health {
         tasks.spawn(health.serve(health::checks(&services, device), ended.clone()));
     }
@@ -226,21 +225,6 @@ fn present(services: &Services) -> Result<TlsIdentity, RunError> {
     let svid = services.server_svid.subscribe().borrow().clone();
     let parsed = X509Svid::parse(svid.chain.clone())?;
     Ok(TlsIdentity::new(&parsed, &svid.private_key)?)
-}
-
-/// SIGUSR2 after the log was moved away.
-async fn reopen_log(reopen: Reopen, ended: CancellationToken) {
-    let Ok(mut moved) = signal(SignalKind::user_defined2()) else { return };
-    loop {
-        tokio::select! {
-            () = ended.cancelled() => return,
-            _ = moved.recv() => {
-                if let Err(error) = reopen.reopen() {
-                    tracing::error!(%error, "The log file can't be opened anew");
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

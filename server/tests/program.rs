@@ -197,6 +197,37 @@ fn what_was_acknowledged_survives_a_kill_and_a_stop_is_orderly() {
     assert!(fs::read_to_string(server.path("log")).unwrap().contains("Starting Server APIs"));
 }
 
+/// What logrotate does, and a signal of SPIRE's that means nothing here.
+#[test]
+fn a_log_file_is_opened_anew_on_sigusr2_and_sigusr1_ends_nothing() {
+    let mut server = Server::start();
+    assert!(server.signal("-TERM").success());
+    let (log, moved) = (server.path("server.log"), server.path("server.log.1"));
+    let process = Command::new(PROGRAM)
+        .args(["run", "-logFormat", "json", "-logSourceLocation", "-config"])
+        .args([server.path("server.conf").as_path(), Path::new("-logFile"), log.as_path()])
+        .spawn()
+        .unwrap();
+    let pid = process.id().to_string();
+    server.process = Some(process);
+    let wait_for = |file: &Path, words: &str| {
+        while !fs::read_to_string(file).is_ok_and(|text| text.contains(words)) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    wait_for(&log, "\"network\":\"unix\"");
+    fs::rename(&log, &moved).unwrap();
+    for (signal, words) in [("-USR2", "Log file reopened"), ("-USR1", "SIGUSR1 has no effect")] {
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        wait_for(&log, words);
+    }
+    assert!(server.signal("-TERM").success());
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(text.lines().all(|line| line.starts_with('{') && line.contains("\"func\":\"plastron_")), "{text}");
+    assert!(text.contains("\"msg\":\"Server stopped gracefully\"") && !text.contains("Starting Server APIs"), "{text}");
+    assert!(fs::read_to_string(&moved).unwrap().contains("Starting Server APIs"));
+}
+
 /// Threat 39
 #[test]
 fn a_umask_of_zero_opens_nothing_to_others() {

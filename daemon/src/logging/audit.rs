@@ -26,10 +26,15 @@ impl AuditWriter {
 
     /// Writes the lines in one go. It answers within a few seconds: a write that takes longer counts as failed.
     pub async fn write<'a>(&self, records: impl IntoIterator<Item = AuditRecord<'a>>) -> Result<(), WriteFailure> {
-        let (time, mut lines) = (now(), String::new());
+        let (time, mut lines) = (now(self.format), String::new());
         for AuditRecord { message, fields } in records {
-            let line =
-                Line { time: &time, level: "info", message: FieldValue::Text(message), location: "", fields: &fields };
+            let line = Line {
+                time: &time,
+                level: "info",
+                message: FieldValue::Text(message),
+                location: None,
+                fields: &fields,
+            };
             line.push(self.format, &mut lines);
         }
         self.sink.write_checked(lines).await

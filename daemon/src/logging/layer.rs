@@ -1,7 +1,5 @@
 //! Events become lines.
 
-use std::fmt::Write as _;
-
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -53,17 +51,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
         event.record(&mut fields);
         let message = fields.0.remove("message").unwrap_or_default();
         let metadata = event.metadata();
-        let mut location = String::new();
-        if self.source_location {
-            // Writing to a String can't fail.
-            let _ = write!(location, "{}:{}", metadata.file().unwrap_or("?"), metadata.line().unwrap_or(0));
-        }
+        let file = format!("{}:{}", metadata.file().unwrap_or("?"), metadata.line().unwrap_or(0));
+        let func = metadata.module_path().unwrap_or("?");
+        let location = self.source_location.then_some(line::Location { file: &file, func });
         let shown: Vec<_> = fields.0.iter().map(|(name, value)| (*name, FieldValue::Json(value))).collect();
         let line = Line {
-            time: &line::now(),
+            time: &line::now(self.format),
             level: line::level_name(*metadata.level()),
             message: FieldValue::Json(&message),
-            location: &location,
+            location,
             fields: &shown,
         };
         let mut text = String::new();
@@ -78,7 +74,8 @@ pub(super) fn lost_line(format: Format) -> fn(u64) -> String {
         let mut text = String::new();
         let fields = [("lost", FieldValue::Number(lost))];
         let message = FieldValue::Text("Log lines could not be written and are lost");
-        Line { time: &line::now(), level: "warning", message, location: "", fields: &fields }.push(format, &mut text);
+        Line { time: &line::now(format), level: "warning", message, location: None, fields: &fields }
+            .push(format, &mut text);
         text
     }
     match format {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 use super::Format;
@@ -14,10 +15,19 @@ pub(super) struct Line<'a> {
     pub(super) time: &'a str,
     pub(super) level: &'static str,
     pub(super) message: FieldValue<'a>,
-    /// `file:line` in the source, or empty.
-    pub(super) location: &'a str,
+    /// Where in the source it was made, if that is to be shown.
+    pub(super) location: Option<Location<'a>>,
     /// In the order in which they are written.
     pub(super) fields: &'a [(&'a str, FieldValue<'a>)],
+}
+
+/// A place in the source, under SPIRE's names.
+#[derive(Clone, Copy)]
+pub(super) struct Location<'a> {
+    /// `file:line`.
+    pub(super) file: &'a str,
+    /// The module: a function has no name here.
+    pub(super) func: &'a str,
 }
 
 /// The value of a field.
@@ -31,10 +41,14 @@ pub enum FieldValue<'a> {
     Json(&'a Value),
 }
 
-/// The time of a line that is written now.
-pub(super) fn now() -> String {
-    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-    OffsetDateTime::now_utc().format(form).unwrap_or_default()
+/// The time of a line that is written now. SPIRE's text has seconds unless a form is asked for, its JSON nanoseconds.
+pub(super) fn now(format: Format) -> String {
+    let now = OffsetDateTime::now_utc();
+    match format {
+        Format::Text => now.format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z")),
+        Format::Json => now.format(&Rfc3339),
+    }
+    .unwrap_or_default()
 }
 
 /// SPIRE's words for the levels.
@@ -62,8 +76,9 @@ impl Line<'_> {
         // Writing to a String can't fail.
         let _ = write!(out, "time=\"{}\" level={} msg=", self.time, self.level);
         push_value(out, self.message);
-        if !self.location.is_empty() {
-            push_pair(out, "file", FieldValue::Text(self.location));
+        if let Some(Location { file, func }) = self.location {
+            push_pair(out, "file", FieldValue::Text(file));
+            push_pair(out, "func", FieldValue::Text(func));
         }
         for (name, value) in self.fields {
             push_pair(out, shown_name(name), *value);
@@ -75,8 +90,9 @@ impl Line<'_> {
         for (name, value) in self.fields {
             object.insert(shown_name(name).to_owned(), value.to_json());
         }
-        if !self.location.is_empty() {
-            object.insert("file".to_owned(), Value::from(self.location));
+        if let Some(Location { file, func }) = self.location {
+            object.insert("file".to_owned(), Value::from(file));
+            object.insert("func".to_owned(), Value::from(func));
         }
         // After the fields: none of them can pass for these.
         object.insert("level".to_owned(), Value::from(self.level));

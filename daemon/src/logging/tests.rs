@@ -143,6 +143,7 @@ fn what_was_done_is_kept_before_what_was_refused() {
 fn source_locations_are_named_when_asked_for() {
     let text = logged(LogOptions { source_location: true, ..LogOptions::default() }, || tracing::info!("a"));
     assert!(text.contains(" file=\"daemon/src/logging/tests.rs:"), "{text}");
+    assert!(text.ends_with(" func=\"plastron_daemon::logging::tests\"\n"), "{text}");
 }
 
 #[test]
