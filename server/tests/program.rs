@@ -223,7 +223,7 @@ fn a_log_file_is_opened_anew_on_sigusr2_and_sigusr1_ends_nothing() {
     }
     assert!(server.signal("-TERM").success());
     let text = fs::read_to_string(&log).unwrap();
-    assert!(text.lines().all(|line| line.starts_with('{') && line.contains("\"func\":\"plastron_")), "{text}");
+    assert!(text.lines().all(|line| line.starts_with('{')) && text.contains("\"func\":\"plastron_"), "{text}");
     assert!(text.contains("\"msg\":\"Server stopped gracefully\"") && !text.contains("Starting Server APIs"), "{text}");
     assert!(fs::read_to_string(&moved).unwrap().contains("Starting Server APIs"));
 }

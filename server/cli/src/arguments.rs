@@ -84,7 +84,7 @@ fn nanoseconds(text: &str) -> Option<u64> {
 }
 
 /// A Go duration as [`go_duration`] reads it, or zero.
-pub(crate) fn go_duration_or_zero(text: &str) -> Result<Duration, String> {
+pub fn go_duration_or_zero(text: &str) -> Result<Duration, String> {
     if is_zero(text) { Ok(Duration::ZERO) } else { go_duration(text) }
 }
 

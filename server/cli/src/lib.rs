@@ -26,7 +26,7 @@ mod upstreamauthority;
 mod x509;
 
 pub use agent::AgentCommand;
-pub use arguments::go_duration;
+pub use arguments::{go_duration, go_duration_or_zero};
 pub use bundle::BundleCommand;
 pub use client::{ConnectionArgs, Environment};
 pub use debug::DebugCommand;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use plastron_hcl1::{ConfigError, Located};
-use plastron_server_cli::go_duration;
+use plastron_server_cli::go_duration_or_zero;
 use plastron_server_federation::{CertificateFiles, CertificateFilesError};
 use plastron_spiffe::{
     BundleEndpointUrl, EndpointProfile, EndpointUrlError, FederationRelationship, SpiffeId, SpiffeIdError, TrustDomain,
@@ -213,7 +213,7 @@ fn fetching(profile: &Located<RawFetchingProfile>) -> Result<EndpointProfile, Co
 }
 
 fn duration(text: &Located<String>) -> Result<Duration, ConfigError> {
-    go_duration(text).map_err(|error| text.refuse(error))
+    go_duration_or_zero(text).map_err(|error| text.refuse(error))
 }
 
 #[cfg(test)]

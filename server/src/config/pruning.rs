@@ -22,5 +22,5 @@ pub(super) fn node_pruning(server: &RawServer) -> Result<Option<NodePruning>, Co
 }
 
 fn duration(text: &Located<String>) -> Result<Duration, ConfigError> {
-    plastron_server_cli::go_duration(&text.value).map_err(|problem| text.refuse(problem))
+    plastron_server_cli::go_duration_or_zero(&text.value).map_err(|problem| text.refuse(problem))
 }

@@ -85,7 +85,6 @@ impl RawServer {
             unset_empty(path);
         }
         unset_empty(&mut self.bind_address);
-        unset_empty(&mut self.bind_port);
         unset_empty(&mut self.jwt_issuer);
         self
     }
