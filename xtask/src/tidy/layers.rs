@@ -53,6 +53,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("attestation/tcg", 0),
     ("hcl1", 0),
     ("spiffe", 0),
+    ("telemetry", 0),
 ];
 
 /// Dependencies that only these folders may link.
@@ -76,6 +77,8 @@ const RESERVED: &[(&str, &[&str])] = &[
         ],
     ),
     ("axum", &["daemon"]),
+    ("metrics", &["telemetry", "daemon"]),
+    ("metrics-exporter-prometheus", &["daemon"]),
 ];
 
 /// Folders whose code is a function of its arguments, and what would give it a clock, a socket, a file, a log or luck.
