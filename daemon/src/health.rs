@@ -7,7 +7,6 @@
 //! The page tells anyone who can connect what is wrong, so it listens on the loopback unless it is told otherwise.
 
 mod checks;
-mod listener;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,8 +23,8 @@ use time::macros::format_description;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::bounded::Bounded;
 pub use checks::{CheckOutcome, Checks, ChecksBuilder, FromCache};
-use listener::Bounded;
 
 /// SPIRE's `health_checks` block.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -23,13 +23,13 @@ const LIFETIME: Duration = Duration::from_secs(20);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes at most [`MAX_CONNECTIONS`] at a time, each for at most [`LIFETIME`].
-pub(super) struct Bounded {
+pub(crate) struct Bounded {
     listener: TcpListener,
     permits: Arc<Semaphore>,
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Self {
+    pub(crate) fn new(listener: TcpListener) -> Self {
         Self { listener, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
     }
 }
@@ -48,7 +48,7 @@ impl Listener for Bounded {
                     return (Connection { stream, end, _permit: permit }, address);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "Health listener can't accept");
+                    tracing::warn!(%error, "A listener for probes can't accept");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -61,7 +61,7 @@ impl Listener for Bounded {
 }
 
 /// A connection that reads the end of its stream when its time is over.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     end: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
