@@ -2,6 +2,7 @@
 
 mod authority;
 mod https;
+mod counted;
 mod limits;
 mod places;
 mod tls;
@@ -14,6 +15,7 @@ pub use https::{
     MAX_HTTPS_CONNECTIONS_OF_ADDRESS, ServedCertificate, ServedCertificateError, TlsConfigError, WebRoots,
     WebRootsError, serve_https,
 };
+pub use counted::{CountCalls, CountedBody, CountedCalls};
 pub use limits::{
     MAX_CONCURRENT_STREAMS, MAX_CONNECTION_AGE, MAX_CONNECTION_AGE_GRACE, MAX_HEADER_LIST_SIZE, MAX_TLS_STREAMS,
     tls_server, unix_server,

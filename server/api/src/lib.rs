@@ -45,7 +45,8 @@ use plastron_proto::spire::api::server::logger::v1::logger_server::LoggerServer;
 use plastron_proto::spire::api::server::svid::v1::svid_server::SvidServer;
 use plastron_proto::spire::api::server::trustdomain::v1::trust_domain_server::TrustDomainServer;
 use plastron_server_core::Services;
-use plastron_transport::{ServerTls, UnixSocket, tls_incoming, tls_server, unix_server};
+use plastron_server_core::authorization::Method;
+use plastron_transport::{CountCalls, CountedCalls, ServerTls, UnixSocket, tls_incoming, tls_server, unix_server};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
@@ -102,7 +103,7 @@ impl Api {
         let mut routes = Routes::builder();
         self.add_shared(&mut routes);
         let server =
-            tls_server().timeout(REQUEST_TIMEOUT).layer(AuditLayer).layer(self.gate()).add_routes(routes.routes());
+            tls_server().timeout(REQUEST_TIMEOUT).layer(counted()).layer(AuditLayer).layer(self.gate()).add_routes(routes.routes());
         Ok(server.serve_with_incoming_shutdown(tls_incoming(listener, tls), cancelled.cancelled_owned()).await?)
     }
 
@@ -112,7 +113,7 @@ impl Api {
         self.add_shared(&mut routes);
         self.add_local(&mut routes, &cancelled)?;
         let server =
-            unix_server().timeout(REQUEST_TIMEOUT).layer(AuditLayer).layer(self.gate()).add_routes(routes.routes());
+            unix_server().timeout(REQUEST_TIMEOUT).layer(counted()).layer(AuditLayer).layer(self.gate()).add_routes(routes.routes());
         Ok(server.serve_with_incoming_shutdown(socket.incoming()?, cancelled.cancelled_owned()).await?)
     }
 
@@ -172,6 +173,11 @@ const LOCAL_SERVICES: [&str; 12] = [
     LoggerServer::<logger::LoggerService>::NAME,
     HealthServer::<health::HealthService>::NAME,
 ];
+
+/// Counts the calls of every method that the authorisation table knows.
+fn counted() -> CountCalls {
+    CountCalls(CountedCalls::new(Method::ALL.iter().map(|method| method.path())))
+}
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use plastron_plugins::node::{KeptEventLogs, KeptEventLogsError};
+use plastron_telemetry::{Call, Status};
 use tokio::sync::{Mutex, watch};
 
 use crate::audit::chain;
+use crate::meters;
 use crate::state::State;
 use crate::store::{Committed, Store, StoreError, StoreStatistics};
 
@@ -68,7 +70,12 @@ impl Ledger {
         let (writing, revision) = (Arc::clone(&self.writing), Arc::clone(&self.revision));
         let task = tokio::spawn(async move {
             let _guard = writing.lock().await;
-            let Committed { value, changes } = operation(Arc::clone(&store)).await?;
+            let call = meters::datastore(purpose).map(Call::start);
+            let outcome = operation(Arc::clone(&store)).await;
+            if let Some(call) = call {
+                call.done(Status::of(&outcome));
+            }
+            let Committed { value, changes } = outcome?;
             let (Some(first), Some(last)) = (changes.first(), changes.last()) else {
                 return Ok(value);
             };

@@ -22,6 +22,7 @@ pub mod issuance;
 pub mod ledger;
 pub mod limits;
 pub mod local_authority;
+mod meters;
 pub mod minting;
 pub mod nesting;
 pub mod nodes;

@@ -10,6 +10,7 @@ use crate::audit;
 use crate::clock::{Clock, unix_seconds};
 use crate::ledger::Ledger;
 use crate::limits::{MAX_ENTRIES_PER_CALL, SERVER_FORGOTTEN};
+use crate::meters;
 use crate::store::{ServerId, StoreError};
 pub use nodes::NodePruning;
 
@@ -22,6 +23,11 @@ const ACTOR: &str = "server: pruning";
 
 /// Removes what has expired. An expired entry gives nothing even before it is removed.
 pub(crate) async fn prune(ledger: &Arc<Ledger>, clock: &dyn Clock, seen: &SeenServers) -> Result<(), StoreError> {
+    let call = meters::ENTRY_PRUNE.start();
+    call.ended(prune_all(ledger, clock, seen).await)
+}
+
+async fn prune_all(ledger: &Arc<Ledger>, clock: &dyn Clock, seen: &SeenServers) -> Result<(), StoreError> {
     let now = unix_seconds(clock.now());
     let moment = now.saturating_sub(EXPIRED_ENTRY_KEPT);
     let expired = |entry: &plastron_spiffe::RegistrationEntry| entry.expires_at != 0 && entry.expires_at <= moment;

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::audit::AuditLog;
 use crate::ca::{CertificateAuthority, Leaf, SignError};
 use crate::clock::Clock;
+use crate::meters;
 
 /// The SVID that the server presents, with its key.
 pub struct ServerSvid {
@@ -90,7 +91,8 @@ impl ServerSvidSource {
                 "Server SVID signed using a tainted authority, forcing rotation of the Server SVID"
             );
         }
-        let svid = issue(&self.ca, self.clock.as_ref(), &self.audit, &self.id, self.ttl).await?;
+        let call = meters::SERVER_SVID_ROTATE.start();
+        let svid = call.ended(issue(&self.ca, self.clock.as_ref(), &self.audit, &self.id, self.ttl).await)?;
         self.current.send_replace(Arc::new(svid));
         Ok(true)
     }

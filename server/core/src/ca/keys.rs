@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::meters;
 use plastron_hsm::{KeyId, KeyInventory, KeyRecord, KeyStore, KeyStoreError, KeyType, SignatureScheme, StoreIdentity};
 use plastron_plugins::upstream::UpstreamAuthority;
 use tokio::sync::{RwLock, RwLockWriteGuard};
@@ -93,7 +94,8 @@ impl KeyStore for Remembering {
 
     async fn generate(&self, label: &str, key_type: KeyType) -> Result<KeyRecord, KeyStoreError> {
         let _making = self.making.read().await;
-        let record = self.inner.generate(label, key_type).await?;
+        let call = meters::GENERATE_KEY.start();
+        let record = call.ended(self.inner.generate(label, key_type).await)?;
         locked(&self.made).insert(record.id.clone());
         Ok(record)
     }
@@ -103,7 +105,8 @@ impl KeyStore for Remembering {
     }
 
     async fn sign(&self, id: &KeyId, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, KeyStoreError> {
-        self.inner.sign(id, scheme, digest).await
+        let call = meters::SIGN_DATA.start();
+        call.ended(self.inner.sign(id, scheme, digest).await)
     }
 }
 

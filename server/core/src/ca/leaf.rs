@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::{CertificateAuthority, SignError, random, random_serial, seconds};
 use crate::audit::{Document, DocumentFacts, DocumentIdentity, Unrecorded};
 use crate::limits::{MIN_SVID_TTL, backdate};
+use crate::meters;
 
 /// A leaf to be signed. The SPIFFE ID is the server's decision and never the requester's.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +157,7 @@ impl CertificateAuthority {
         let chain = std::iter::once(certificate).chain(authority.chain().iter().cloned()).collect();
         let (authority_id, anchor_id) = (authority.shared_id(), Arc::clone(authority.anchor_id()));
         let id = leaf.spiffe_id.clone();
+        meters::X509_SVID_SIGNED.increment();
         Ok(Unrecorded::new(IssuedSvid { id, chain, serial, not_before, not_after, authority_id, anchor_id }))
     }
 
@@ -186,6 +188,7 @@ impl CertificateAuthority {
         let token = unsigned.assemble(signature.as_bytes()).map_err(SignError::Jwt)?;
         rotor.still_published(&self.context, &authority).map_err(SignError::Authority)?;
         let (id, key_id) = (leaf.spiffe_id.clone(), authority.shared_id());
+        meters::JWT_SVID_SIGNED.increment();
         Ok(Unrecorded::new(IssuedJwt { id, token, key_id, issued_at, expires_at, jti }))
     }
 

@@ -12,8 +12,8 @@ use x509_cert::Certificate;
 
 use super::CertificateAuthority;
 use super::context::CaContext;
-use crate::audit;
 use crate::store::{AuthoritySet, JournalAuthority, StoreError};
+use crate::{audit, meters};
 
 /// How long an authority stays in the bundle after it has expired (SPIRE: 24 h): for those whose clocks are late.
 const EXPIRED_AUTHORITY_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -24,7 +24,8 @@ impl CertificateAuthority {
     /// Takes expired authorities out of the bundle and destroys keys that nothing signs with. What fails is logged, and tried again
     /// the next time: nothing depends on it.
     pub async fn retire(&self) {
-        if let Err(error) = self.context.drop_expired().await {
+        let call = meters::BUNDLE_PRUNE.start();
+        if let Err(error) = call.ended(self.context.drop_expired().await) {
             tracing::error!(error = audit::chain(&error), "Expired authorities could not be removed from the bundle");
         }
         self.x509.destroy_old_keys(&self.context).await;
@@ -65,6 +66,7 @@ impl CaContext {
             .write("drop expired authorities", move |store| async move { store.drop_authorities(expired).await })
             .await?;
         if dropped > 0 {
+            meters::BUNDLE_PRUNED.increment();
             audit::change(ACTOR, "authority expire", &format!("{dropped} authorities"), "ok");
         }
         Ok(())

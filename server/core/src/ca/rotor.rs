@@ -19,6 +19,7 @@ use crate::authority::lifetime::is_fit_to_follow;
 use crate::authority::{
     AcknowledgedAuthority, AuthorityError, MatchedKey, PublishedAuthority, SigningAuthority, SigningUse,
 };
+use crate::meters;
 use crate::store::{JournalEntry, SlotKind, SlotName, SlotStatus, StoreError};
 
 /// Who the audit log says did it.
@@ -51,7 +52,8 @@ impl Turn {
     async fn prepare(&mut self, context: &CaContext, slot: SlotName) -> Result<(), CaError> {
         // Whatever is in the slot is overwritten.
         self.prepared = None;
-        self.prepared = Some(context.prepare(slot, &mut self.unpublished, &mut self.replaced).await?);
+        let call = meters::prepare(slot.kind()).start();
+        self.prepared = Some(call.ended(context.prepare(slot, &mut self.unpublished, &mut self.replaced).await)?);
         Ok(())
     }
 
@@ -75,6 +77,14 @@ impl Turn {
         match U::KIND {
             SlotKind::X509 => tracing::info!(%slot, %local_authority_id, "X509 CA activated"),
             SlotKind::Jwt => tracing::info!(%slot, %local_authority_id, "JWT key activated"),
+        }
+        meters::activate(U::KIND).increment();
+        if U::KIND == SlotKind::X509 {
+            meters::signing_until(
+                context.config.trust_domain.as_str(),
+                context.clock.now().as_secs(),
+                authority.not_after(),
+            );
         }
         audit::change(ACTOR, activate_action(U::KIND), &subject, "ok");
         Ok(authority)
