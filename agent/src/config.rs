@@ -13,6 +13,7 @@ use std::time::Duration;
 use plastron_agent_core::SvidKeyType;
 use plastron_agent_workload_api::Offers;
 use plastron_daemon::config::{LoadError, Loaded, Source, Strictness, load};
+use plastron_daemon::config::{LoadError, Loaded, RawTelemetry, Source, Strictness, load};
 use plastron_daemon::health::{HealthError, RawHealthChecks};
 use plastron_daemon::logging::LogOptions;
 use plastron_daemon::plugins::{self, Plugin};
@@ -83,6 +84,7 @@ pub(crate) struct Config {
     pub(crate) sync_interval: Duration,
     pub(crate) plugins: Vec<Plugin>,
     pub(crate) health: RawHealthChecks,
+    pub(crate) telemetry: RawTelemetry,
     /// What the operator should hear of once there is a log.
     pub(crate) warnings: Vec<String>,
 }
@@ -118,6 +120,12 @@ impl std::fmt::Debug for JoinToken {
     }
 }
 
+/// What the program shows of itself.
+struct Observed {
+    health: RawHealthChecks,
+    telemetry: RawTelemetry,
+}
+
 /// How strict the command line wants its file read.
 pub(crate) fn strictness(overrides: &Overrides) -> Strictness<'static> {
     if overrides.strict { Strictness::Strict } else { Strictness::Usual { tolerant: TOLERANT, strict: STRICT } }
@@ -140,14 +148,14 @@ impl Config {
         };
         warnings.extend(notices.iter().map(Notice::to_string));
         health_checks.validate()?;
-        Self::assemble(agent, overrides, plugins, health_checks, warnings)
+        Self::assemble(agent, overrides, plugins, Observed { health: health_checks, telemetry }, warnings)
     }
 
     fn assemble(
         raw: RawAgent,
         flags: &Overrides,
         plugins: Vec<Plugin>,
-        health: RawHealthChecks,
+        Observed { health, telemetry }: Observed,
         warnings: Vec<String>,
     ) -> Result<Self, ConfigProblem> {
         let bootstrap = bootstrap(&raw, flags)?;
@@ -219,6 +227,7 @@ impl Config {
             sync_interval: sync_interval.map_or(Ok(DEFAULT_SYNC_INTERVAL), |text| interval(&text))?,
             plugins,
             health,
+            telemetry,
             warnings,
         })
     }

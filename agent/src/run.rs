@@ -13,6 +13,7 @@ use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, ServeErro
 use plastron_daemon::config::explain;
 use plastron_daemon::health::{Checks, HealthError};
 use plastron_daemon::logging::{self, LoggingError};
+use plastron_daemon::metrics::{Exporter, MetricsError, Program};
 use plastron_daemon::shutdown::{DRAIN_LIMIT, drain, stop_token};
 use plastron_spiffe::bundle::MAX_DOCUMENT_LEN;
 use plastron_spiffe::{Bundle, BundleError, SpiffeIdError};
@@ -56,11 +57,21 @@ pub(crate) async fn run(overrides: &Overrides) -> Result<(), RunError> {
     log.reopen.on_signal().map_err(RunError::Runtime)?;
     let stop = stop_token().map_err(RunError::Runtime)?;
     let started = Instant::now();
+    // Before anything counts.
+    let program = Program {
+        prefix: "spire_agent",
+        trust_domain: config.trust_domain.as_str(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let exporter = Exporter::install(&config.telemetry, program).await?;
     let (agent, identities) = assemble(&config, &catalog)?;
     let (jwt_svids, info) = (agent.jwt_svids(), agent.info());
     let tasks = TaskTracker::new();
     if let Some(health) = config.health.bind().await? {
         tasks.spawn(health.serve(checks(&identities), stop.clone()));
+    }
+    if let Some(exporter) = exporter {
+        tasks.spawn(exporter.serve(stop.clone()));
     }
     let outcome = tokio::select! {
         error = agent.run() => Err(RunError::Agent(error)),
@@ -205,6 +216,8 @@ pub(crate) enum RunError {
     Tpm(#[from] tpm::OpenError),
     #[error("can't serve health checks")]
     Health(#[from] HealthError),
+    #[error("telemetry")]
+    Metrics(#[from] MetricsError),
     #[error("can't serve workloads")]
     WorkloadApi(#[from] ServeError),
     #[error("the Workload API ended abnormally")]

@@ -13,7 +13,7 @@ mod raw;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use plastron_daemon::config::{LoadError, Source, Strictness};
+use plastron_daemon::config::{LoadError, RawTelemetry, Source, Strictness};
 use plastron_daemon::health::{HealthError, RawHealthChecks};
 use plastron_daemon::logging::LogOptions;
 use plastron_hcl1::{Located, Place};
@@ -67,6 +67,7 @@ pub(crate) struct Settings {
     pub(crate) node_pruning: Option<NodePruning>,
     pub(crate) log: LogOptions,
     pub(crate) health_checks: RawHealthChecks,
+    pub(crate) telemetry: RawTelemetry,
     pub(crate) catalog: Catalog,
     pub(crate) federation: FederationSettings,
     /// To be logged once there is a log.
@@ -143,14 +144,20 @@ pub(crate) fn load(flags: &Flags) -> Result<Settings, SettingsError> {
     warnings.extend(notices.iter().map(ToString::to_string));
     let health_checks = health_checks.unwrap_or_default();
     health_checks.validate()?;
-    settle(flags, server, catalog, health_checks, warnings)
+    settle(flags, server, catalog, Observed { health_checks, telemetry }, warnings)
+}
+
+/// What the program shows of itself.
+struct Observed {
+    health_checks: RawHealthChecks,
+    telemetry: RawTelemetry,
 }
 
 fn settle(
     flags: &Flags,
     server: RawServer,
     catalog: Catalog,
-    health_checks: RawHealthChecks,
+    Observed { health_checks, telemetry }: Observed,
     mut warnings: Vec<String>,
 ) -> Result<Settings, SettingsError> {
     warnings.extend(missing::without_effect(&server));
@@ -226,6 +233,7 @@ fn settle(
             source_location: flags.log_source_location || server.log_source_location.unwrap_or_default(),
         },
         health_checks,
+        telemetry,
         catalog,
         federation,
         warnings,

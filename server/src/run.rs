@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use plastron_daemon::health::HealthError;
 use plastron_daemon::logging::{AUDIT_TARGET, Log};
+use plastron_daemon::logging::{AUDIT_TARGET, Log, Reopen};
+use plastron_daemon::metrics::{Exporter, MetricsError, Program};
 use plastron_daemon::shutdown::{DRAIN_LIMIT, drain, stop_token};
 use plastron_hsm::{KeyStore, KeyStoreError};
 use plastron_plugins::node::{EnrolledTpms, KeptEventLogs, TrustBundle};
@@ -62,6 +64,8 @@ pub(crate) enum RunError {
     Federation(#[from] federation::FederationError),
     #[error("health_checks")]
     Health(#[from] HealthError),
+    #[error("telemetry")]
+    Metrics(#[from] MetricsError),
     #[error("Server APIs stopped prematurely")]
     Serve(#[from] ServeError),
 }
@@ -73,6 +77,10 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     for warning in &settings.warnings {
         tracing::warn!(warning, "Configuration");
     }
+    // Before anything counts.
+    let domain = settings.services.ca.trust_domain.clone();
+    let program = Program { prefix: "spire_server", trust_domain: domain.as_str(), version: env!("CARGO_PKG_VERSION") };
+    let exporter = Exporter::install(&settings.telemetry, program).await?;
     make_data_dir(&settings.data_dir)?;
     let catalog = Arc::new(settings.catalog);
     let store = Arc::new(catalog.store().await?);
@@ -120,6 +128,10 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     federation.spawn(&tasks, &ended);
     if let Some(health) = health {
         tasks.spawn(health.serve(health::checks(&services, device), ended.clone()));
+    }
+
+    if let Some(exporter) = exporter {
+        tasks.spawn(exporter.serve(ended.clone()));
     }
 
     let outcome = tokio::select! {

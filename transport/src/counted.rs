@@ -12,18 +12,60 @@ use std::task::{Context, Poll, ready};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use plastron_telemetry::{Call, Running, Status};
+use plastron_telemetry::{Call, Counter, Gauge, Running, Status};
 use tower::{Layer, Service};
 
 /// The calls that are counted, by the path of their method (`/package.Service/Method`).
 #[derive(Clone)]
-pub struct CountedCalls(Arc<HashMap<&'static str, Arc<Call>>>);
+pub struct CountedCalls {
+    calls: Arc<HashMap<&'static str, Arc<Call>>>,
+    connections: Arc<[(&'static str, Arc<Connections>)]>,
+}
+
+/// What SPIRE calls connections of an API: the calls under way.
+struct Connections {
+    begun: Counter,
+    open: Gauge,
+}
+
+/// One call of an API, while it is under way.
+struct Connection(Arc<Connections>);
+
+impl Connection {
+    fn begin(connections: &Arc<Connections>) -> Self {
+        connections.begun.increment();
+        connections.open.increment();
+        Self(Arc::clone(connections))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.open.decrement();
+    }
+}
 
 impl CountedCalls {
     /// These paths.
     pub fn new(paths: impl IntoIterator<Item = &'static str>) -> Self {
         let call = |path: &'static str| Some((path, Arc::new(Call::named(key(path)?))));
-        Self(Arc::new(paths.into_iter().filter_map(call).collect()))
+        Self { calls: Arc::new(paths.into_iter().filter_map(call).collect()), connections: Arc::new([]) }
+    }
+
+    /// Counts also what SPIRE calls the connections of these APIs: by a service's path (`/package.Service/`) and SPIRE's keys for those
+    /// that began and those that are open.
+    #[must_use]
+    pub fn with_connections(self, apis: &[(&'static str, &'static str, &'static str)]) -> Self {
+        let api = |(service, begun, open): &(&'static str, &'static str, &'static str)| {
+            (*service, Arc::new(Connections { begun: Counter::new(begun), open: Gauge::new(open) }))
+        };
+        Self { connections: apis.iter().map(api).collect(), ..self }
+    }
+
+    fn begin(&self, path: &str) -> (Option<Running<Arc<Call>>>, Option<Connection>) {
+        let call = self.calls.get(path).map(|call| Running::new(Arc::clone(call)));
+        let api = call.as_ref().and_then(|_| self.connections.iter().find(|(service, _)| path.starts_with(service)));
+        (call, api.map(|(_, connections)| Connection::begin(connections)))
     }
 }
 
@@ -100,16 +142,15 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let call = self.calls.0.get(request.uri().path()).map(|call| Running::new(Arc::clone(call)));
+        let (mut call, connection) = self.calls.begin(request.uri().path());
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await?;
-            let mut call = call;
             // Without a body the status stands in the head.
             if let (Some(status), Some(call)) = (status(answer.headers()), call.take_if(|_| has_status(&answer))) {
                 call.done(status);
             }
-            Ok(answer.map(|body| CountedBody { body, call }))
+            Ok(answer.map(|body| CountedBody { body, call, _connection: connection }))
         })
     }
 }
@@ -129,6 +170,7 @@ fn status(headers: &HeaderMap) -> Option<Status> {
 pub struct CountedBody<A> {
     body: A,
     call: Option<Running<Arc<Call>>>,
+    _connection: Option<Connection>,
 }
 
 impl<A: Body + Unpin> Body for CountedBody<A> {

@@ -1,8 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod authority;
-mod https;
 mod counted;
+mod https;
 mod limits;
 mod places;
 mod tls;
@@ -10,12 +10,12 @@ mod tls_profile;
 mod unix;
 
 pub use authority::AuthorityPatch;
+pub use counted::{CountCalls, CountedBody, CountedCalls};
 pub use https::{
     CertificateSlot, HttpsClientTls, HttpsConnectError, HttpsServerTls, HttpsStream, MAX_HTTPS_CONNECTIONS,
     MAX_HTTPS_CONNECTIONS_OF_ADDRESS, ServedCertificate, ServedCertificateError, TlsConfigError, WebRoots,
     WebRootsError, serve_https,
 };
-pub use counted::{CountCalls, CountedBody, CountedCalls};
 pub use limits::{
     MAX_CONCURRENT_STREAMS, MAX_CONNECTION_AGE, MAX_CONNECTION_AGE_GRACE, MAX_HEADER_LIST_SIZE, MAX_TLS_STREAMS,
     tls_server, unix_server,

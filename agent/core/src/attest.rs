@@ -10,6 +10,7 @@ use crate::agent::Parts;
 use crate::csr::{CsrBuildError, sign_csr};
 use crate::issued::{IssuedError, check_agent_svid, check_bundle};
 use crate::key::{KeyError, KeyPair, SvidKeyType};
+use crate::meters;
 use crate::persist::PersistError;
 use crate::report::Chain;
 use crate::upstream::{AgentDenial, Caller, NodeAttestation, UpstreamError};
@@ -25,6 +26,12 @@ pub(crate) async fn attest(
     trust: &Arc<Bundle>,
     current: Option<&AgentSvid>,
 ) -> Result<Caller, AttestError> {
+    let calls = meters::new_svid(parts.attestor.name());
+    let call = calls.start();
+    call.ended(exchange(parts, trust, current).await)
+}
+
+async fn exchange(parts: &Parts, trust: &Arc<Bundle>, current: Option<&AgentSvid>) -> Result<Caller, AttestError> {
     let Parts { settings, upstream, attestor, held_keys: _, data, clock } = parts;
     let request = NewKey::stage(parts, current).await?;
     let context = AgentContext {

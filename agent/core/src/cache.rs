@@ -6,6 +6,7 @@ use std::sync::Arc;
 use plastron_spiffe::x509::X509Svid;
 
 use crate::Identity;
+use crate::meters;
 use crate::upstream::{AuthorizedEntry, EntryRevision, EntrySync, KnownEntries};
 
 /// First and longest delay after the server refused an SVID for one entry, in seconds.
@@ -63,6 +64,11 @@ impl Cache {
         Self { entries: BTreeMap::new(), capacity }
     }
 
+    /// How many entries there are, and how many of them have an SVID.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.entries.len(), self.entries.values().filter(|held| held.identity.is_some()).count())
+    }
+
     pub(crate) fn known(&self) -> KnownEntries {
         self.entries
             .iter()
@@ -80,6 +86,7 @@ impl Cache {
         self.entries.retain(|id, held| {
             let stays = authorized.contains(id);
             if !stays {
+                meters::ENTRY_REMOVE.increment();
                 tracing::debug!(entry = %id, spiffe_id = %held.entry.spiffe_id, "Entry removed");
             }
             stays
@@ -93,6 +100,7 @@ impl Cache {
 
     fn put(&mut self, entry: AuthorizedEntry) -> bool {
         let Some(held) = self.entries.get_mut(&entry.id) else {
+            meters::ENTRY_ADD.increment();
             tracing::debug!(entry = %entry.id, spiffe_id = %entry.spiffe_id, "Entry created");
             self.entries.insert(Arc::clone(&entry.id), Held::new(entry));
             return true;
@@ -100,6 +108,7 @@ impl Cache {
         if *held.entry == entry {
             return false;
         }
+        meters::ENTRY_UPDATE.increment();
         tracing::debug!(entry = %entry.id, spiffe_id = %entry.spiffe_id, "Entry updated");
         let same_subject = held.entry.spiffe_id == entry.spiffe_id && held.entry.created_at == entry.created_at;
         let identity = held.identity.take().filter(|_| same_subject).map(|identity| {

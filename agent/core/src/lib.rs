@@ -22,6 +22,7 @@ mod issued;
 pub mod jwt;
 mod key;
 mod key_file;
+mod meters;
 mod persist;
 mod private_file;
 mod report;

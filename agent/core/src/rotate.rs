@@ -12,6 +12,7 @@ use crate::Clock;
 use crate::agent::{AgentError, Parts};
 use crate::attest::{self, AttestError};
 use crate::enrol::{FIRST_RETRY, LONGEST_RETRY, millis};
+use crate::meters;
 use crate::report::Chain;
 use crate::schedule::{Backoff, renewal_point, sleep_until};
 use crate::standing::{Denial, Standing};
@@ -85,7 +86,8 @@ pub(crate) async fn keep_identity(
                 "The clock was set back to before this agent's SVID is valid: it gets another"
             );
         }
-        match fresh_svid(parts, &caller).await {
+        let call = meters::AGENT_SVID_ROTATE.start();
+        match call.ended(fresh_svid(parts, &caller).await) {
             Ok(fresh) => {
                 let (spiffe_id, expires_at) = (fresh.svid.id(), fresh.svid.svid.not_after());
                 if caller.svid.reattestable {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use plastron_spiffe::x509::X509Svid;
 use plastron_spiffe::{Bundle, TrustDomain};
+use plastron_telemetry::Status;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -16,6 +17,7 @@ use crate::agent::Parts;
 use crate::cache::{Cache, Wanted};
 use crate::enrol::millis;
 use crate::held_bundle::{BundleFault, HeldBundle};
+use crate::meters;
 use crate::report::Chain;
 use crate::schedule::{Backoff, jittered, random_below};
 use crate::sign::{SignError, sign};
@@ -146,12 +148,17 @@ impl<'a> Synchroniser<'a> {
             }
             return Ok(());
         }
-        self.fetch_bundle().await?;
-        self.fetch_entries().await?;
+        let call = meters::FETCH_ENTRIES.start();
+        call.ended(self.fetch_authorised().await)?;
         self.fetch_federated_bundles().await;
         self.look_for_tainted().await;
         self.publish();
         self.sign_due().await
+    }
+
+    async fn fetch_authorised(&mut self) -> Result<(), SyncError> {
+        self.fetch_bundle().await?;
+        self.fetch_entries().await
     }
 
     async fn fetch_bundle(&mut self) -> Result<(), SyncError> {
@@ -183,6 +190,12 @@ impl<'a> Synchroniser<'a> {
         let count = self.replace_tainted(svids, tainted, 0).await;
         if count > 0 {
             tracing::debug!(count, "Scheduled rotation for SVID entries due to tainted X.509 authorities");
+        let call = meters::PROCESS_TAINTED.start();
+        let found = self.replace_tainted(svids, tainted, 0).await;
+        call.done(Status::Ok);
+        if found > 0 {
+            meters::TAINTED.record(meters::gauge(found));
+            tracing::warn!(svids = found, "Workload SVIDs were signed by a tainted authority; they are replaced");
         }
     }
 
@@ -278,7 +291,8 @@ impl<'a> Synchroniser<'a> {
         let due = self.cache.due(self.now(), &wanted);
         for batch in due.chunks(MAX_SVIDS_PER_CALL) {
             let caller = self.standing.caller();
-            match sign(self.parts, &caller, batch, &mut self.cache).await {
+            let call = meters::FETCH_SVIDS.start();
+            match call.ended(sign(self.parts, &caller, batch, &mut self.cache).await) {
                 Ok(()) => {}
                 Err(SignError::Upstream(error)) => return Err(self.failed(&caller, error, SyncError::Svids)),
                 Err(error) => return Err(SyncError::Sign(error)),
@@ -302,6 +316,8 @@ impl<'a> Synchroniser<'a> {
 
     fn publish(&mut self) {
         if std::mem::take(&mut self.changed) {
+            let (entries, svids) = self.cache.len();
+            meters::holds(entries, svids);
             self.publisher.publish(self.cache.served(), self.standing.caller().bundle, self.federated.clone());
         }
     }

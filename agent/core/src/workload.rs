@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use plastron_plugins::workload::{WorkloadAttestError, WorkloadAttestor, WorkloadProcess};
 use plastron_spiffe::Selector;
+use plastron_telemetry::Call;
 use tokio::task::JoinSet;
+
+use crate::meters;
 
 /// How long all attestors together may take: a caller waits for this, and hashing a large binary is the slowest of it.
 pub const ATTESTATION_TIMEOUT: Duration = Duration::from_secs(20);
@@ -17,13 +20,17 @@ pub const MAX_SELECTORS: usize = 4096;
 /// The workload attestors of this agent.
 #[derive(Clone)]
 pub struct WorkloadAttestation {
-    attestors: Vec<Arc<dyn WorkloadAttestor>>,
+    attestors: Vec<(Arc<dyn WorkloadAttestor>, Arc<Call>)>,
 }
 
 impl WorkloadAttestation {
     /// With these attestors.
     pub fn new(attestors: Vec<Arc<dyn WorkloadAttestor>>) -> Self {
-        Self { attestors }
+        let counted = |attestor: Arc<dyn WorkloadAttestor>| {
+            let calls = Arc::new(meters::workload_attestor(attestor.name()));
+            (attestor, calls)
+        };
+        Self { attestors: attestors.into_iter().map(counted).collect() }
     }
 
     /// The selectors of a process, from all attestors in parallel.
@@ -31,11 +38,21 @@ impl WorkloadAttestation {
     /// An attestor that fails is logged and left out; if all fail, or the process is gone by the end, that is the error. A process
     /// that is gone refuses even where an attestor had an answer: the answer may be about the next owner of its PID.
     pub async fn attest(&self, process: &WorkloadProcess) -> Result<BTreeSet<Selector>, WorkloadAttestationError> {
+        let call = meters::WORKLOAD_ATTESTATION.start();
+        let selectors = call.ended(self.ask_all(process).await)?;
+        meters::DISCOVERED_SELECTORS.record(meters::gauge(selectors.len()));
+        Ok(selectors)
+    }
+
+    async fn ask_all(&self, process: &WorkloadProcess) -> Result<BTreeSet<Selector>, WorkloadAttestationError> {
         let pid = process.pid;
         let mut running = JoinSet::new();
-        for attestor in &self.attestors {
-            let (attestor, process) = (Arc::clone(attestor), process.clone());
-            running.spawn(async move { (attestor.name().to_owned(), attestor.attest(&process).await) });
+        for (attestor, calls) in &self.attestors {
+            let (attestor, calls, process) = (Arc::clone(attestor), Arc::clone(calls), process.clone());
+            running.spawn(async move {
+                let call = calls.start();
+                (attestor.name().to_owned(), call.ended(attestor.attest(&process).await))
+            });
         }
         let deadline = tokio::time::sleep(ATTESTATION_TIMEOUT);
         tokio::pin!(deadline);

@@ -6,6 +6,7 @@ use plastron_proto::envoy::service::secret::v3::secret_discovery_service_server:
 use plastron_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use plastron_transport::{BindError, SocketModes, UnixSocket, unix_server};
 use tonic::server::NamedService;
+use plastron_transport::{BindError, CountCalls, CountedCalls, SocketModes, UnixSocket, unix_server};
 use tonic::service::interceptor::InterceptedService;
 use tonic_health::pb::health_server::HealthServer;
 
@@ -90,6 +91,7 @@ impl WorkloadApiServer {
             .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .layer(CountCalls(counted()))
             .add_optional_service(workload_api)
             .add_optional_service(sds)
             .add_service(health)
@@ -113,6 +115,26 @@ impl WorkloadApiServer {
             Err(_elapsed) => Ok(()),
         }
     }
+}
+
+/// Counts the calls of the APIs on this socket.
+fn counted() -> CountedCalls {
+    let paths = [
+        "/SpiffeWorkloadAPI/FetchX509SVID",
+        "/SpiffeWorkloadAPI/FetchX509Bundles",
+        "/SpiffeWorkloadAPI/FetchJWTSVID",
+        "/SpiffeWorkloadAPI/FetchJWTBundles",
+        "/SpiffeWorkloadAPI/ValidateJWTSVID",
+        "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets",
+        "/envoy.service.secret.v3.SecretDiscoveryService/FetchSecrets",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+    ];
+    CountedCalls::new(paths).with_connections(&[
+        ("/SpiffeWorkloadAPI/", "workload_api.connection", "workload_api.connections"),
+        // SPIRE's own counter has the gauge's name, which Prometheus can't hold.
+        ("/envoy.service.secret.v3.SecretDiscoveryService/", "sds_api.connection", "sds_api.connections"),
+    ])
 }
 
 /// Why the Workload API is not served.

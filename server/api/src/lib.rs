@@ -104,6 +104,13 @@ impl Api {
         self.add_shared(&mut routes);
         let server =
             tls_server().timeout(REQUEST_TIMEOUT).layer(counted()).layer(AuditLayer).layer(self.gate()).add_routes(routes.routes());
+        self.add_shared(&mut routes, MAX_BUNDLE_REQUEST_LEN);
+        let server = tls_server()
+            .timeout(REQUEST_TIMEOUT)
+            .layer(counted())
+            .layer(AuditLayer)
+            .layer(self.gate())
+            .add_routes(routes.routes());
         Ok(server.serve_with_incoming_shutdown(tls_incoming(listener, tls), cancelled.cancelled_owned()).await?)
     }
 
@@ -112,8 +119,12 @@ impl Api {
         let mut routes = Routes::builder();
         self.add_shared(&mut routes);
         self.add_local(&mut routes, &cancelled)?;
-        let server =
-            unix_server().timeout(REQUEST_TIMEOUT).layer(counted()).layer(AuditLayer).layer(self.gate()).add_routes(routes.routes());
+        let server = unix_server()
+            .timeout(REQUEST_TIMEOUT)
+            .layer(counted())
+            .layer(AuditLayer)
+            .layer(self.gate())
+            .add_routes(routes.routes());
         Ok(server.serve_with_incoming_shutdown(socket.incoming()?, cancelled.cancelled_owned()).await?)
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use plastron_spiffe::Bundle;
 
 use super::Audience;
+use crate::meters;
 use crate::snapshot::Snapshot;
 use crate::upstream::AuthorizedEntry;
 
@@ -128,6 +129,7 @@ impl TokenCache {
             self.by_use.insert(self.uses, key.clone());
             self.held.insert(key, Held { token, entry, last_use: self.uses, retry_at: 0 });
         }
+        meters::JWT_SVIDS.set(meters::gauge(self.held.len()));
     }
 
     /// No new token was to be had: the present one is served without trying again until then, in Unix seconds.
@@ -161,6 +163,7 @@ impl TokenCache {
         });
         let held = &self.held;
         self.by_use.retain(|_, key| held.contains_key(key));
+        meters::JWT_SVIDS.set(meters::gauge(self.held.len()));
         for (key_id, (reason, count)) in by_authority {
             match reason {
                 Withdrawal::Tainted => tracing::info!(
