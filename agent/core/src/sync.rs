@@ -187,15 +187,12 @@ impl<'a> Synchroniser<'a> {
             self.standing.svid_is_tainted();
         }
         let svids = self.cache.svids();
-        let count = self.replace_tainted(svids, tainted, 0).await;
-        if count > 0 {
-            tracing::debug!(count, "Scheduled rotation for SVID entries due to tainted X.509 authorities");
         let call = meters::PROCESS_TAINTED.start();
-        let found = self.replace_tainted(svids, tainted, 0).await;
+        let count = self.replace_tainted(svids, tainted, 0).await;
         call.done(Status::Ok);
-        if found > 0 {
-            meters::TAINTED.record(meters::gauge(found));
-            tracing::warn!(svids = found, "Workload SVIDs were signed by a tainted authority; they are replaced");
+        if count > 0 {
+            meters::TAINTED.record(meters::gauge(count));
+            tracing::debug!(count, "Scheduled rotation for SVID entries due to tainted X.509 authorities");
         }
     }
 
