@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use plastron_agent_core::SvidKeyType;
 use plastron_agent_workload_api::Offers;
-use plastron_daemon::config::{LoadError, Loaded, Source, Strictness, load};
 use plastron_daemon::config::{LoadError, Loaded, RawTelemetry, Source, Strictness, load};
 use plastron_daemon::health::{HealthError, RawHealthChecks};
 use plastron_daemon::logging::LogOptions;

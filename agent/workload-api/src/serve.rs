@@ -4,9 +4,8 @@ use std::path::Path;
 
 use plastron_proto::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use plastron_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
-use plastron_transport::{BindError, SocketModes, UnixSocket, unix_server};
-use tonic::server::NamedService;
 use plastron_transport::{BindError, CountCalls, CountedCalls, SocketModes, UnixSocket, unix_server};
+use tonic::server::NamedService;
 use tonic::service::interceptor::InterceptedService;
 use tonic_health::pb::health_server::HealthServer;
 

@@ -102,9 +102,6 @@ impl Api {
     ) -> Result<(), ServeError> {
         let mut routes = Routes::builder();
         self.add_shared(&mut routes);
-        let server =
-            tls_server().timeout(REQUEST_TIMEOUT).layer(counted()).layer(AuditLayer).layer(self.gate()).add_routes(routes.routes());
-        self.add_shared(&mut routes, MAX_BUNDLE_REQUEST_LEN);
         let server = tls_server()
             .timeout(REQUEST_TIMEOUT)
             .layer(counted())

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use plastron_server_core::Services;
 use plastron_server_core::federation::{BundleRefresher, FetchFailure, FetchedError, Kept, Refreshed};
 use plastron_spiffe::{Bundle, EndpointProfile, FederationRelationship, SpiffeId, TrustDomain};
+use plastron_telemetry::{Call, Counter};
 use plastron_transport::{HttpsClientTls, WebRoots, WebRootsError};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,26 +23,11 @@ const MAX_FETCHES: usize = 64;
 /// Where the authorities of `https_web` come from: asked before each fetch, so that what an operator installs counts at once. Blocks.
 pub type WebRootsNow = Arc<dyn Fn() -> Result<WebRoots, WebRootsError> + Send + Sync>;
 
-/// What is told of fetches, for metrics.
-pub trait FetchObserver: Send + Sync {
-    /// A fetch ended.
-    fn fetched(&self, trust_domain: &TrustDomain, succeeded: bool, took: Duration);
-    /// It brought a bundle that differs from the one before.
-    fn updated(&self, trust_domain: &TrustDomain);
-}
-
-/// Tells no one.
-impl FetchObserver for () {
-    fn fetched(&self, _: &TrustDomain, _: bool, _: Duration) {}
-    fn updated(&self, _: &TrustDomain) {}
-}
-
 /// Fetches the bundles of the relationships of configuration and API; of two for one trust domain the configuration's counts.
 pub struct BundleClient {
     services: Arc<Services>,
     configured: BTreeMap<TrustDomain, Arc<FederationRelationship>>,
     web_roots: WebRootsNow,
-    observer: Arc<dyn FetchObserver>,
     fetches: Semaphore,
     /// One fetch of a domain at a time, so that the answer to an earlier one does not come after that to a later one.
     fetching: Mutex<BTreeMap<TrustDomain, Arc<tokio::sync::Mutex<()>>>>,
@@ -61,11 +45,10 @@ impl BundleClient {
         services: Arc<Services>,
         configured: impl IntoIterator<Item = FederationRelationship>,
         web_roots: WebRootsNow,
-        observer: Arc<dyn FetchObserver>,
     ) -> Arc<Self> {
         let configured = configured.into_iter().map(|one| (one.trust_domain.clone(), Arc::new(one))).collect();
         let (fetches, fetching) = (Semaphore::new(MAX_FETCHES), Mutex::default());
-        Arc::new(Self { services, configured, web_roots, observer, fetches, fetching })
+        Arc::new(Self { services, configured, web_roots, fetches, fetching })
     }
 
     /// Follows relationships as they come, change and go, until `ended` is cancelled.
@@ -207,11 +190,12 @@ impl BundleClient {
         let _turn = turn.lock().await;
         // The semaphore is never closed; were it, there would be no limit.
         let _place = self.fetches.acquire().await;
-        let begun = Instant::now();
-        let outcome = self.fetch_and_keep(relationship).await;
-        self.observer.fetched(trust_domain, outcome.is_ok(), begun.elapsed());
+        let calls = Call::new("bundle_manager.fetch.federated_bundle").label("trust_domain_id", trust_domain.as_str());
+        let call = calls.start();
+        let outcome = call.ended(self.fetch_and_keep(relationship).await);
         if let Ok(Kept::Changed(_)) = &outcome {
-            self.observer.updated(trust_domain);
+            let updates = Counter::new("bundle_manager.update.federated_bundle");
+            updates.label("trust_domain_id", trust_domain.as_str()).increment();
         }
         outcome
     }

@@ -7,7 +7,7 @@ mod fetch;
 mod schedule;
 
 pub use certificate_files::{CertificateFiles, CertificateFilesError, FollowedFiles};
-pub use client::{BundleClient, FetchObserver, WebRootsNow};
+pub use client::{BundleClient, WebRootsNow};
 pub use endpoint::{BundleEndpoint, BundleNow};
 pub use fetch::{FETCH_TIMEOUT, FetchError, MAX_REDIRECTS, fetch};
 

@@ -48,8 +48,7 @@ impl Federation {
             Some(endpoint) => Some(Served::bind(endpoint, services, identity).await?),
             None => None,
         };
-        let client =
-            BundleClient::new(Arc::clone(services), federates_with, Arc::new(WebRoots::of_the_system), Arc::new(()));
+        let client = BundleClient::new(Arc::clone(services), federates_with, Arc::new(WebRoots::of_the_system));
         services.federation.set_refresher(Arc::clone(&client) as Arc<_>);
         Ok(Self { served, client })
     }

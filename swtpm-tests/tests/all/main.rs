@@ -24,6 +24,7 @@ mod interop_node;
 mod interop_python;
 mod interop_rust;
 mod kills;
+mod metrics;
 mod minting;
 mod moved_authority;
 mod operator;

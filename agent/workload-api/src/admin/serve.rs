@@ -8,7 +8,7 @@ use plastron_agent_core::AgentInfo;
 use plastron_proto::spire::agent::debug::v1::debug_server::DebugServer;
 use plastron_proto::spire::api::agent::delegatedidentity::v1::delegated_identity_server::DelegatedIdentityServer;
 use plastron_proto::spire::api::agent::logger::v1::logger_server::LoggerServer;
-use plastron_transport::{SocketModes, UnixSocket, unix_server};
+use plastron_transport::{CountCalls, CountedCalls, SocketModes, UnixSocket, unix_server};
 
 use super::debug::DebugService;
 use super::delegate::Delegates;
@@ -60,6 +60,7 @@ impl AdminServer {
             .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .layer(CountCalls(counted()))
             .add_service(delegated)
             .add_service(debug)
             .add_service(logger)
@@ -81,4 +82,26 @@ impl AdminServer {
             Err(_elapsed) => Ok(()),
         }
     }
+}
+
+/// Counts the calls of the APIs on this socket.
+fn counted() -> CountedCalls {
+    let paths = [
+        "/spire.api.agent.delegatedidentity.v1.DelegatedIdentity/SubscribeToX509SVIDs",
+        "/spire.api.agent.delegatedidentity.v1.DelegatedIdentity/SubscribeToX509Bundles",
+        "/spire.api.agent.delegatedidentity.v1.DelegatedIdentity/FetchJWTSVIDs",
+        "/spire.api.agent.delegatedidentity.v1.DelegatedIdentity/SubscribeToJWTBundles",
+        "/spire.agent.debug.v1.Debug/GetInfo",
+        "/spire.api.agent.logger.v1.Logger/GetLogger",
+        "/spire.api.agent.logger.v1.Logger/SetLogLevel",
+        "/spire.api.agent.logger.v1.Logger/ResetLogLevel",
+    ];
+    CountedCalls::new(paths).with_connections(&[
+        (
+            "/spire.api.agent.delegatedidentity.v1.DelegatedIdentity/",
+            "delegated_identity_api.connection",
+            "delegated_identity_api.connections",
+        ),
+        ("/spire.agent.debug.v1.Debug/", "debug_api.connection", "debug_api.connections"),
+    ])
 }

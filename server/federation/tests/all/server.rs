@@ -67,7 +67,7 @@ impl Server {
         let services = Services::start(config, ledger, keys, Vec::new(), Arc::new(SystemClock), Arc::new(Unheard));
         let (services, roots) = (services.await.unwrap(), web.roots());
         let roots: WebRootsNow = Arc::new(move || Ok(roots.clone()));
-        let client = BundleClient::new(Arc::clone(&services), configured, roots, Arc::new(()));
+        let client = BundleClient::new(Arc::clone(&services), configured, roots);
         services.federation.set_refresher(Arc::clone(&client) as Arc<_>);
         let ended = CancellationToken::new();
         tokio::spawn(client.run(ended.clone()));
