@@ -30,7 +30,7 @@ pub(crate) async fn run(effort: Effort) -> Result<(), BenchError> {
             let (wall, spent) = (begun.elapsed(), cpu::of_process(server.pid())?.saturating_sub(before));
             micros.push(spent.as_secs_f64() * 1e6 / issued);
             rate.push(issued / wall.as_secs_f64());
-            let raw = SigningRate::measure(None, key, "bench", effort.seconds.div_ceil(2))?;
+            let raw = SigningRate::measure(key, effort.seconds.div_ceil(2))?;
             raw_rate.push(raw.per_second);
             raw_micros.push(raw.cpu_micros);
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use plastron_proto::spire::api::server::bundle::v1::GetBundleRequest;
 use plastron_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use plastron_spiffe::{Bundle, TrustDomain, X509Authority};
-use plastron_swtpm_tests::{HarnessError, Process, SoftHsm, program};
+use plastron_swtpm_tests::{FaultProxy, HarnessError, Process, SoftHsm, program};
 use plastron_transport::unix_channel;
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -27,9 +27,16 @@ pub(crate) enum CaKey {
     SoftP256,
     /// P-384 in a file.
     SoftP384,
-    /// P-256 in a PKCS#11 token.
+    /// P-256 in a PKCS#11 token, which signs on the server's own cores.
     SoftHsm,
+    /// The same behind a delay for each signature, as of an HSM that is another device: it costs time and no CPU here.
+    DelayedSoftHsm,
 }
+
+/// What [`CaKey::DelayedSoftHsm`] waits before it signs.
+pub(crate) const TOKEN_DELAY: Duration = Duration::from_millis(5);
+/// Sessions of [`CaKey::DelayedSoftHsm`].
+pub(crate) const DELAYED_SESSIONS: usize = 8;
 
 impl CaKey {
     pub(crate) fn name(self) -> &'static str {
@@ -37,15 +44,27 @@ impl CaKey {
             Self::SoftP256 => "soft P-256",
             Self::SoftP384 => "soft P-384",
             Self::SoftHsm => "SoftHSM P-256",
+            Self::DelayedSoftHsm => "SoftHSM P-256 that takes 5 ms for a signature, 8 sessions",
         }
     }
 
     /// As SPIRE's configuration writes it.
     pub(crate) fn key_type(self) -> &'static str {
         match self {
-            Self::SoftP256 | Self::SoftHsm => "ec-p256",
+            Self::SoftP256 | Self::SoftHsm | Self::DelayedSoftHsm => "ec-p256",
             Self::SoftP384 => "ec-p384",
         }
+    }
+
+    /// The PKCS#11 module of a key in a token.
+    pub(crate) fn module(self) -> Result<PathBuf, HarnessError> {
+        if self == Self::DelayedSoftHsm { FaultProxy::module() } else { SoftHsm::module() }
+    }
+
+    /// Sessions with the token: one more than cores makes a software token slower, and a distant one waits in each.
+    pub(crate) fn sessions(self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if self == Self::DelayedSoftHsm { DELAYED_SESSIONS } else { cores }
     }
 }
 
@@ -63,7 +82,7 @@ impl Server {
         let directory = tempfile::tempdir().map_err(BenchError::io("make a temporary directory"))?;
         let token = match key {
             CaKey::SoftP256 | CaKey::SoftP384 => None,
-            CaKey::SoftHsm => Some(SoftHsm::start()?),
+            CaKey::SoftHsm | CaKey::DelayedSoftHsm => Some(SoftHsm::start()?),
         };
         let port = free_port()?;
         let config = directory.path().join("server.conf");
@@ -72,11 +91,14 @@ impl Server {
         let mut command = Command::new(program("plastron-server")?);
         command.arg("run").arg("-config").arg(&config);
         if let Some(token) = &token {
-            command.env("SOFTHSM2_CONF", token.conf());
+            command.envs(token.environment()?);
         }
         let process = Process::spawn("plastron-server", &command)?;
         let mut server = Self { process, token, directory, port };
         server.wait_until_ready().await?;
+        if let (CaKey::DelayedSoftHsm, Some(token)) = (key, &server.token) {
+            FaultProxy::of(token).set(&[&format!("C_SignInit delay={}", TOKEN_DELAY.as_millis())])?;
+        }
         Ok(server)
     }
 
@@ -159,10 +181,11 @@ fn configuration(
     let keys = match token {
         None => format!("KeyManager \"disk\" {{ plugin_data {{ directory = \"{directory}/keys\" }} }}"),
         Some(token) => format!(
-            "KeyManager \"pkcs11\" {{ plugin_data {{\n    module = \"{}\"\n    token_label = \"{}\"\n    pin_file = \"{}\"\n  }} }}",
-            SoftHsm::module()?.display(),
+            "KeyManager \"pkcs11\" {{ plugin_data {{\n    module = \"{}\"\n    token_label = \"{}\"\n    pin_file = \"{}\"\n    sessions = {}\n  }} }}",
+            key.module()?.display(),
             token.label(),
             token.pin_file().display(),
+            key.sessions(),
         ),
     };
     Ok(format!(
