@@ -35,6 +35,7 @@ fn main() -> ExitCode {
 
 fn run(overrides: &Overrides) -> ExitCode {
     process::restrict_umask();
+    process::raise_file_limit();
     process::install_crypto();
     match runtime().map_err(RunError::Runtime).and_then(|runtime| runtime.block_on(run::run(overrides))) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! What a process sets once, before it opens anything.
 
 use rustix::fs::Mode;
-use rustix::process::umask;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
 /// Bits that files of ours never grant: writing to the group, anything to others. SPIRE forces the same.
 const UMASK: Mode = Mode::from_raw_mode(0o027);
@@ -10,6 +10,16 @@ const UMASK: Mode = Mode::from_raw_mode(0o027);
 pub fn restrict_umask() {
     let inherited = umask(UMASK);
     umask(inherited | UMASK);
+}
+
+/// Raises the number of files that may be open to the most that the machine's administrator lets this process have, as Go's programs do: a
+/// shell's usual 1024 are fewer than a thousand clients need, each of which is a socket and perhaps a handle on its process.
+pub fn raise_file_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // Where it is not allowed, there are as many as there were.
+        let _refused = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
 }
 
 /// Makes aws-lc-rs the provider of every rustls configuration that names none. A second call changes nothing.
@@ -31,6 +41,14 @@ mod tests {
         assert_eq!(umask(Mode::from_raw_mode(0o077)), UMASK);
         restrict_umask();
         assert_eq!(umask(UMASK), Mode::from_raw_mode(0o077));
+    }
+
+    #[test]
+    fn as_many_files_may_be_open_as_the_administrator_allows() {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(200), maximum }).unwrap();
+        raise_file_limit();
+        assert_eq!(getrlimit(Resource::Nofile), Rlimit { current: maximum, maximum });
     }
 
     #[test]

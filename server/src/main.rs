@@ -37,6 +37,7 @@ enum Command {
 
 fn main() -> ExitCode {
     process::restrict_umask();
+    process::raise_file_limit();
     process::install_crypto();
     // As in Go, the last of two flags counts.
     let program = Command::command().args_override_self(true);

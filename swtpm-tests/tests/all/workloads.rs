@@ -1,6 +1,7 @@
 //! What workloads see of the real programs: identities that come and go, others that accept them, short lives, kills, crowds, races.
 
 mod crowd;
+mod delegate;
 mod enrolment_race;
 mod identities;
 mod join_token;

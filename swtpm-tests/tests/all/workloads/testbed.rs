@@ -156,6 +156,15 @@ impl Testbed {
     }
 }
 
+impl Testbed {
+    /// Starts an agent with further lines in its `agent` block, and waits until it serves.
+    pub(crate) fn start_agent_with(&self, lines: &str) -> Agent {
+        let bundle = self.server.bundle_file();
+        let upstream = plastron_swtpm_tests::Upstream { lines, ..self.server.upstream(&bundle) };
+        Agent(TestAgent::start_at(&upstream, &Attestor::JoinToken(self.join_token())).unwrap())
+    }
+}
+
 /// An agent as workloads see it.
 pub(crate) struct Agent(pub(crate) TestAgent);
 
