@@ -22,6 +22,7 @@ const SEEDS: &[&str] = &[
     "a = 0x1f b = .5 c = -3 d = 1e3 e = 1.5e-3 f = 0755 g = true h = false",
     "a.b = 1\n\"q\" = \"${x \"y\" z}\" größe-1 = \"é\\u00e9\\x41\\101\\n\\\"\"",
     "a = <<EOF\n  x ${y\n  EOF\nb = <<-EOF\n    x\n      y\n    EOF\n",
+    "a = <<EOF\r\n  x\r\nEOF\r\nb = \"${\r\n}\"\r\n",
     "// c\n# d\na /* e\n */ = 1 # f\r\nb = 2\r\n",
     "a\n{\nb =\n1 }\na { b = \"x\" }",
     "federates_with \"td\" { bundle_endpoint_profile \"https_spiffe\" { endpoint_spiffe_id = \"spiffe://td/x\" } }",
