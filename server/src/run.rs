@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use plastron_daemon::health::HealthError;
 use plastron_daemon::logging::{AUDIT_TARGET, Log};
-use plastron_daemon::logging::{AUDIT_TARGET, Log, Reopen};
 use plastron_daemon::metrics::{Exporter, MetricsError, Program};
 use plastron_daemon::shutdown::{DRAIN_LIMIT, drain, stop_token};
 use plastron_hsm::{KeyStore, KeyStoreError};
