@@ -32,6 +32,7 @@ mod owned_agent;
 mod resident_key;
 mod spire_authorities;
 mod spire_kit;
+mod spire_nested;
 mod spire_nodes;
 mod tap;
 mod thread;

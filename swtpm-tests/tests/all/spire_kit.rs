@@ -68,6 +68,14 @@ impl Pair {
         }
     }
 
+    /// The port that agents and servers below connect to, on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        match &self.server {
+            Server::Ours(server) => server.upstream(&server.bundle_file()).port,
+            Server::Theirs(server) => server.port(),
+        }
+    }
+
     /// The command line of the other house on this server's admin socket.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Result<Output, HarnessError> {
         match &self.server {
@@ -171,6 +179,14 @@ impl Node {
         match &mut self.agent {
             Agent::Ours(agent) => agent.process(),
             Agent::Theirs(agent) => agent.process(),
+        }
+    }
+
+    /// The socket of its Workload API.
+    pub(crate) fn socket(&self) -> PathBuf {
+        match &self.agent {
+            Agent::Ours(agent) => agent.socket(),
+            Agent::Theirs(agent) => agent.socket(),
         }
     }
 
