@@ -179,7 +179,11 @@ impl Services {
     /// How much there is (Debug/GetInfo). Reads no database.
     pub fn info(&self, _permit: Permit<rpc::DebugGetInfo>) -> Inventory {
         let state = self.ledger.state();
-        Inventory { nodes: state.count_nodes(|_node| true), entries: state.count_entries(|_entry| true) }
+        Inventory {
+            nodes: state.count_nodes(|_node| true),
+            entries: state.count_entries(|_entry| true),
+            bundles: usize::from(state.bundle().is_some()) + state.count_federated_bundles(),
+        }
     }
 
     /// Replaces authorities and the server's SVID when they are due, removes what has expired, follows what other servers commit, and
@@ -295,6 +299,8 @@ pub struct Inventory {
     pub nodes: usize,
     /// Registration entries.
     pub entries: usize,
+    /// Bundles, the own one included, as SPIRE counts them.
+    pub bundles: usize,
 }
 
 /// Why the services can't start.

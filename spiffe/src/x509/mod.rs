@@ -5,6 +5,7 @@ mod csr;
 mod issue;
 mod key_id;
 mod serial;
+mod shown;
 mod since_ever;
 mod subject;
 mod validate;
@@ -18,6 +19,7 @@ pub use issue::{
 };
 pub use key_id::subject_key_id;
 pub use serial::SerialNumber;
+pub use shown::{ShownCertificate, shown_chain};
 pub use since_ever::{Originals, OverOriginal, readable};
 pub use subject::{MAX_SUBJECT_LEN, Subject, SubjectError};
 pub use validate::{SvidError, X509Svid};

@@ -245,7 +245,11 @@ async fn the_server_tells_about_itself_on_its_own_machine() {
     server.attest(&server.token().await).await.unwrap();
     let info = DebugClient::new(server.local.clone()).get_info(GetInfoRequest {}).await.unwrap().into_inner();
     assert_eq!((info.agents_count, info.entries_count), (1, 0));
-    assert_eq!(info.svid_chain[0].id.as_ref().unwrap().path, "/spire/server");
+    let shown: Vec<_> =
+        info.svid_chain.iter().map(|one| (one.id.as_ref().unwrap().path.as_str(), one.subject.as_str())).collect();
+    assert_eq!((shown[0], shown.len()), (("/spire/server", "O=SPIRE,C=US"), 2));
+    assert!(shown[1].0.is_empty() && shown[1].1.ends_with("O=SPIFFE,C=US"), "{shown:?}: the authority");
+    assert_eq!(info.federated_bundles_count, 1, "SPIRE counts its own");
     let health = HealthClient::new(server.local.clone()).check(HealthCheckRequest::default()).await.unwrap();
     assert_eq!(health.into_inner().status, 1);
 
