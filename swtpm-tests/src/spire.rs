@@ -42,6 +42,11 @@ impl Spire {
         &self.server
     }
 
+    /// `spire-agent`, for the same.
+    pub fn agent_program(&self) -> &Path {
+        &self.agent
+    }
+
     /// Runs `spire-server` with these arguments on an admin socket, ours or SPIRE's; any other exit code than 0 is an error.
     pub fn server_cli(&self, socket: &Path, arguments: &[&str]) -> Result<Output, HarnessError> {
         run(Command::new(&self.server).args(arguments).arg("-socketPath").arg(socket))

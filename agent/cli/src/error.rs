@@ -70,7 +70,7 @@ pub enum CliError {
     #[error("the agent closed the stream without an answer")]
     NoAnswer,
     /// The agent does not take the token.
-    #[error("SVID is not valid: {}", .reason.escape_debug())]
+    #[error("SVID is not valid: {}", printable(.reason))]
     InvalidSvid {
         /// The agent's words.
         reason: String,
@@ -146,6 +146,16 @@ pub enum CliError {
     },
 }
 
+/// What the agent wrote, for a terminal: only what drives one is escaped, so that the words stay those that scripts look for.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Quotes and backslashes drive nothing; every other character that `escape_debug` touches may.
+        if matches!(c, '"' | '\'' | '\\') { out.push(c) } else { out.extend(c.escape_debug()) }
+    }
+    out
+}
+
 /// A gRPC status that is not OK.
 #[derive(Debug)]
 pub struct Refused(Status);
@@ -158,7 +168,7 @@ impl Refused {
             Code::Cancelled => "Canceled".to_owned(),
             code => format!("{code:?}"),
         };
-        format!("rpc error: code = {code} desc = {}", self.0.message().escape_debug())
+        format!("rpc error: code = {code} desc = {}", printable(self.0.message()))
     }
 
     fn advice(&self) -> &'static str {

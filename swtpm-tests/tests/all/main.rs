@@ -30,6 +30,7 @@ mod moved_authority;
 mod operator;
 mod owned_agent;
 mod resident_key;
+mod spire_agent_cli;
 mod spire_authorities;
 mod spire_kit;
 mod spire_nested;

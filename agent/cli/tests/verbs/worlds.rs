@@ -43,7 +43,7 @@ pub(crate) fn full() -> World {
 /// An agent that has nothing, and knows it.
 pub(crate) fn sick() -> World {
     World::default()
-        .refusing("/ValidateJWTSVID", Status::invalid_argument("token has expired"))
+        .refusing("/ValidateJWTSVID", Status::invalid_argument(r#"expected audience in ["other"] (audience=["db"])"#))
         .with("Debug/GetInfo", &debug::GetInfoResponse { uptime: 59, ..Default::default() })
         .with("Health/Check", &HealthCheckResponse { status: 2 })
 }
