@@ -252,6 +252,8 @@ async fn nobody_else_speaks_for_the_own_trust_domain() {
         Server::start(vec![FederationRelationship { trust_domain: own.clone(), ..by_name(&fake) }], &web).await;
     let before = server.services.bundles.current();
     let permit = server.permit::<rpc::RefreshBundle>().await;
-    assert!(server.services.federation.refresh(permit, &own).await.is_err());
+    let refused = server.services.federation.refresh(permit, &own).await.unwrap_err();
+    let cause = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
+    assert!(cause.contains("own trust domain is not fetched"), "{refused}: {cause}");
     assert_eq!(server.services.bundles.current(), before);
 }

@@ -155,11 +155,14 @@ async fn whoever_says_nothing_or_half_a_request_is_cut_off() {
     let mut half = served.connect(&served.ca).await.unwrap();
     half.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx: ").await.unwrap();
     tokio::task::yield_now().await;
+    // From here on the clock goes to the next deadline as soon as everyone waits.
     tokio::time::pause();
+    let begun = tokio::time::Instant::now();
     assert_eq!(read_end(silent).await, 0);
     let mut answer = Vec::new();
     let _ = half.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+    assert!(begun.elapsed() <= Duration::from_secs(20), "the deadlines are short");
 }
 
 #[tokio::test]
