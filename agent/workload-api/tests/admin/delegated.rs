@@ -15,6 +15,9 @@ use crate::authority::Authority;
 
 type Client = DelegatedIdentityClient<Channel>;
 
+/// What is waited for takes milliseconds; machines that run tests are busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 const NO_IDENTITY: &str = "no identity issued";
 const ONE_OF: &str = "must provide either selectors or non-zero PID, but not both";
 
@@ -43,8 +46,13 @@ fn paths(message: &wire::SubscribeToX509sviDsResponse) -> Vec<String> {
     message.x509_svids.iter().map(|svid| svid.x509_svid.clone().unwrap().id.unwrap().path).collect()
 }
 
+/// What comes next. A test that waits in vain fails, and does not hang.
+async fn message<M>(stream: &mut Streaming<M>) -> Result<Option<M>, Status> {
+    tokio::time::timeout(PATIENCE, stream.message()).await.unwrap()
+}
+
 async fn next<M>(stream: &mut Streaming<M>) -> M {
-    stream.message().await.unwrap().unwrap()
+    message(stream).await.unwrap().unwrap()
 }
 
 /// A process that somebody else is.
@@ -132,8 +140,8 @@ async fn only_a_delegate_is_served() {
         state.entries.insert("other".to_owned(), fake_server::entry("other", "/other", &[&own]));
     }
     let text = "caller not configured as an authorized delegate";
-    refused(open.message().await, Code::PermissionDenied, text);
-    refused(bundles.message().await, Code::PermissionDenied, text);
+    refused(message(&mut open).await, Code::PermissionDenied, text);
+    refused(message(&mut bundles).await, Code::PermissionDenied, text);
     every_method_refuses(&mut client, Code::PermissionDenied, text).await;
 
     // A second entry makes it a delegate, whichever is the first.
@@ -148,7 +156,7 @@ async fn only_a_delegate_is_served() {
 
     // It has none any more.
     world.server.state().entries.clear();
-    refused(open.message().await, Code::PermissionDenied, NO_IDENTITY);
+    refused(message(&mut open).await, Code::PermissionDenied, NO_IDENTITY);
     every_method_refuses(&mut client, Code::PermissionDenied, NO_IDENTITY).await;
 
     world.attestor.fails.store(true, Ordering::SeqCst);
@@ -206,7 +214,7 @@ async fn a_process_is_attested_and_its_stream_ends_with_it() {
     while paths(&next(&mut stream).await) != ["/theirs"] {}
     assert_eq!(tokens(&mut client, &["x"], &[], pid).await.unwrap()[0].id.clone().unwrap().path, "/theirs");
     process.end();
-    refused(stream.message().await, Code::Unavailable, "workload attestation failed");
+    refused(message(&mut stream).await, Code::Unavailable, "workload attestation failed");
     refused(tokens(&mut client, &["x"], &[], pid).await, Code::Unavailable, "workload attestation failed");
 }
 
