@@ -65,6 +65,27 @@ pub fn node_workload() -> Result<(PathBuf, PathBuf), HarnessError> {
     Ok((directory.join("workload.js"), proto))
 }
 
+/// The class path of grpc-netty, and the program on it, which Java compiles as it starts.
+pub fn java_workload() -> Result<(PathBuf, PathBuf), HarnessError> {
+    let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let (sources, packages) = (sources().join("java"), scratch_dir()?.join("java"));
+    fs::create_dir_all(&packages).map_err(HarnessError::io(format!("create {}", packages.display())))?;
+    // Maven has no lock file: the sums are ours.
+    let are_there = |packages: &Path| {
+        let mut check = Command::new("sha256sum");
+        run(check.args(["--check", "--strict", "--quiet"]).arg(sources.join("sha256sums.txt")).current_dir(packages))
+    };
+    if are_there(&packages).is_err() {
+        let mut install = Command::new(tool("mvn")?);
+        install.args(["-q", "-B", "-f"]).arg(sources.join("pom.xml"));
+        install.arg("org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies");
+        install.args(["-DincludeScope=runtime", &format!("-DoutputDirectory={}", packages.display())]);
+        run(&mut install)?;
+        are_there(&packages)?;
+    }
+    Ok((packages.join("*"), sources.join("Workload.java")))
+}
+
 /// grpcurl, built from its module.
 pub fn grpcurl() -> Result<PathBuf, HarnessError> {
     let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,6 +20,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("go", "golang-go in version 1.26 or newer, or what https://go.dev/dl has"),
     ("python3", "python3-venv"),
+    ("java", "default-jdk-headless"),
+    ("mvn", "maven"),
     ("node", "nodejs"),
     ("nginx", "nginx-light"),
     ("haproxy", "haproxy"),

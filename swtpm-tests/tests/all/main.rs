@@ -20,6 +20,7 @@ mod interop_envoy;
 mod interop_files;
 mod interop_go;
 mod interop_grpcurl;
+mod interop_java;
 mod interop_node;
 mod interop_python;
 mod interop_rust;
