@@ -4,6 +4,8 @@
 
 #[path = "x509pop/pki.rs"]
 mod pki;
+#[path = "x509pop/since_ever.rs"]
+mod since_ever;
 
 use std::sync::Arc;
 

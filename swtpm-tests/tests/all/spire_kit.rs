@@ -139,13 +139,6 @@ impl Pair {
         format!("spiffe://{TRUST_DOMAIN}{path}")
     }
 
-    pub(crate) fn process(&mut self) -> &mut Process {
-        match &mut self.server {
-            Server::Ours(server) => server.process(),
-            Server::Theirs(server) => server.process(),
-        }
-    }
-
     pub(crate) fn restart(&mut self) {
         match &mut self.server {
             Server::Ours(server) => {

@@ -1,11 +1,5 @@
 //! Certificates that are valid since the year 1: SPIRE's own suites attest with such.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-
-#[path = "x509pop/pki.rs"]
-#[allow(dead_code, reason = "shared with the other tests")]
-mod pki;
-
 use std::sync::Arc;
 
 use plastron_plugins::node::{
@@ -17,7 +11,7 @@ use plastron_plugins_node_x509pop::{
 use plastron_spiffe::TrustDomain;
 use rustls_pki_types::UnixTime;
 
-use pki::{Key, Leaf, Pki};
+use super::pki::{Key, Leaf, Pki};
 
 async fn attest(pki: &Pki, leaf: &Leaf) -> Result<Vec<String>, Refusal> {
     let policy = X509PopPolicy {
