@@ -7,6 +7,7 @@ mod limits;
 mod places;
 mod tls;
 mod tls_profile;
+mod too_long;
 mod unix;
 
 pub use authority::AuthorityPatch;
@@ -27,6 +28,7 @@ pub use tls::{
     MAX_HANDSHAKES_OF_ADDRESS, MAX_TLS_CONNECTIONS, MAX_TLS_CONNECTIONS_OF_ADDRESS, PeerRefused, ServerTls,
     TlsConnection, TlsIdentity, TlsPeer, connect_error, tls_incoming,
 };
+pub use too_long::{TooLong, TooLongBody, TooLongLayer};
 pub use unix::{
     BindError, MAX_CONNECTIONS_OF_USER, MAX_UNIX_CONNECTIONS, PeerCredentials, PeerError, SocketModes, UnixConnection,
     UnixSocket, process_of, unix_channel,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use plastron_proto::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use plastron_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
-use plastron_transport::{BindError, CountCalls, CountedCalls, SocketModes, UnixSocket, unix_server};
+use plastron_transport::{BindError, CountCalls, CountedCalls, SocketModes, TooLongLayer, UnixSocket, unix_server};
 use tonic::server::NamedService;
 use tonic::service::interceptor::InterceptedService;
 use tonic_health::pb::health_server::HealthServer;
@@ -91,6 +91,7 @@ impl WorkloadApiServer {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .layer(CountCalls(counted()))
+            .layer(TooLongLayer)
             .add_optional_service(workload_api)
             .add_optional_service(sds)
             .add_service(health)

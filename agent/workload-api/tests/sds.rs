@@ -246,7 +246,12 @@ async fn no_user_takes_more_than_its_share_with_requests() {
     };
     client.fetch_secrets(telling(MAX_SDS_REQUEST_BYTES - 100)).await.unwrap();
     let status = client.fetch_secrets(telling(MAX_SDS_REQUEST_BYTES)).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange);
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let mut telling_too_much = Proxy::open(client.clone()).await.unwrap();
+    telling_too_much.say(telling(MAX_SDS_REQUEST_BYTES)).await;
+    let status = telling_too_much.hears.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    drop(telling_too_much);
 
     let mut open = Vec::new();
     while open.len() < SDS_CALLS_OF_USER {

@@ -436,13 +436,13 @@ async fn a_request_that_is_too_large_is_refused_by_both_services() {
     };
     let mut client = agent.client().await;
     let status = client.0.validate_jwtsvid(validate(9 * 1024)).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     let status = client.0.validate_jwtsvid(validate(4 * 1024)).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
 
     let mut health = HealthClient::new(agent.channel().await);
     let status = health.check(HealthCheckRequest { service: "x".repeat(2000) }).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
 }
 
 /// More streams than may be begun at once: the others wait for their turn, and all are served.

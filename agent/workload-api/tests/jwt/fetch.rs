@@ -96,7 +96,7 @@ async fn a_bad_request_is_refused_with_its_reason() {
     }
     let long = ["x".repeat(9000)];
     let status = client.tokens(&[&long[0]], "").await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     assert!(world.server.state().jwt.calls.is_empty());
 }
 
