@@ -34,11 +34,18 @@ pub const MAX_DELEGATE_REQUEST_BYTES: usize = 64 * 1024;
 /// connection.
 pub const MAX_DELEGATE_STREAMS: u32 = 4096;
 
+/// Requests of one connection of the admin socket that are read or answered at once: one whose workload has no SVID yet waits for
+/// [`FIRST_MESSAGE_TIMEOUT`], and the delegate's other workloads do not wait for it. Their requests take 16 MiB.
+pub const MAX_DELEGATE_REQUESTS_AT_ONCE: usize = 256;
+
 /// Largest request to the health service: the name of a service.
 pub const MAX_HEALTH_REQUEST_BYTES: usize = 1024;
 
 /// Largest request to the Secret Discovery Service: a proxy tells in it what it is, with all its extensions and its operator's metadata.
 pub const MAX_SDS_REQUEST_BYTES: usize = 256 * 1024;
+
+/// Most names in a request for secrets. A name of one byte takes twenty times that in memory, and is kept until the stream ends.
+pub const MAX_SECRET_NAMES: usize = 1024;
 
 /// Calls of the Secret Discovery Service at once, in all and of one user, open streams included: a proxy has one for each secret, and
 /// what it says of itself is kept until the stream ends. A user's requests can so take 128 MiB.

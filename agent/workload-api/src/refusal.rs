@@ -12,7 +12,7 @@ use plastron_spiffe::{BundleError, SelectorError, SpiffeId, SpiffeIdError};
 use plastron_transport::PeerError;
 use tonic::Status;
 
-use crate::limits::MAX_REASON_BYTES;
+use crate::limits::{MAX_REASON_BYTES, MAX_SECRET_NAMES};
 
 /// Why a call is refused or a stream ends.
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +59,14 @@ pub(crate) enum Refusal {
     NoWitSvids,
     #[error("bundles for WIT-SVIDs are not served")]
     NoWitBundles,
-    #[error("the workload may not have secrets of the names {names:?}")]
+    #[error("the workload may not have secrets of the names {}", shortened(format!("{names:?}")))]
     SecretNames { names: BTreeSet<String> },
     #[error(
         "bundles of several trust domains need Envoy's SPIFFE validator, which is disabled or which this Envoy does not have"
     )]
     NeedsSpiffeValidator,
+    #[error("{got} names of secrets in one request, more than {MAX_SECRET_NAMES}")]
+    TooManySecretNames { got: usize },
     #[error("too many calls for secrets at once")]
     TooManySecretCalls,
     #[error("secrets are not served incrementally")]
@@ -102,6 +104,9 @@ impl From<Refusal> for Status {
                 Self::invalid_argument(shortened(text))
             }
             Refusal::NeedsSpiffeValidator => Self::internal("unable to use \"SPIFFE validator\" on Envoy below 1.17"),
+            Refusal::TooManySecretNames { .. } => {
+                Self::invalid_argument(format!("at most {MAX_SECRET_NAMES} resource names are possible"))
+            }
             Refusal::TooManySecretCalls => Self::resource_exhausted("too many calls for secrets at once, try again"),
             Refusal::NoSecretDeltas => Self::unimplemented("Method is not implemented"),
         }

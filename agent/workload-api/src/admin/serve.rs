@@ -8,15 +8,15 @@ use plastron_agent_core::AgentInfo;
 use plastron_proto::spire::agent::debug::v1::debug_server::DebugServer;
 use plastron_proto::spire::api::agent::delegatedidentity::v1::delegated_identity_server::DelegatedIdentityServer;
 use plastron_proto::spire::api::agent::logger::v1::logger_server::LoggerServer;
-use plastron_transport::{CountCalls, CountedCalls, SocketModes, UnixSocket, unix_server};
+use plastron_transport::{CountCalls, CountedCalls, SocketModes, TooLongLayer, UnixSocket, unix_server};
 
 use super::debug::DebugService;
 use super::delegate::Delegates;
 use super::delegated::DelegatedIdentityService;
 use super::logger::{LogControl, LoggerService};
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, DRAIN_TIMEOUT, MAX_DELEGATE_REQUEST_BYTES, MAX_DELEGATE_STREAMS, MAX_HEADER_LIST_BYTES,
-    MAX_REQUEST_BYTES, MAX_REQUESTS_AT_ONCE, STREAM_WINDOW_BYTES,
+    CONNECTION_WINDOW_BYTES, DRAIN_TIMEOUT, MAX_DELEGATE_REQUEST_BYTES, MAX_DELEGATE_REQUESTS_AT_ONCE,
+    MAX_DELEGATE_STREAMS, MAX_HEADER_LIST_BYTES, MAX_REQUEST_BYTES, STREAM_WINDOW_BYTES,
 };
 use crate::serve::ServeError;
 use crate::service::WorkloadApi;
@@ -56,11 +56,12 @@ impl AdminServer {
         let (drain, drained) = tokio::sync::oneshot::channel::<()>();
         let server = unix_server()
             .max_concurrent_streams(MAX_DELEGATE_STREAMS)
-            .concurrency_limit_per_connection(MAX_REQUESTS_AT_ONCE)
+            .concurrency_limit_per_connection(MAX_DELEGATE_REQUESTS_AT_ONCE)
             .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .layer(CountCalls(counted()))
+            .layer(TooLongLayer)
             .add_service(delegated)
             .add_service(debug)
             .add_service(logger)

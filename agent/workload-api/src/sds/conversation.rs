@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::secrets::Secrets;
 use super::{PeerValidation, SdsSettings, validation};
+use crate::limits::MAX_SECRET_NAMES;
 use crate::push::View;
 use crate::refusal::{Refusal, shortened};
 
@@ -49,6 +50,7 @@ impl Conversation {
     /// What there is to say to a request, if anything.
     pub(super) fn hear(&mut self, request: DiscoveryRequest) -> Result<Option<DiscoveryResponse>, Refusal> {
         let DiscoveryRequest { version_info, node, resource_names, type_url, response_nonce, error_detail } = request;
+        let resource_names = few(resource_names)?;
         if let Some(error) = error_detail {
             let error = shortened(error.message);
             tracing::error!(resource_names = ?shown(&resource_names), ?error, "Envoy reported errors applying secrets");
@@ -145,16 +147,32 @@ impl Sent {
     }
 }
 
-/// The answer to a single request.
-pub(super) fn once(
-    settings: &SdsSettings,
-    request: DiscoveryRequest,
-    view: &View,
-) -> Result<DiscoveryResponse, Refusal> {
-    let validation = validation::of(request.node.as_ref(), settings.validation);
-    let resources = Secrets { settings, validation, view }.named(&request.resource_names)?;
-    tracing::debug!(count = resources.len(), "Sending FetchSecrets response");
-    Ok(DiscoveryResponse { resources, type_url: request.type_url, ..DiscoveryResponse::default() })
+/// A single request, as much of it as matters: what a proxy says of itself is large, and need not wait with its caller.
+pub(super) struct Question {
+    wanted: Wanted,
+    validation: PeerValidation,
+}
+
+impl Question {
+    /// Refuses too many names.
+    pub(super) fn of(settings: &SdsSettings, request: DiscoveryRequest) -> Result<Self, Refusal> {
+        let validation = validation::of(request.node.as_ref(), settings.validation);
+        let wanted = Wanted { names: few(request.resource_names)?, type_url: request.type_url };
+        Ok(Self { wanted, validation })
+    }
+
+    /// The answer.
+    pub(super) fn answer(self, settings: &SdsSettings, view: &View) -> Result<DiscoveryResponse, Refusal> {
+        let Self { wanted: Wanted { names, type_url }, validation } = self;
+        let resources = Secrets { settings, validation, view }.named(&names)?;
+        tracing::debug!(count = resources.len(), "Sending FetchSecrets response");
+        Ok(DiscoveryResponse { resources, type_url, ..DiscoveryResponse::default() })
+    }
+}
+
+/// Each name takes far more memory than it took on the wire, and a stream keeps them.
+fn few(names: Vec<String>) -> Result<Vec<String>, Refusal> {
+    if names.len() > MAX_SECRET_NAMES { Err(Refusal::TooManySecretNames { got: names.len() }) } else { Ok(names) }
 }
 
 /// Order and repetition say nothing.

@@ -13,7 +13,7 @@ use plastron_transport::{PeerCredentials, Place, Places};
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 use super::SdsSettings;
-use super::conversation::{Conversation, once};
+use super::conversation::{Conversation, Question};
 use crate::limits::{FIRST_MESSAGE_TIMEOUT, SDS_CALLS, SDS_CALLS_OF_USER};
 use crate::push::Source;
 use crate::refusal::Refusal;
@@ -41,9 +41,10 @@ impl SecretDiscovery {
     }
 
     async fn fetch(&self, extensions: &Extensions, request: DiscoveryRequest) -> Result<DiscoveryResponse, Refusal> {
+        let question = Question::of(&self.settings, request)?;
         let mut source = self.source(extensions).await?;
         let view = tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, source.next());
-        once(&self.settings, request, &view.await.map_err(|_elapsed| Refusal::NotReady)??)
+        question.answer(&self.settings, &view.await.map_err(|_elapsed| Refusal::NotReady)??)
     }
 }
 

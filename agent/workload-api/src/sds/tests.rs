@@ -18,7 +18,7 @@ use rcgen::{CertificateParams, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
-use super::conversation::{Conversation, once};
+use super::conversation::{Conversation, Question};
 use super::*;
 use crate::push::View;
 use crate::refusal::Refusal;
@@ -119,6 +119,10 @@ fn described(resources: &[Any]) -> Vec<String> {
     resources.iter().map(describe).collect()
 }
 
+fn once(settings: &SdsSettings, request: DiscoveryRequest, view: &View) -> Result<DiscoveryResponse, Refusal> {
+    Question::of(settings, request)?.answer(settings, view)
+}
+
 fn fetched(names: &[&str], node: Option<Node>) -> Result<Vec<String>, Status> {
     let request = DiscoveryRequest { node, ..request(names) };
     let response = once(&SdsSettings::default(), request, &View::Identities(update()))?;
@@ -202,6 +206,26 @@ fn a_name_that_is_not_the_workloads_refuses_the_request() {
     }
     let long = "x".repeat(100_000);
     assert!(fetched(&[&long], None).unwrap_err().message().len() <= crate::limits::MAX_REASON_BYTES);
+}
+
+/// Threat 30: a proxy's words cost no more than they are long, in memory and in the log.
+#[test]
+fn names_are_few_and_are_not_repeated_at_length() {
+    let most = vec![""; crate::limits::MAX_SECRET_NAMES];
+    let more = vec![""; crate::limits::MAX_SECRET_NAMES + 1];
+    assert_eq!(fetched(&most, None).unwrap().len(), 4);
+    let text = "at most 1024 resource names are possible";
+    let status = fetched(&more, None).unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, text));
+
+    let mut conversation = Conversation::new(SdsSettings::default());
+    assert!(conversation.hear(request(&most)).unwrap().is_none());
+    let refusal = conversation.hear(request(&more)).unwrap_err();
+    assert!(matches!(refusal, Refusal::TooManySecretNames { got: 1025 }), "{refusal}");
+
+    let long = "\u{1b}".repeat(100_000);
+    let refusal = once(&SdsSettings::default(), request(&[&long]), &View::Identities(update())).unwrap_err();
+    assert!(refusal.to_string().len() < 2 * crate::limits::MAX_REASON_BYTES, "{}", refusal.to_string().len());
 }
 
 #[test]

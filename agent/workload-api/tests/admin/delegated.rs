@@ -55,6 +55,37 @@ async fn next<M>(stream: &mut Streaming<M>) -> M {
     message(stream).await.unwrap().unwrap()
 }
 
+/// A workload without an SVID keeps nobody waiting but who asks for it, over the one connection that a delegate has.
+#[tokio::test]
+async fn workloads_that_wait_for_their_svid_do_not_delay_the_others() {
+    let world = World::start().await;
+    let client = client(&world).await;
+    world.server.add_entry("one", "/one", &["test:app:one"]);
+    let mut first = subscribe(&mut client.clone(), &["test:app:one"], 0).await.unwrap();
+    while paths(&next(&mut first).await) != ["/one"] {}
+    let syncs = {
+        let mut state = world.server.state();
+        state.refuse_svids = true;
+        state.syncs
+    };
+    world.server.add_entry("late", "/late", &["test:app:late"]);
+    while world.server.state().syncs < syncs + 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut waiting = Vec::new();
+    for _ in 0..32 {
+        let mut client = client.clone();
+        waiting.push(tokio::spawn(async move { subscribe(&mut client, &["test:app:late"], 0).await.map(drop) }));
+    }
+    // Long enough that they are all there first; the test holds without, too.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut client = client.clone();
+    let open = tokio::time::timeout(Duration::from_secs(20), subscribe(&mut client, &["test:app:one"], 0));
+    assert_eq!(paths(&next(&mut open.await.unwrap().unwrap()).await), ["/one"]);
+    assert!(waiting.iter().all(|call| !call.is_finished()), "they still wait");
+    waiting.iter().for_each(JoinHandle::abort);
+}
+
 /// A process that somebody else is.
 struct Process(Child);
 
