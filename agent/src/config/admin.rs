@@ -32,12 +32,21 @@ pub(super) fn admin(
     let Some(path) = socket_path.filter(|path| !path.value.as_os_str().is_empty()) else { return Ok(None) };
     let socket_path = absolute(&path.value).map_err(|error| path.refuse(error))?;
     let workload_socket = absolute(workload_socket).map_err(|error| path.refuse(error))?;
-    if workload_socket.parent().is_some_and(|folder| socket_path.starts_with(folder)) {
+    let is_below = |socket: &Path, public: &Path| public.parent().is_some_and(|folder| socket.starts_with(folder));
+    // By its name, since folders may be made later, and by where links lead, such as that of /var/run to /run.
+    if is_below(&socket_path, &workload_socket) || is_below(&resolved(&socket_path), &resolved(&workload_socket)) {
         return Err(path.refuse(
             "admin socket cannot be in the same directory or a subdirectory as that containing the Workload API socket",
         ));
     }
     Ok(Some(Admin { socket_path, delegates }))
+}
+
+/// Where the links on the way to a socket lead, as far as there is a way. The socket's own name is no link: `bind` refuses one.
+fn resolved(socket: &Path) -> PathBuf {
+    let folders = socket.ancestors().skip(1);
+    let there = folders.filter_map(|folder| Some((folder.canonicalize().ok()?, socket.strip_prefix(folder).ok()?)));
+    there.map(|(folder, rest)| folder.join(rest)).next().unwrap_or_else(|| socket.to_owned())
 }
 
 /// From the root, without `.` and `..`. Links are not followed.

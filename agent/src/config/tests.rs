@@ -121,6 +121,29 @@ fn the_admin_socket_is_not_where_everybody_may_look() {
 }
 
 #[test]
+fn a_link_does_not_lead_the_admin_socket_to_where_everybody_may_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, link) = (dir.path().join("run"), dir.path().join("var-run"));
+    std::fs::create_dir(&run).unwrap();
+    std::os::unix::fs::symlink(&run, &link).unwrap();
+    let load = |workloads: &Path, admin: &Path| {
+        let sockets = format!("agent {{\nsocket_path = {workloads:?}\nadmin_socket_path = {admin:?}");
+        load_text(&MINIMAL.replacen("agent {", &sockets, 1), |_| {})
+    };
+    for (workloads, admin) in [
+        ("run/api.sock", "var-run/admin.sock"),
+        ("run/public/api.sock", "var-run/public/admin.sock"),
+        ("var-run/public/api.sock", "run/public/below/admin.sock"),
+    ] {
+        let error = load(&dir.path().join(workloads), &dir.path().join(admin)).unwrap_err();
+        assert!(error.contains("admin socket cannot be in the same directory"), "{admin}: {error}");
+    }
+    let admin = link.join("private/admin.sock");
+    let config = load(&run.join("public/api.sock"), &admin).unwrap();
+    assert_eq!(config.admin.unwrap().socket_path, admin);
+}
+
+#[test]
 fn a_delegate_is_an_id_of_our_own_trust_domain() {
     let with = |list: &str| {
         let keys = format!("agent {{\nadmin_socket_path = \"/run/a/b.sock\"\nauthorized_delegates = [{list}]");
