@@ -55,6 +55,16 @@ async fn next<M>(stream: &mut Streaming<M>) -> M {
     message(stream).await.unwrap().unwrap()
 }
 
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused_by_grpcs_code() {
+    let world = World::start().await;
+    let mut client = client(&world).await;
+    let long = format!("test:{}", "x".repeat(65 * 1024));
+    let status = subscribe(&mut client, &[&long], 0).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().starts_with("received message larger than max: "), "{status}");
+}
+
 /// A workload without an SVID keeps nobody waiting but who asks for it, over the one connection that a delegate has.
 #[tokio::test]
 async fn workloads_that_wait_for_their_svid_do_not_delay_the_others() {
