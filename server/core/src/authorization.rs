@@ -13,15 +13,15 @@ pub mod table;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use plastron_spiffe::x509::{SerialNumber, VerifiedSvid};
-use plastron_spiffe::{SpiffeId, TrustDomain};
+use plastron_spiffe::x509::{Purpose, SerialNumber, SvidError, VerifiedSvid, verify_chain};
+use plastron_spiffe::{Bundle, SpiffeId, TrustDomain};
 
 pub use caller::{Caller, LocalPeer};
 pub use effect::Effect;
 pub use permit::{Agent, Anyone, CallerClass, Downstream, Local, Manager, ManagerOrAgent, Permit};
 pub use table::{Columns, Method, Rpc, rpc};
 
-use crate::audit::{AuditLog, AuditSinkError};
+use crate::audit::{AuditLog, AuditSinkError, chain};
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::store::{NodeError, Standing};
@@ -92,9 +92,11 @@ impl Authorizer {
         };
         let id = svid.id();
         if columns.admin && (self.admin_ids.contains(id) || self.ledger.state().is_admin(id, self.now())) {
+            self.still_trusted(svid).map_err(|_logged| denied())?;
             return Ok(Grant::Admin(id.clone()));
         }
         if columns.downstream && self.ledger.state().is_downstream(id, self.now()) {
+            self.still_trusted(svid).map_err(|_logged| denied())?;
             return Ok(Grant::Downstream(id.clone()));
         }
         if columns.agent {
@@ -112,6 +114,19 @@ impl Authorizer {
             return Err(Denied::Agent { id: svid.id().clone(), reason });
         }
         Ok(())
+    }
+
+    /// TLS looked at the chain once. Since then its authority may have been revoked, or the bundle of a foreign trust domain deleted; of agents
+    /// the serial number tells as much.
+    fn still_trusted(&self, svid: &VerifiedSvid) -> Result<(), SvidError> {
+        let (state, trust_domain) = (self.ledger.state(), svid.id().trust_domain());
+        let own = state.bundle().filter(|bundle| bundle.trust_domain == *trust_domain);
+        let bundle = own.or_else(|| state.federated_bundle(trust_domain));
+        let bundle = bundle.unwrap_or_else(|| Arc::new(Bundle::empty(trust_domain.clone())));
+        let verified = verify_chain(svid.svid().clone(), bundle.as_ref(), Purpose::ClientAuth, self.clock.now());
+        verified.map(|_again| ()).inspect_err(|error| {
+            tracing::warn!(caller_id = svid.id().as_str(), error = chain(error), "Caller's SVID is trusted no more");
+        })
     }
 
     /// Checks, in order: the node is known; it is not banned; its last evidence was not refused; its serial number is the current one,

@@ -23,6 +23,8 @@ pub const MAX_REASON_LEN: usize = 1_024;
 pub const MAX_PAGE: usize = 10_000;
 /// Authorities in one AppendBundle call, and in a bundle: peers parse all of them at every refresh.
 pub const MAX_AUTHORITIES: usize = 256;
+/// Length of the key identifier of a downstream server's JWT authority, as of a path segment: agents and peers keep every one of them.
+pub const MAX_PUBLISHED_KEY_ID_LEN: usize = 255;
 /// Bundles, or federation relationships, in one batch call: each is a transaction of its own, as in SPIRE.
 pub const MAX_FEDERATED_PER_CALL: usize = 1_000;
 /// Signatures that one batch has under way at the same time. A network HSM hides its round trip behind them; a session pool

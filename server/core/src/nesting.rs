@@ -12,7 +12,7 @@ use crate::authorization::{Permit, rpc};
 use crate::ca::{CertificateAuthority, DownstreamCa, SignError};
 use crate::clock::{Clock, unix_seconds};
 use crate::ledger::Ledger;
-use crate::limits::MAX_AUTHORITIES;
+use crate::limits::{MAX_AUTHORITIES, MAX_PUBLISHED_KEY_ID_LEN};
 use crate::store::StoreError;
 
 /// Serves downstream servers.
@@ -54,8 +54,8 @@ impl Nesting {
         Ok((recorded, self.bundle()))
     }
 
-    /// Puts a downstream server's JWT authority into the bundle, unless it is there. Checks, in order: its key and identifier; there is no
-    /// other key with this identifier; the bundle does not grow too large.
+    /// Puts a downstream server's JWT authority into the bundle, unless it is there. Checks, in order: its key and identifier; that it ends,
+    /// and not before now; there is no other key with this identifier; the bundle does not grow too large.
     pub async fn publish_jwt_authority(
         &self,
         permit: Permit<rpc::PublishJwtAuthority>,
@@ -63,6 +63,12 @@ impl Nesting {
     ) -> Result<Arc<Bundle>, NestingError> {
         let JwtAuthority { key_id, public_key, expires_at, tainted: _ } = authority;
         let authority = JwtAuthority::parse(key_id, public_key, expires_at).map_err(NestingError::JwtAuthority)?;
+        if authority.key_id.len() > MAX_PUBLISHED_KEY_ID_LEN {
+            return Err(NestingError::KeyIdTooLong { got: authority.key_id.len() });
+        }
+        if expires_at <= unix_seconds(self.clock.now()) {
+            return Err(NestingError::Ended { expires_at });
+        }
         let present = self.bundle();
         if let Some(known) = present.jwt_authorities.iter().find(|known| known.key_id == authority.key_id) {
             return if known.public_key == authority.public_key {
@@ -76,15 +82,24 @@ impl Nesting {
             return Err(NestingError::TooMany { got: total });
         }
         let subject = format!("{:?} until {expires_at}", authority.key_id);
-        let trust_domain = self.trust_domain().clone();
-        let result = self
+        let (trust_domain, wanted) = (self.trust_domain().clone(), authority.clone());
+        let result: Result<Arc<Bundle>, StoreError> = self
             .ledger
             .write("publish a downstream server's JWT authority", move |store| async move {
                 store.append_authorities(trust_domain, Vec::new(), vec![authority]).await
             })
             .await;
+        // The store keeps the first of two that came at once.
+        let result = result.map_err(NestingError::Store).and_then(|bundle| {
+            let is_kept = |kept: &JwtAuthority| kept.key_id == wanted.key_id && kept.public_key == wanted.public_key;
+            if bundle.jwt_authorities.iter().any(is_kept) {
+                Ok(bundle)
+            } else {
+                Err(NestingError::KeyIdTaken { key_id: wanted.key_id })
+            }
+        });
         audit::change(permit.identity(), "jwt authority publish", &subject, &audit::outcome(&result));
-        Ok(result?)
+        result
     }
 
     fn still_downstream(&self, id: &SpiffeId) -> Result<(), NestingError> {
@@ -127,6 +142,18 @@ pub enum NestingError {
     KeyIdTaken {
         /// The identifier.
         key_id: String,
+    },
+    /// Every agent and every peer would keep it: InvalidArgument.
+    #[error("a key ID of {got} bytes, of at most {MAX_PUBLISHED_KEY_ID_LEN}")]
+    KeyIdTooLong {
+        /// Its length.
+        got: usize,
+    },
+    /// It would be of no use, or stay for ever: InvalidArgument.
+    #[error("the JWT authority's end, {expires_at}, is not in the future")]
+    Ended {
+        /// Unix seconds; 0 for none.
+        expires_at: i64,
     },
     /// It would have too many authorities: ResourceExhausted.
     #[error("the bundle would have {got} authorities, of at most {MAX_AUTHORITIES}")]

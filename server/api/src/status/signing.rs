@@ -45,9 +45,11 @@ pub(super) fn mint(error: &MintError) -> (Code, Told) {
 
 pub(super) fn nesting(error: &NestingError) -> (Code, Told) {
     match error {
-        NestingError::Csr(_) | NestingError::CsrSignature | NestingError::JwtAuthority(_) => {
-            (Code::InvalidArgument, Told::Chain)
-        }
+        NestingError::Csr(_)
+        | NestingError::CsrSignature
+        | NestingError::JwtAuthority(_)
+        | NestingError::KeyIdTooLong { .. }
+        | NestingError::Ended { .. } => (Code::InvalidArgument, Told::Chain),
         NestingError::NotDownstream => (Code::PermissionDenied, Told::Chain),
         NestingError::KeyIdTaken { .. } => (Code::AlreadyExists, Told::Chain),
         NestingError::TooMany { .. } => (Code::ResourceExhausted, Told::Chain),

@@ -63,13 +63,17 @@ impl LocalAuthorities {
         self.activate(SlotKind::X509, permit.identity(), authority_id).await
     }
 
-    /// TaintJWTAuthority: tokens by the old key are not to be used any more. SPIRE's answer has the identifier alone.
+    /// TaintJWTAuthority: tokens by the old key are not to be used any more, nor those by a key that is in the bundle and in no server's
+    /// slot, such as a downstream server's. SPIRE's answer has the identifier alone.
     pub async fn taint_jwt(
         &self,
         permit: Permit<rpc::TaintJwtAuthority>,
         authority_id: &str,
     ) -> Result<AuthoritySummary, Refused> {
-        taintable(authority_id, &self.slots(SlotKind::Jwt)?)?;
+        let slots = self.slots(SlotKind::Jwt)?;
+        if !self.is_published_only(authority_id) {
+            taintable(authority_id, &slots)?;
+        }
         self.taint(permit.identity(), Step::TAINT_JWT, authority_id, jwt(authority_id)).await?;
         tracing::info!(local_authority_id = authority_id, "JWT authority tainted successfully");
         Ok(only_id(authority_id))
@@ -258,6 +262,13 @@ impl LocalAuthorities {
         let x509_authorities = bundle.x509_authorities.iter().filter(is_revoked).cloned().collect();
         let authorities = Bundle { x509_authorities, ..Bundle::empty(bundle.trust_domain.clone()) };
         Some(self.watchers.dependent(authorities).await)
+    }
+
+    /// Whether the bundle has this JWT key, and no server of the store signs, signed or will sign with it.
+    fn is_published_only(&self, key_id: &str) -> bool {
+        let state = self.ledger.state();
+        let is_known = state.bundle().is_some_and(|it| it.jwt_authorities.iter().any(|key| key.key_id == key_id));
+        is_known && !state.journals().iter().any(|entry| is(entry, key_id))
     }
 
     /// The authorities of the bundle with this subject key identifier: a key can have several certificates.

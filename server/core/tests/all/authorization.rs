@@ -125,3 +125,33 @@ async fn an_administrator_of_the_configuration_needs_no_entry() {
     let refused = may::<rpc::ListEntries>(&server, &caller).await.unwrap_err();
     assert!(matches!(refused, Denied::Agent { reason: AgentDenial::Expired { .. }, .. }), "{refused:?}");
 }
+
+/// A connection outlives the authority that its SVID was verified by.
+#[tokio::test]
+async fn an_administrator_whose_authority_is_revoked_is_none_on_an_open_connection() {
+    let server = Disk::new().start().await.unwrap();
+    let (agent, agent_caller) = server.agent().await;
+    let mut nested = entry("/nested", &agent, &["unix:uid:1"]);
+    nested.downstream = true;
+    let created = server.create(vec![entry("/configured-admin", &agent, &["unix:uid:0"]), nested]).await;
+    let mut callers = Vec::new();
+    for entry in &created {
+        let permit = server.permit::<rpc::BatchNewX509Svid>(&agent_caller).await;
+        let request = plastron_server_core::issuance::SvidRequest { entry_id: entry.id.clone(), csr: csr(&[]) };
+        let results = server.services.issuance.batch_new_x509_svid(permit, vec![request]).await.unwrap();
+        callers.push(server.caller(&results.into_iter().next().unwrap().unwrap()));
+    }
+    let [admin, nested] = callers.as_slice() else { unreachable!("two SVIDs") };
+    let authorities = &server.services.local_authorities;
+    let first = authorities.x509_state(server.permit(&local()).await).unwrap().active.authority_id;
+    let second = authorities.prepare_x509(server.permit(&local()).await).await.unwrap().authority_id;
+    authorities.activate_x509(server.permit(&local()).await, &second).await.unwrap();
+    authorities.taint_x509(server.permit(&local()).await, &first).await.unwrap();
+    assert_eq!(may::<rpc::ListEntries>(&server, admin).await, Ok(()), "tainted is trusted still");
+    assert_eq!(may::<rpc::NewDownstreamX509Ca>(&server, nested).await, Ok(()));
+    authorities.revoke_x509(server.permit(&local()).await, &first).await.unwrap();
+    let refused = may::<rpc::ListEntries>(&server, admin).await;
+    assert!(matches!(refused, Err(Denied::Method { .. })), "{refused:?}");
+    let refused = may::<rpc::NewDownstreamX509Ca>(&server, nested).await;
+    assert!(matches!(refused, Err(Denied::Method { .. })), "{refused:?}");
+}

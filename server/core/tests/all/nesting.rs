@@ -162,3 +162,58 @@ async fn a_downstream_servers_jwt_key_is_published_once() {
     }
     assert!(matches!(refused, Some(NestingError::TooMany { .. })), "{refused:?}");
 }
+
+/// A key that nobody can verify with any more, or that never ends, and a name that every agent would have to keep.
+#[tokio::test]
+async fn a_published_key_has_an_end_and_a_short_name() {
+    let server = Disk::new().start().await.unwrap();
+    let (caller, _) = downstream(&server).await;
+    let now = i64::try_from(START).unwrap();
+    let publish = async |key_id: String, expires_at: i64| {
+        let permit = server.permit::<rpc::PublishJwtAuthority>(&caller).await;
+        let public_key = KeyPair::generate().unwrap().subject_public_key_info();
+        let authority = JwtAuthority { key_id, public_key, expires_at, tainted: false };
+        server.services.nesting.publish_jwt_authority(permit, authority).await
+    };
+    for expires_at in [i64::MIN, -1, 0, now] {
+        let refused = publish("ends".to_owned(), expires_at).await;
+        assert!(matches!(refused, Err(NestingError::Ended { .. })), "{expires_at}: {refused:?}");
+    }
+    let refused = publish("k".repeat(256), now + 60).await;
+    assert!(matches!(refused, Err(NestingError::KeyIdTooLong { got: 256 })), "{refused:?}");
+    publish("k".repeat(255), now + 60).await.unwrap();
+}
+
+/// Of two at once under one identifier, the one whose key is not in the bundle learns it.
+#[tokio::test]
+async fn two_keys_that_come_at_once_under_one_name_are_not_both_published() {
+    let server = Disk::new().start().await.unwrap();
+    let (caller, _) = downstream(&server).await;
+    let expires_at = i64::try_from(START + 900).unwrap();
+    let publish = async || {
+        let permit = server.permit::<rpc::PublishJwtAuthority>(&caller).await;
+        let public_key = KeyPair::generate().unwrap().subject_public_key_info();
+        let authority = JwtAuthority { key_id: "nested".to_owned(), public_key, expires_at, tainted: false };
+        server.services.nesting.publish_jwt_authority(permit, authority).await
+    };
+    let (one, other) = tokio::join!(publish(), publish());
+    let refused = [one, other].into_iter().filter_map(Result::err).collect::<Vec<_>>();
+    assert!(matches!(refused.as_slice(), [NestingError::KeyIdTaken { .. }]), "{refused:?}");
+}
+
+/// The key of a downstream server that fell is nobody's slot, and goes all the same.
+#[tokio::test]
+async fn a_published_key_can_be_tainted_and_revoked() {
+    let server = Disk::new().start().await.unwrap();
+    let (caller, _) = downstream(&server).await;
+    let permit = server.permit::<rpc::PublishJwtAuthority>(&caller).await;
+    let public_key = KeyPair::generate().unwrap().subject_public_key_info();
+    let expires_at = i64::try_from(START + 900).unwrap();
+    let authority = JwtAuthority { key_id: "nested".to_owned(), public_key, expires_at, tainted: false };
+    server.services.nesting.publish_jwt_authority(permit, authority).await.unwrap();
+    let authorities = &server.services.local_authorities;
+    let local = crate::fixture::local();
+    authorities.taint_jwt(server.permit(&local).await, "nested").await.unwrap();
+    authorities.revoke_jwt(server.permit(&local).await, "nested").await.unwrap();
+    assert!(server.services.bundles.current().jwt_authorities.iter().all(|key| key.key_id != "nested"));
+}
