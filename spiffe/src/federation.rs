@@ -58,7 +58,7 @@ impl BundleEndpointUrl {
         }
         let (host, port) = split_port(authority)?;
         if let Some(port) = port
-            && !matches!(port.parse::<u16>(), Ok(1..))
+            && !(port.bytes().all(|b| b.is_ascii_digit()) && matches!(port.parse::<u16>(), Ok(1..)))
         {
             return Err(EndpointUrlError::Port);
         }
@@ -100,7 +100,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), EndpointUrlError>
     let (host, port) = if authority.starts_with('[') {
         let end = authority.find(']').ok_or(EndpointUrlError::Host)? + 1;
         let (host, rest) = authority.split_at(end);
-        let address = host.trim_matches(['[', ']']);
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or_default();
         if address.parse::<std::net::Ipv6Addr>().is_err() {
             return Err(EndpointUrlError::Host);
         }
@@ -197,12 +197,15 @@ mod tests {
             ("https://[::1", Host),
             ("https://[nonsense]", Host),
             ("https://[::1]x", Host),
+            ("https://[[::1]", Host),
+            ("https://[[::1]:8443", Host),
             ("https://a]b", Host),
             ("https://user@example.org", UserInfo),
             ("https://user:password@example.org", UserInfo),
             ("https://@example.org", UserInfo),
             ("https://example.org:", Port),
             ("https://example.org:0", Port),
+            ("https://example.org:+443", Port),
             ("https://example.org:65536", Port),
             ("https://::1", Host),
             ("https://a:1:2", Port),

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::audit::{self, AuditLog, AuditSinkError};
 use crate::authorization::{Permit, rpc};
 use crate::ledger::Ledger;
-use crate::store::{FederatedBundleError, Order};
+use crate::store::{FederatedBundleError, Order, StoreError};
 
 pub use check::ForeignBundleFault;
 
@@ -40,6 +40,11 @@ impl Federation {
         self.ledger.state().relationships_after(None, usize::MAX)
     }
 
+    /// The relationship that was made by the API with this trust domain.
+    pub fn relationship(&self, trust_domain: &TrustDomain) -> Option<Arc<FederationRelationship>> {
+        self.ledger.state().relationship(trust_domain)
+    }
+
     /// The bundle of a foreign trust domain, or the server's own one: what a bundle endpoint's SVID is verified against.
     pub fn bundle(&self, trust_domain: &TrustDomain) -> Option<Arc<Bundle>> {
         let state = self.ledger.state();
@@ -53,8 +58,14 @@ impl Federation {
 
     /// Keeps a bundle that was fetched. Checks, in order: it is not of the server's own trust domain; it is one that can be kept
     /// (JWT authorities that no token can be verified with are left out); what trusts more is recorded; it is no older than the one
-    /// that is kept. The same bundle again is not written.
-    pub async fn keep_fetched(&self, mut fetched: Bundle) -> Result<Kept, FetchedError> {
+    /// that is kept; `stands` says that what the fetch rested on is still so. That is asked where no other write comes in between, so that
+    /// nobody who ended a relationship, or took an authority away, is overruled by an answer that was under way. The same bundle again
+    /// is not written.
+    pub async fn keep_fetched(
+        &self,
+        mut fetched: Bundle,
+        stands: impl FnOnce() -> bool + Send + 'static,
+    ) -> Result<Kept, FetchedError> {
         if fetched.trust_domain == self.trust_domain {
             return Err(FetchedError::OwnTrustDomain);
         }
@@ -71,7 +82,10 @@ impl Federation {
         let result = self
             .ledger
             .write("keep a fetched bundle", move |store| async move {
-                store.set_federated_bundle(fetched, Order::BySequence).await
+                if !stands() {
+                    return Err(FetchedError::Overtaken);
+                }
+                Ok(store.set_federated_bundle(fetched, Order::BySequence).await?)
             })
             .await;
         audit::change(FETCHER, "federated bundle refresh", &subject, &audit::outcome(&result));
@@ -149,9 +163,20 @@ pub enum FetchedError {
     /// Nothing that trusts more is done unrecorded.
     #[error("no foreign bundle is kept for now")]
     Unrecorded(#[from] AuditSinkError),
+    /// What the fetch rested on is no longer so.
+    #[error(
+        "the relationship, or the bundle that its endpoint is authenticated with, was changed during the fetch: fetch again"
+    )]
+    Overtaken,
     /// The store refused it, or failed.
     #[error(transparent)]
     Store(#[from] FederatedBundleError),
+}
+
+impl From<StoreError> for FetchedError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 /// Why a bundle was not refreshed.

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::basis::{self, Basis};
 use crate::fetch::{FetchError, fetch};
 use crate::schedule;
 
@@ -137,7 +138,7 @@ impl BundleClient {
         let (federation, trust_domain) = (&self.services.federation, &relationship.trust_domain);
         loop {
             tracing::debug!(%trust_domain, "Polling for bundle update");
-            let believed = self.believed(&relationship.profile);
+            let believed = basis::believed(&self.services, &relationship.profile);
             let outcome = self.update(relationship).await;
             match &outcome {
                 Ok(Kept::Changed(_)) => tracing::info!(%trust_domain, "Bundle refreshed"),
@@ -164,19 +165,11 @@ impl BundleClient {
         }
     }
 
-    /// The bundle that the endpoint is authenticated with.
-    fn believed(&self, profile: &EndpointProfile) -> Option<Arc<Bundle>> {
-        match profile {
-            EndpointProfile::HttpsWeb => None,
-            EndpointProfile::HttpsSpiffe { id } => self.services.federation.bundle(id.trust_domain()),
-        }
-    }
-
     async fn until_replaced(&self, profile: &EndpointProfile, believed: Option<Arc<Bundle>>) {
         let mut changes = self.services.federation.changes();
         changes.mark_changed();
         while changes.changed().await.is_ok() {
-            if self.believed(profile) != believed {
+            if basis::believed(&self.services, profile) != believed {
                 return;
             }
         }
@@ -202,20 +195,30 @@ impl BundleClient {
 
     async fn fetch_and_keep(&self, relationship: &FederationRelationship) -> Result<Kept, UpdateError> {
         let FederationRelationship { trust_domain, bundle_endpoint_url, profile } = relationship;
-        let tls = self.authentication(profile).await?;
+        let configured = self.configured.contains_key(trust_domain);
+        let basis = Basis::now(&self.services, relationship, configured);
+        // It may have ended while this fetch waited for its turn.
+        if !basis.stands() {
+            return Err(FetchedError::Overtaken.into());
+        }
+        let tls = self.authentication(profile, basis.believed.as_deref()).await?;
         let bundle = fetch(trust_domain, bundle_endpoint_url, &tls).await?;
-        Ok(self.services.federation.keep_fetched(bundle).await?)
+        Ok(self.services.federation.keep_fetched(bundle, move || basis.stands()).await?)
     }
 
-    async fn authentication(&self, profile: &EndpointProfile) -> Result<HttpsClientTls, UpdateError> {
+    async fn authentication(
+        &self,
+        profile: &EndpointProfile,
+        believed: Option<&Bundle>,
+    ) -> Result<HttpsClientTls, UpdateError> {
         match profile {
             EndpointProfile::HttpsWeb => {
                 let roots = Arc::clone(&self.web_roots);
                 let read = tokio::task::spawn_blocking(move || roots()).await;
                 Ok(HttpsClientTls::Web(read.map_err(|_panic| UpdateError::Interrupted)??))
             }
-            EndpointProfile::HttpsSpiffe { id } => match self.services.federation.bundle(id.trust_domain()) {
-                Some(bundle) => Ok(HttpsClientTls::Spiffe { server: id.clone(), bundle: bundle.as_ref().clone() }),
+            EndpointProfile::HttpsSpiffe { id } => match believed {
+                Some(bundle) => Ok(HttpsClientTls::Spiffe { server: id.clone(), bundle: bundle.clone() }),
                 None => Err(UpdateError::NoBundle { id: id.clone() }),
             },
         }

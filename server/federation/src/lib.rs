@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod basis;
 mod certificate_files;
 mod client;
 mod endpoint;

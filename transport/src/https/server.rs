@@ -100,7 +100,8 @@ async fn shake_hands(HttpsServerTls(config): &HttpsServerTls, stream: TcpStream)
     let too_long = |_elapsed| io::Error::from(io::ErrorKind::TimedOut);
     // Only latency is lost where this fails.
     let _ = stream.set_nodelay(true);
-    tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.readable()).await.map_err(too_long)??;
+    // A look at the byte itself: `readable` may say yes before there is one.
+    tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut [0])).await.map_err(too_long)??;
     let accepted = TlsAcceptor::from(Arc::clone(config)).accept(stream);
     Ok(Box::new(tokio::time::timeout(HANDSHAKE_TIMEOUT, accepted).await.map_err(too_long)??))
 }

@@ -121,7 +121,8 @@ impl Door {
     async fn shake_hands(&self, stream: TcpStream, address: SocketAddr, place: Place<IpAddr>) -> Option<TlsConnection> {
         // Only latency is lost where this fails.
         let _ = stream.set_nodelay(true);
-        let Ok(Ok(())) = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.readable()).await else {
+        // A look at the byte itself: `readable` may say yes before there is one.
+        let Ok(Ok(1..)) = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut [0])).await else {
             tracing::info!(%address, "TLS peer said nothing");
             return None;
         };

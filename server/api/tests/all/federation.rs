@@ -253,14 +253,14 @@ async fn a_fetched_bundle_is_kept_once_and_never_goes_back() {
         bundle.sequence_number = sequence;
         bundle
     };
-    let kept = federation.keep_fetched(document("a.example", 5)).await.unwrap();
+    let kept = federation.keep_fetched(document("a.example", 5), || true).await.unwrap();
     assert!(matches!(kept, Kept::Changed(_)));
     let commits = server.services.ledger.statistics().commits;
-    assert_eq!(federation.keep_fetched(document("a.example", 5)).await.unwrap(), Kept::Unchanged);
+    assert_eq!(federation.keep_fetched(document("a.example", 5), || true).await.unwrap(), Kept::Unchanged);
     assert_eq!(server.services.ledger.statistics().commits, commits);
-    let back = federation.keep_fetched(document("a.example", 4)).await;
+    let back = federation.keep_fetched(document("a.example", 4), || true).await;
     assert_eq!(back, Err(FetchedError::Store(FederatedBundleError::Rollback { got: 4, kept: 5 })));
-    assert_eq!(federation.keep_fetched(document(TRUST_DOMAIN, 9)).await, Err(FetchedError::OwnTrustDomain));
+    assert_eq!(federation.keep_fetched(document(TRUST_DOMAIN, 9), || true).await, Err(FetchedError::OwnTrustDomain));
     let own = server.services.bundles.current();
     assert!(Arc::ptr_eq(&federation.bundle(&own.trust_domain).unwrap(), &own), "the server's own is as it was");
     assert_eq!(get(&server, "a.example").await.unwrap().sequence_number, 5);

@@ -35,6 +35,15 @@ impl Endpoint {
         *self.says.lock().unwrap() = document(&bundle.to_spiffe_json().unwrap());
     }
 
+    /// Answers nothing until `release`.
+    fn hold(&self) {
+        self.fake.held.send_replace(true);
+    }
+
+    fn release(&self) {
+        self.fake.held.send_replace(false);
+    }
+
     async fn until_asked(&self, times: usize) {
         while self.fake.asked().len() < times {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -256,4 +265,54 @@ async fn nobody_else_speaks_for_the_own_trust_domain() {
     let cause = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
     assert!(cause.contains("own trust domain is not fetched"), "{refused}: {cause}");
     assert_eq!(server.services.bundles.current(), before);
+}
+
+/// Whoever ends a relationship and deletes the bundle is not overruled by an answer that was under way.
+#[tokio::test]
+async fn an_answer_that_comes_after_the_relationship_ended_is_not_kept() {
+    let ca = Ca::new("other.test");
+    let endpoint = Endpoint::start(&ca).await;
+    endpoint.show(5, &[&ca]);
+    let server = Server::start(Vec::new(), &ca).await;
+    server.create(by_id(&endpoint.fake), Some(ca.bundle.clone())).await;
+    server.until(5).await;
+    let asked = endpoint.fake.asked().len();
+    endpoint.show(6, &[&ca]);
+    endpoint.hold();
+    let ended = async {
+        endpoint.until_asked(asked + 1).await;
+        let permit = server.permit::<rpc::BatchDeleteFederationRelationship>().await;
+        server.services.federation.delete_relationship(&permit, other()).await.unwrap();
+        let permit = server.permit::<rpc::BatchDeleteFederatedBundle>().await;
+        let mode = plastron_server_core::store::DeleteMode::Restrict;
+        server.services.federation.delete_bundle(&permit, other(), mode).await.unwrap();
+        endpoint.release();
+    };
+    let (said, ()) = tokio::join!(server.refresh(), ended);
+    assert_eq!(server.bundle(), None);
+    let said = said.unwrap();
+    assert!(said.contains("was changed during the fetch"), "{said}");
+}
+
+/// Whoever holds a stolen authority's key can hold an answer back for as long as a fetch may take.
+#[tokio::test]
+async fn an_answer_that_comes_after_its_authority_was_taken_away_is_not_kept() {
+    let (stolen, next) = (Ca::new("other.test"), Ca::new("other.test"));
+    let endpoint = Endpoint::start(&stolen).await;
+    endpoint.show(5, &[&stolen]);
+    let server = Server::start(vec![by_id(&endpoint.fake)], &stolen).await;
+    server.set(stolen.bundle.clone()).await;
+    server.until(5).await;
+    let asked = endpoint.fake.asked().len();
+    endpoint.show(1_000_000, &[&stolen]);
+    endpoint.hold();
+    let replaced = async {
+        endpoint.until_asked(asked + 1).await;
+        server.set(Bundle { sequence_number: 6, ..next.bundle.clone() }).await;
+        endpoint.release();
+    };
+    let (said, ()) = tokio::join!(server.refresh(), replaced);
+    assert_eq!(server.bundle().unwrap().x509_authorities, next.bundle.x509_authorities);
+    let said = said.unwrap();
+    assert!(said.contains("was changed during the fetch"), "{said}");
 }

@@ -41,6 +41,8 @@ pub(crate) fn redirect(status: &str, location: &str) -> Answer {
 pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    /// While true, what is asked is noted and not answered.
+    pub(crate) held: tokio::sync::watch::Sender<bool>,
     _end: tokio_util::sync::DropGuard,
 }
 
@@ -54,11 +56,12 @@ impl Fake {
         let address = listener.local_addr().unwrap();
         let (ended, asked) = (CancellationToken::new(), Arc::new(Mutex::new(Vec::new())));
         let noted = Arc::clone(&asked);
+        let (held, holds) = tokio::sync::watch::channel(false);
         tokio::spawn(serve_https(listener, tls, ended.clone(), move |stream| {
-            let (script, noted) = (script.clone(), Arc::clone(&noted));
-            async move { talk(stream, script, noted).await }
+            let (script, noted, holds) = (script.clone(), Arc::clone(&noted), holds.clone());
+            async move { talk(stream, script, noted, holds).await }
         }));
-        Self { address, asked, _end: ended.drop_guard() }
+        Self { address, asked, held, _end: ended.drop_guard() }
     }
 
     pub(crate) fn url(&self, host: &str, path: &str) -> BundleEndpointUrl {
@@ -71,7 +74,12 @@ impl Fake {
     }
 }
 
-async fn talk(mut stream: Box<dyn HttpsStream>, script: impl Fn(&str) -> Answer, noted: Arc<Mutex<Vec<String>>>) {
+async fn talk(
+    mut stream: Box<dyn HttpsStream>,
+    script: impl Fn(&str) -> Answer,
+    noted: Arc<Mutex<Vec<String>>>,
+    mut holds: tokio::sync::watch::Receiver<bool>,
+) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else { return };
@@ -81,6 +89,8 @@ async fn talk(mut stream: Box<dyn HttpsStream>, script: impl Fn(&str) -> Answer,
     let path = head.split(' ').nth(1).unwrap().to_owned();
     noted.lock().unwrap().push(head);
     let Answer { bytes, then } = script(&path);
+    // The fake that holds is gone with the test.
+    let _ = holds.wait_for(|held| !held).await.map(drop);
     if stream.write_all(&bytes).await.is_err() || stream.flush().await.is_err() {
         return;
     }
