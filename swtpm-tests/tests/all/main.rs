@@ -33,6 +33,7 @@ mod owned_agent;
 mod resident_key;
 mod spire_agent_cli;
 mod spire_authorities;
+mod spire_federation;
 mod spire_kit;
 mod spire_nested;
 mod spire_nodes;

@@ -35,6 +35,7 @@ enum Agent {
 /// A server of one house, for agents of the other.
 pub(crate) struct Pair {
     spire: Spire,
+    trust_domain: &'static str,
     server: Server,
 }
 
@@ -47,18 +48,34 @@ pub(crate) struct Node {
 impl Pair {
     /// `None` where SPIRE's programs are not there.
     pub(crate) fn start(theirs: Theirs, server_lines: &str, plugin_lines: &str) -> Option<Self> {
+        Self::start_in(TRUST_DOMAIN, theirs, server_lines, plugin_lines)
+    }
+
+    /// The same in a trust domain of its own.
+    pub(crate) fn start_in(
+        trust_domain: &'static str,
+        theirs: Theirs,
+        server_lines: &str,
+        plugin_lines: &str,
+    ) -> Option<Self> {
         let spire = Spire::from_env()?;
         let (server_lines, plugin_lines) = (server_lines.to_owned(), plugin_lines.to_owned());
         let server = match theirs {
             Theirs::Agent => Server::Ours(
-                TestServer::start(ServerOptions { server_lines, plugin_lines, ..ServerOptions::default() }).unwrap(),
+                TestServer::start(ServerOptions {
+                    trust_domain,
+                    server_lines,
+                    plugin_lines,
+                    ..ServerOptions::default()
+                })
+                .unwrap(),
             ),
             Theirs::Server => {
-                let options = SpireServerOptions { trust_domain: TRUST_DOMAIN.to_owned(), server_lines, plugin_lines };
+                let options = SpireServerOptions { trust_domain: trust_domain.to_owned(), server_lines, plugin_lines };
                 Server::Theirs(SpireServer::start(&spire, options).unwrap())
             }
         };
-        Some(Self { spire, server })
+        Some(Self { spire, trust_domain, server })
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -125,8 +142,14 @@ impl Pair {
 
     /// An entry for this user's processes below the node; returns its ID.
     pub(crate) fn register(&self, node: &str, name: &str) -> String {
-        let (id, selector) = (format!("spiffe://{TRUST_DOMAIN}/{name}"), own_selector());
-        let made = self.json(&["entry", "create", "-parentID", node, "-spiffeID", &id, "-selector", &selector]);
+        self.register_with(node, name, &[])
+    }
+
+    /// The same with further flags.
+    pub(crate) fn register_with(&self, node: &str, name: &str, flags: &[&str]) -> String {
+        let (id, selector) = (format!("spiffe://{}/{name}", self.trust_domain), own_selector());
+        let entry = ["entry", "create", "-parentID", node, "-spiffeID", &id, "-selector", &selector];
+        let made = self.json(&[&entry, flags].concat());
         made["results"][0]["entry"]["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
     }
 
@@ -136,7 +159,14 @@ impl Pair {
         let agents = listed["agents"].as_array().unwrap();
         assert_eq!(agents.len(), 1, "{listed}");
         let path = agents[0]["id"]["path"].as_str().unwrap();
-        format!("spiffe://{TRUST_DOMAIN}{path}")
+        format!("spiffe://{}{path}", self.trust_domain)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        match &self.server {
+            Server::Ours(server) => server.port(),
+            Server::Theirs(server) => server.port(),
+        }
     }
 
     pub(crate) fn restart(&mut self) {
@@ -206,6 +236,14 @@ impl Node {
         let printed = self.cli(&["api", "fetch", "x509", "-output", "json"]).ok()?.stdout;
         let response: serde_json::Value = serde_json::from_slice(&printed).unwrap();
         response["svids"][0]["x509_svid"].as_str().map(str::to_owned)
+    }
+
+    /// The Workload API's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        match &self.agent {
+            Agent::Ours(agent) => agent.socket(),
+            Agent::Theirs(agent) => agent.socket(),
+        }
     }
 
     /// A new token for this audience.
