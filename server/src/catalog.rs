@@ -44,7 +44,6 @@ use x509pop::{CaFilesError, X509Pop};
 pub(crate) struct Catalog {
     data_store: DataStore,
     key_manager: KeyManager,
-    join_token: bool,
     tpm: Option<Pools>,
     x509pop: Option<X509Pop>,
     upstream: Option<Upstream>,
@@ -55,7 +54,7 @@ impl Catalog {
     pub(crate) fn read(block: &Subtree, strictness: &Strictness<'_>) -> Result<(Self, Vec<Notice>), LoadError> {
         let (configured, mut notices) = plugins::read(block, strictness)?;
         let (mut data_store, mut key_manager, mut upstream) = (None, None, None);
-        let (mut join_token, mut tpm, mut x509pop) = (false, None, None);
+        let (mut tpm, mut x509pop) = (None, None);
         for plugin in &configured {
             if plugin.command.is_some() {
                 return Err(refuse(
@@ -68,10 +67,7 @@ impl Catalog {
                 ("KeyManager", name @ ("memory" | "disk" | "pkcs11")) => {
                     set(&mut key_manager, plugin, KeyManager::read(name, plugin, strictness)?)?
                 }
-                ("NodeAttestor", "join_token") => {
-                    join_token = true;
-                    plugin.decode::<NoKeys>(strictness)?.1
-                }
+                ("NodeAttestor", "join_token") => plugin.decode::<NoKeys>(strictness)?.1,
                 ("NodeAttestor", "tpm") => set(&mut tpm, plugin, Pools::read(plugin, strictness)?)?,
                 ("NodeAttestor", "x509pop") => set(&mut x509pop, plugin, X509Pop::read(plugin, strictness)?)?,
                 ("UpstreamAuthority", "disk") => set(&mut upstream, plugin, Upstream::read(plugin, strictness)?)?,
@@ -85,7 +81,6 @@ impl Catalog {
         let catalog = Self {
             data_store: data_store.ok_or_else(|| missing("DataStore"))?,
             key_manager: key_manager.ok_or_else(|| missing("KeyManager"))?,
-            join_token,
             tpm,
             x509pop,
             upstream,
@@ -126,10 +121,8 @@ impl Catalog {
         logs: &Arc<dyn KeptEventLogs>,
         bundle: &Arc<dyn TrustBundle>,
     ) -> Result<NodeAttestors, AttestorsError> {
-        let mut attestors = NodeAttestors { all: Vec::new(), judge: None };
-        if self.join_token {
-            attestors.all.push(Arc::new(JoinTokenNodeAttestor));
-        }
+        // SPIRE's server takes join tokens whether the plugin is configured or not: an administrator makes each of them.
+        let mut attestors = NodeAttestors { all: vec![Arc::new(JoinTokenNodeAttestor)], judge: None };
         if let Some(x509pop) = &self.x509pop {
             attestors.all.push(Arc::new(x509pop.open(bundle)?));
         }

@@ -166,7 +166,9 @@ async fn fresh_svid(parts: &Parts, caller: &Caller) -> Result<Caller, AttestErro
 fn stop(parts: &Parts, caller: &Caller, reason: AgentDenial) -> AgentError {
     let agent_id = caller.svid.id().clone();
     if reason == AgentDenial::Banned {
-        tracing::warn!(spiffe_id = %agent_id, "Agent is banned: removing SVID and shutting down");
+        // What an agent of SPIRE's says of the call that told it: alerts look for these words.
+        let error = format!("failed to fetch authorized entries: {reason}");
+        tracing::warn!(spiffe_id = %agent_id, error, "Agent is banned: removing SVID and shutting down");
         return forget(parts, caller, AgentError::Banned { agent_id });
     }
     tracing::warn!(spiffe_id = %agent_id, %reason, "Agent needs to attest again but can't: removing SVID and shutting down");

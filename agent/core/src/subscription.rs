@@ -6,10 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use plastron_spiffe::{Bundle, Selector, TrustDomain};
 use tokio::sync::{Notify, watch};
+use tokio::time::{Duration, Instant};
 
 use crate::Identity;
 use crate::snapshot::{DemandGuard, Snapshot};
 use crate::upstream::AuthorizedEntry;
+
+/// How long the first value waits for the last SVIDs: several batches of a server that is there, and no long wait for one that is away.
+const COMPLETE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The agent's identities, for whoever serves workloads. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -92,7 +96,7 @@ impl WorkloadIdentities {
 
     /// What a workload with these selectors may have, now and after every change.
     pub fn subscribe(&self, selectors: BTreeSet<Selector>) -> Subscription {
-        Subscription { source: self.clone(), selectors, holds: Vec::new(), delivered: None }
+        Subscription { source: self.clone(), selectors, holds: Vec::new(), delivered: None, incomplete_from: None }
     }
 
     /// All bundles that the agent holds, now and after every change: for callers that need no identity.
@@ -148,13 +152,16 @@ pub struct Subscription {
     selectors: BTreeSet<Selector>,
     holds: Vec<DemandGuard>,
     delivered: Option<WorkloadState>,
+    /// When a first value with fewer SVIDs than entries is better than none.
+    incomplete_from: Option<Instant>,
 }
 
 impl Subscription {
     /// The first value at once, then one for each change that this workload can see: an SVID rotated, an entry added or removed, a
     /// bundle changed. Intermediate values may be skipped, the last one never is. `None` when the agent shuts down.
     ///
-    /// Waits while the agent has not yet synchronised with its server, and while entries match but none of them has an SVID yet.
+    /// Waits while the agent has not yet synchronised with its server, and while entries match but none of them has an SVID yet. The
+    /// first value waits a while for the SVIDs of all of them: a workload that asks once must not miss those beyond the cache's size.
     /// Cancel-safe.
     pub async fn next(&mut self) -> Option<WorkloadState> {
         loop {
@@ -162,8 +169,20 @@ impl Subscription {
             if let Some(state) = snapshot.and_then(|snapshot| self.look(&snapshot)) {
                 return Some(state);
             }
-            self.source.snapshots.changed().await.ok()?;
+            match self.incomplete_from {
+                Some(from) if from > Instant::now() => tokio::select! {
+                    changed = self.source.snapshots.changed() => changed.ok()?,
+                    () = tokio::time::sleep_until(from) => {}
+                },
+                _ => self.source.snapshots.changed().await.ok()?,
+            }
         }
+    }
+
+    /// Whether it is too early for a first value that lacks SVIDs.
+    fn waits_for_all(&mut self) -> bool {
+        let from = *self.incomplete_from.get_or_insert_with(|| Instant::now() + COMPLETE_WITHIN);
+        self.delivered.is_none() && Instant::now() < from
     }
 
     /// The state in this snapshot, if it is to be delivered.
@@ -178,7 +197,7 @@ impl Subscription {
         }
         let state = if matching.is_empty() {
             WorkloadState::NoIdentity
-        } else if identities.is_empty() {
+        } else if identities.is_empty() || (identities.len() < matching.len() && self.waits_for_all()) {
             return None;
         } else {
             let federated_bundles = snapshot.federated_of(&matching);

@@ -72,7 +72,9 @@ pub(crate) async fn tokens(
 ) -> Result<Vec<(Arc<AuthorizedEntry>, Arc<JwtToken>)>, Refusal> {
     let tokens = entries.into_iter().map(|entry| async move {
         let token = svids.fetch(&entry, audience).await.map_err(Refusal::Token)?;
-        tracing::debug!(spiffe_id = %entry.spiffe_id, expires_at = token.expires_at(), "Fetched JWT SVID");
+        tracing::debug!(
+            method = "FetchJWTSVID", spiffe_id = %entry.spiffe_id, expires_at = token.expires_at(), "Fetched JWT SVID"
+        );
         Ok::<_, Refusal>((entry, token))
     });
     iter(tokens).buffered(PARALLEL_TOKENS).try_collect().await

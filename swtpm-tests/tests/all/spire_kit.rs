@@ -162,13 +162,6 @@ impl Pair {
         format!("spiffe://{}{path}", self.trust_domain)
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        match &self.server {
-            Server::Ours(server) => server.port(),
-            Server::Theirs(server) => server.port(),
-        }
-    }
-
     pub(crate) fn restart(&mut self) {
         match &mut self.server {
             Server::Ours(server) => {
@@ -236,14 +229,6 @@ impl Node {
         let printed = self.cli(&["api", "fetch", "x509", "-output", "json"]).ok()?.stdout;
         let response: serde_json::Value = serde_json::from_slice(&printed).unwrap();
         response["svids"][0]["x509_svid"].as_str().map(str::to_owned)
-    }
-
-    /// The Workload API's socket.
-    pub(crate) fn socket(&self) -> PathBuf {
-        match &self.agent {
-            Agent::Ours(agent) => agent.socket(),
-            Agent::Theirs(agent) => agent.socket(),
-        }
     }
 
     /// A new token for this audience.
