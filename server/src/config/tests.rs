@@ -90,8 +90,8 @@ fn what_is_wrong_is_named_with_its_place() {
             "server.experimental.require_pq_kem: this server has no setting for post-quantum key exchange alone yet",
         ),
         (
-            with("", &format!("telemetry {{ Prometheus {{ port = 1 }} }}\n{PLUGINS}")),
-            "telemetry.Prometheus: this server has no metrics for Prometheus yet",
+            with("", &format!("telemetry {{ Prometheus {{ port = 1 tls {{ cert_file = \"c\" }} }} }}\n{PLUGINS}")),
+            "telemetry.Prometheus.tls: this server has no TLS for metrics yet",
         ),
         (
             with("", &plugins("UpstreamAuthority \"vault\" { plugin_data {} }")),
