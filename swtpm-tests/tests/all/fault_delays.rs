@@ -202,7 +202,11 @@ fn a_session_that_hangs_leaves_the_others() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             println!("after all sessions hung it signs again in {:?}", began.elapsed());
-            assert_eq!(hanging(&signer), (0, 2));
+            // One session is enough to sign; the other comes back by itself.
+            while hanging(&signer) != (0, 2) {
+                assert!(began.elapsed() < Duration::from_secs(20), "{:?}", hanging(&signer));
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         });
     })
     .unwrap();
