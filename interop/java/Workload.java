@@ -1,22 +1,24 @@
 // A workload on grpc-netty and Java's own TLS, which are not ours: what they refuse, Plastron's Workload API gave wrongly.
 //
-//     java -cp JARS Workload.java SOCKET AUDIENCE SVIDS
+//     java -cp JARS:CLASSES Workload SOCKET AUDIENCE SVIDS
 //
 // It validates what it gets, again and again, prints one line for each thing that it sees, and ends by itself with status 0 once it has had
-// so many SVIDs and trusts one authority. Messages are read and written by hand: this is about the connection, which names the socket's
-// path as its authority, and about what Java makes of certificates.
+// so many SVIDs, and tokens of so many keys, and trusts one authority of each kind. Messages are read and written by hand: this is about
+// the connection, which names the socket's path as its authority, and about what Java makes of certificates and tokens.
 
+import com.google.gson.*;
 import io.grpc.*;
 import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
 import io.grpc.netty.shaded.io.netty.channel.epoll.*;
 import io.grpc.netty.shaded.io.netty.channel.unix.DomainSocketAddress;
 import io.grpc.stub.*;
 import java.io.*;
+import java.math.BigInteger;
 import java.net.InetAddress;
 import java.nio.charset.StandardCharsets;
 import java.security.*;
 import java.security.cert.*;
-import java.security.spec.PKCS8EncodedKeySpec;
+import java.security.spec.*;
 import java.util.*;
 import java.util.concurrent.*;
 import javax.net.ssl.*;
@@ -71,6 +73,17 @@ class Workload {
         return found;
     }
 
+    /** A map of bytes by strings. */
+    static Map<String, byte[]> map(byte[] message, int field) {
+        var found = new HashMap<String, byte[]>();
+        for (var entry : fields(message, field)) found.put(text(entry, 1), fields(entry, 2).get(0));
+        return found;
+    }
+
+    static String domain(String id) {
+        return id.substring(0, (id + "/").indexOf('/', "spiffe://".length()));
+    }
+
     static String text(byte[] message, int field) {
         return new String(fields(message, field).get(0), StandardCharsets.UTF_8);
     }
@@ -88,12 +101,12 @@ class Workload {
         return (String) leaf.getSubjectAlternativeNames().stream().filter(name -> name.get(0).equals(6)).findFirst().get().get(1);
     }
 
-    /** A server and a client of this workload shake hands, and each finds the ID of the other. */
-    static void handshake(byte[] svid, List<X509Certificate> chain, List<X509Certificate> roots) throws Exception {
+    /** TLS with this SVID that trusts these authorities. */
+    static SSLContext tls(byte[] svid, List<X509Certificate> roots) throws Exception {
         var key = KeyFactory.getInstance("EC").generatePrivate(new PKCS8EncodedKeySpec(fields(svid, 3).get(0)));
         var own = KeyStore.getInstance("PKCS12");
         own.load(null, null);
-        own.setKeyEntry("svid", key, new char[0], chain.toArray(new java.security.cert.Certificate[0]));
+        own.setKeyEntry("svid", key, new char[0], certificates(fields(svid, 2).get(0)).toArray(new java.security.cert.Certificate[0]));
         var trusted = KeyStore.getInstance("PKCS12");
         trusted.load(null, null);
         for (var root : roots) trusted.setCertificateEntry(root.getSerialNumber().toString(), root);
@@ -103,6 +116,12 @@ class Workload {
         trust.init(trusted);
         var context = SSLContext.getInstance("TLS");
         context.init(keys.getKeyManagers(), trust.getTrustManagers(), null);
+        return context;
+    }
+
+    /** A server and a client of this workload shake hands, and each finds the ID of the other. */
+    static void handshake(byte[] svid, List<X509Certificate> roots) throws Exception {
+        var context = tls(svid, roots);
         var id = text(svid, 1);
         try (var listener = (SSLServerSocket) context.getServerSocketFactory().createServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
             listener.setNeedClientAuth(true);
@@ -124,6 +143,66 @@ class Workload {
         }
     }
 
+    /** A JWK set by the IDs of its keys; of nothing, none. */
+    static Map<String, PublicKey> keys(byte[] document) throws Exception {
+        var found = new HashMap<String, PublicKey>();
+        if (document.length == 0) return found;
+        var parameters = AlgorithmParameters.getInstance("EC");
+        parameters.init(new ECGenParameterSpec("secp256r1"));
+        var curve = parameters.getParameterSpec(ECParameterSpec.class);
+        var text = new String(document, StandardCharsets.UTF_8);
+        for (var element : JsonParser.parseString(text).getAsJsonObject().getAsJsonArray("keys")) {
+            var jwk = element.getAsJsonObject();
+            if (!jwk.get("crv").getAsString().equals("P-256")) throw new IllegalArgumentException("a key is " + jwk);
+            var point = new ECPoint(number(jwk, "x"), number(jwk, "y"));
+            var key = KeyFactory.getInstance("EC").generatePublic(new ECPublicKeySpec(point, curve));
+            found.put(jwk.get("kid").getAsString(), key);
+        }
+        return found;
+    }
+
+    static BigInteger number(JsonObject jwk, String name) {
+        return new BigInteger(1, Base64.getUrlDecoder().decode(jwk.get(name).getAsString()));
+    }
+
+    static JsonObject part(String token, int index) {
+        var text = new String(Base64.getUrlDecoder().decode(token.split("\\.")[index]), StandardCharsets.UTF_8);
+        return JsonParser.parseString(text).getAsJsonObject();
+    }
+
+    static List<String> audiences(JsonObject claims) {
+        var audience = claims.get("aud");
+        if (!audience.isJsonArray()) return List.of(audience.getAsString());
+        var found = new ArrayList<String>();
+        for (var one : audience.getAsJsonArray()) found.add(one.getAsString());
+        return found;
+    }
+
+    /** The ID of the key that verifies a token, as RFC 7515 says, or null if none does; the token has not ended. */
+    static String verify(String token, Map<String, PublicKey> keys) throws Exception {
+        var kid = part(token, 0).get("kid").getAsString();
+        if (!keys.containsKey(kid)) return null;
+        if (!part(token, 0).get("alg").getAsString().equals("ES256")) throw new IllegalArgumentException(part(token, 0).toString());
+        var end = token.lastIndexOf('.');
+        var signature = Signature.getInstance("SHA256withECDSAinP1363Format");
+        signature.initVerify(keys.get(kid));
+        signature.update(token.substring(0, end).getBytes(StandardCharsets.US_ASCII));
+        if (!signature.verify(Base64.getUrlDecoder().decode(token.substring(end + 1)))) return null;
+        if (part(token, 1).get("exp").getAsLong() * 1000 <= System.currentTimeMillis()) throw new IllegalStateException("a token has ended");
+        return kid;
+    }
+
+    static Channel channel(String socket) {
+        return NettyChannelBuilder.forAddress(new DomainSocketAddress(socket)).usePlaintext()
+            .eventLoopGroup(new EpollEventLoopGroup(1)).channelType(EpollDomainSocketChannel.class).build();
+    }
+
+    static Channel withHeader(Channel bare) {
+        var header = new Metadata();
+        header.put(Metadata.Key.of("workload.spiffe.io", Metadata.ASCII_STRING_MARSHALLER), "true");
+        return ClientInterceptors.intercept(bare, MetadataUtils.newAttachHeadersInterceptor(header));
+    }
+
     static void refused(Status.Code code, Callable<byte[]> call) throws Exception {
         try {
             call.call();
@@ -136,41 +215,43 @@ class Workload {
 
     public static void main(String[] arguments) throws Exception {
         var audience = arguments[1];
-        Channel bare = NettyChannelBuilder.forAddress(new DomainSocketAddress(arguments[0])).usePlaintext()
-            .eventLoopGroup(new EpollEventLoopGroup(1)).channelType(EpollDomainSocketChannel.class).build();
+        int wanted = Integer.parseInt(arguments[2]);
+        var bare = channel(arguments[0]);
         System.out.println("authority " + bare.authority());
-        var header = new Metadata();
-        header.put(Metadata.Key.of("workload.spiffe.io", Metadata.ASCII_STRING_MARSHALLER), "true");
-        var channel = ClientInterceptors.intercept(bare, MetadataUtils.newAttachHeadersInterceptor(header));
-        var fetch = method("FetchX509SVID", MethodDescriptor.MethodType.SERVER_STREAMING);
+        var channel = withHeader(bare);
         var token = method("FetchJWTSVID", MethodDescriptor.MethodType.UNARY);
         var validate = method("ValidateJWTSVID", MethodDescriptor.MethodType.UNARY);
         refused(Status.Code.INVALID_ARGUMENT,
             () -> ClientCalls.blockingUnaryCall(bare, token, CallOptions.DEFAULT, message(1, audience)));
 
+        var streams = new Peer(channel, new String[] {null, null, "", null, null, "spiffe://"});
+        for (var name : List.of("FetchX509SVID", "FetchX509Bundles", "FetchJWTBundles")) streams.follow(name);
+        while (streams.latest.size() < 3) Thread.sleep(Peer.PAUSE);
         var leaves = new HashSet<X509Certificate>();
-        while (true) {
-            try {
-                var stream = ClientCalls.blockingServerStreamingCall(channel, fetch, CallOptions.DEFAULT, new byte[0]);
-                while (stream.hasNext()) {
-                    var svid = fields(stream.next(), 1).get(0);
-                    var roots = certificates(fields(svid, 4).get(0));
-                    var chain = certificates(fields(svid, 2).get(0));
-                    handshake(svid, chain, roots);
-                    var jwt = fields(ClientCalls.blockingUnaryCall(channel, token, CallOptions.DEFAULT, message(1, audience)), 1).get(0);
-                    var request = message(1, audience, 2, text(jwt, 2));
-                    var valid = ClientCalls.blockingUnaryCall(channel, validate, CallOptions.DEFAULT, request);
-                    if (!text(valid, 1).equals(text(svid, 1))) throw new IllegalStateException("a token is of " + text(valid, 1));
-                    refused(Status.Code.INVALID_ARGUMENT, () -> ClientCalls.blockingUnaryCall(channel, validate, CallOptions.DEFAULT,
-                        message(1, "nobody-asked-for-this", 2, text(jwt, 2))));
-                    if (leaves.add(chain.get(0))) System.out.println("svid " + leaves.size() + " of " + text(svid, 1));
-                    System.out.println("authorities " + roots.size());
-                    if (leaves.size() >= Integer.parseInt(arguments[2]) && roots.size() == 1) System.exit(0);
-                }
-            } catch (StatusRuntimeException error) {
-                // No entry has reached the agent yet.
-                if (error.getStatus().getCode() != Status.Code.PERMISSION_DENIED) throw error;
-                Thread.sleep(100);
+        var signers = new HashSet<String>();
+        var tokens = new HashSet<String>();
+        for (int rounds = 1; ; rounds++, Thread.sleep(Peer.PAUSE)) {
+            var svid = streams.svid();
+            var id = text(svid, 1);
+            var roots = certificates(fields(svid, 4).get(0));
+            handshake(svid, roots);
+            if (leaves.add(certificates(fields(svid, 2).get(0)).get(0))) System.out.println("svid " + leaves.size() + " of " + id);
+
+            var jwt = text(fields(ClientCalls.blockingUnaryCall(channel, token, CallOptions.DEFAULT, message(1, audience)), 1).get(0), 2);
+            var keys = keys(map(streams.latest.get("FetchJWTBundles"), 1).get(domain(id)));
+            var signer = verify(jwt, keys);
+            if (signer == null) throw new IllegalStateException("no key of the bundle verifies " + jwt);
+            if (!part(jwt, 1).get("sub").getAsString().equals(id)) throw new IllegalStateException("a token is of " + part(jwt, 1));
+            tokens.add(jwt);
+            if (signers.add(signer)) System.out.println("jwt signer " + signers.size() + " is " + signer);
+            var valid = ClientCalls.blockingUnaryCall(channel, validate, CallOptions.DEFAULT, message(1, audience, 2, jwt));
+            if (!text(valid, 1).equals(id)) throw new IllegalStateException("a token is of " + text(valid, 1));
+            refused(Status.Code.INVALID_ARGUMENT, () -> ClientCalls.blockingUnaryCall(channel, validate, CallOptions.DEFAULT,
+                message(1, "nobody-asked-for-this", 2, jwt)));
+            var bundle = certificates(map(streams.latest.get("FetchX509Bundles"), 2).get(domain(id)));
+            if (leaves.size() >= wanted && signers.size() >= wanted && roots.size() == 1 && bundle.equals(roots) && keys.size() == 1) {
+                System.out.println("done: " + rounds + " rounds, " + leaves.size() + " svids, " + tokens.size() + " tokens");
+                System.exit(0);
             }
         }
     }

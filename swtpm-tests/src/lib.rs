@@ -22,7 +22,9 @@ mod wall_clock;
 
 pub use error::HarnessError;
 pub use fault_proxy::{Calls, FaultProxy};
-pub use foreign::{envoy, go_workload, grpcurl, java_workload, node_workload, python_workload};
+pub use foreign::{
+    cpp_client, envoy, go_workload, grpcurl, java_workload, node_workload, python_peer, python_workload,
+};
 pub use manufacturer::Manufacturer;
 pub use process::Process;
 pub use program::{program, scratch_dir};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use plastron_swtpm_tests::{Process, go_workload};
 
+use crate::interop_peers::two_trust_domains;
 use crate::workloads::testbed::{Agent, PATIENCE, TRUST_DOMAIN, Testbed, eventually, path_of};
 
 /// Short lives: the CA that is prepared after 24 s signs after 40 s, and every 16 s there is another.
@@ -99,4 +100,10 @@ fn go_spiffe_validates_every_token_over_rotations() {
     println!("{}", running.log());
     let [rounds, tokens, signers, authorities] = numbers(&line)[..] else { unreachable!("{line}") };
     assert!(rounds > 50 && tokens >= 5 && signers >= 2 && authorities >= 3, "{line}");
+}
+
+#[test]
+fn go_spiffe_knows_a_workload_of_another_trust_domain_while_their_bundles_do() {
+    let program = go_workload().unwrap();
+    two_trust_domains(|agent, arguments| Process::spawn("go peer", &command(&program, agent, arguments)).unwrap());
 }

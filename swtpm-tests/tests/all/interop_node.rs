@@ -1,4 +1,4 @@
-//! A workload on grpc-js: Node's TLS and cryptography take what the real agent hands out, while its authorities are replaced and another
+//! Workloads on grpc-js: Node's TLS and cryptography take what the real agent hands out, while its authorities are replaced and another
 //! trust domain is made known to it.
 
 use std::process::Command;
@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use plastron_swtpm_tests::{Process, node_workload};
 
+use crate::interop_peers::two_trust_domains;
 use crate::moved_authority::{Kind, move_on};
 use crate::workloads::testbed::{Agent, PATIENCE, TRUST_DOMAIN, Testbed, own_uid};
 
-fn spawn(agent: &Agent) -> Process {
-    let (script, proto) = node_workload().unwrap();
+fn spawn(script: &str, agent: &Agent, arguments: &[&str]) -> Process {
+    let (script, proto) = node_workload(script).unwrap();
     let mut command = Command::new("node");
-    command.arg(script).arg(proto).arg("reports");
+    command.arg(script).arg(proto).args(arguments);
     command.env("SPIFFE_ENDPOINT_SOCKET", format!("unix:{}", agent.socket().display()));
     Process::spawn("node", &command).unwrap()
 }
@@ -27,7 +28,7 @@ fn grpc_js_validates_every_svid_and_token_while_authorities_move_on() {
     let bed = Testbed::start("");
     let agent = bed.start_agent();
     bed.entry(&bed.only_node(), "/js", &[&own_uid()], &[]);
-    let mut workload = spawn(&agent);
+    let mut workload = spawn("workload.js", &agent, &["reports"]);
     let line = workload.wait_for_line("identity ", PATIENCE).unwrap();
     assert_eq!(line, format!("identity spiffe://{TRUST_DOMAIN}/js"));
 
@@ -40,4 +41,9 @@ fn grpc_js_validates_every_svid_and_token_while_authorities_move_on() {
     assert!(ended.success(), "{}", workload.log());
     println!("{}", workload.log());
     assert_eq!([came(&workload, "x509 authority"), came(&workload, "jwt key")], [2, 2]);
+}
+
+#[test]
+fn grpc_js_knows_a_workload_of_another_trust_domain_while_their_bundles_do() {
+    two_trust_domains(|agent, arguments| spawn("peer.js", agent, arguments));
 }

@@ -1,15 +1,20 @@
 //! Workloads on PyPI's `spiffe`: it takes what the real agent hands out, and `cryptography` and PyJWT validate it while authorities are
 //! rotated.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use plastron_swtpm_tests::{Process, python_workload};
+use plastron_swtpm_tests::{Process, python_peer, python_workload};
 
 use crate::interop_go::{ROTATION, SHORT_LIVES, numbers};
+use crate::interop_peers::two_trust_domains;
 use crate::workloads::testbed::{Agent, PATIENCE, TRUST_DOMAIN, Testbed, own_uid};
 
 fn spawn(name: &str, agent: &Agent, arguments: &[&str]) -> Process {
-    let (python, script) = python_workload().unwrap();
+    start(name, python_workload().unwrap(), agent, arguments)
+}
+
+fn start(name: &str, (python, script): (PathBuf, PathBuf), agent: &Agent, arguments: &[&str]) -> Process {
     let mut command = Command::new(python);
     command.arg(script).args(arguments).env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("SPIFFE_ENDPOINT_SOCKET", format!("unix:{}", agent.socket().display()));
@@ -44,4 +49,10 @@ fn python_spiffe_validates_every_token_over_rotations() {
     println!("{}", jwt.log());
     let [rounds, tokens, signers, authorities] = numbers(&line)[..] else { unreachable!("{line}") };
     assert!(rounds > 50 && tokens >= 5 && signers >= 2 && authorities >= 3, "{line}");
+}
+
+#[test]
+fn python_spiffe_knows_a_workload_of_another_trust_domain_while_their_bundles_do() {
+    let peer = python_peer().unwrap();
+    two_trust_domains(|agent, arguments| start("python peer", peer.clone(), agent, arguments));
 }

@@ -36,20 +36,32 @@ fn serial_of_agent(bed: &Testbed) -> String {
 /// Goes all the way. `replaced` is asked, meanwhile and again and again, whether workloads have what the new authority signed; an operator
 /// waits for that, and for the agent's own SVID, before the old authority goes: an agent that still needs it would be cut off.
 pub(crate) fn move_on(bed: &Testbed, kind: Kind, mut replaced: impl FnMut() -> bool) {
+    move_on_once_published(bed, kind, || (), |()| replaced());
+}
+
+/// The same. What `published` waits for happens while the new authority is in the bundle and signs nothing yet.
+pub(crate) fn move_on_once_published<T>(
+    bed: &Testbed,
+    kind: Kind,
+    published: impl FnOnce() -> T,
+    mut replaced: impl FnMut(&mut T) -> bool,
+) -> T {
     let verb =
         |verb: &str, id: &str| bed.try_server_cli(&["localauthority", kind.word(), verb, "-authorityID", id]).map(drop);
     let old = authority(bed, kind, "active");
     bed.server_cli(&["localauthority", kind.word(), "prepare"]);
     let prepared = authority(bed, kind, "prepared");
+    let mut observer = published();
     eventually("the prepared authority to be everywhere", || {
-        replaced();
+        replaced(&mut observer);
         verb("activate", &prepared).ok()
     });
     let agents_svid = serial_of_agent(bed);
     verb("taint", &old).unwrap();
     eventually("what the new authority signed, everywhere", || {
         let agent_has = kind == Kind::Jwt || serial_of_agent(bed) != agents_svid;
-        (replaced() && agent_has).then_some(())
+        (replaced(&mut observer) && agent_has).then_some(())
     });
     verb("revoke", &old).unwrap();
+    observer
 }

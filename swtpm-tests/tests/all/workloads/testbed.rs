@@ -116,10 +116,19 @@ impl Testbed {
     /// Gives this server the bundle of another as it is now, and lets an entry with one selector have it.
     pub(crate) fn federate(&self, with: &Self, entry: &str, path: &str, selector: &str) {
         self.learn_bundle_of(with);
-        let (parent, id) = (self.only_node(), format!("spiffe://{}{path}", self.trust_domain));
         let domain = format!("spiffe://{}", with.trust_domain);
+        self.update_entry(entry, path, selector, &["-federatesWith", &domain]);
+    }
+
+    /// The entry federates with nobody any more; the bundle stays.
+    pub(crate) fn part(&self, entry: &str, path: &str, selector: &str) {
+        self.update_entry(entry, path, selector, &[]);
+    }
+
+    fn update_entry(&self, entry: &str, path: &str, selector: &str, more: &[&str]) {
+        let (parent, id) = (self.only_node(), format!("spiffe://{}{path}", self.trust_domain));
         let entry = ["-entryID", entry, "-parentID", &parent, "-spiffeID", &id, "-selector", selector];
-        self.server_cli(&[&["entry", "update"], &entry[..], &["-federatesWith", &domain]].concat());
+        self.server_cli(&[&["entry", "update"], &entry[..], more].concat());
     }
 
     /// The bundle alone.
