@@ -71,7 +71,8 @@ fn grpcurl_lists_and_calls_what_the_sockets_serve() {
     assert_eq!(secret["resources"][0]["name"], "default");
     assert!(secret["resources"][0]["tlsCertificate"]["certificateChain"]["inlineBytes"].is_string(), "{secret}");
 
-    let refused = output(&socket, &[], &["SpiffeWorkloadAPI/FetchX509SVID"]);
+    // A stream that is not refused would go on.
+    let refused = output(&socket, &["-max-time", "60"], &["SpiffeWorkloadAPI/FetchX509SVID"]);
     assert!(!refused.status.success());
     let text = said(&refused);
     assert!(text.contains("InvalidArgument") && text.contains("security header missing from request"), "{text}");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine as _;
 use plastron_swtpm_tests::{Process, envoy};
 use serde_json::{Value, json};
 
@@ -140,6 +141,16 @@ impl Envoy {
         matching.filter_map(|(_, value)| value.trim().parse::<u64>().ok()).sum()
     }
 
+    /// How many certificates the secret of this name has: what it believes its peers by.
+    pub(crate) fn authorities(&self, name: &str) -> usize {
+        let dump = exchange(&self.admin, "/config_dump?resource=dynamic_active_secrets");
+        let body = body(&dump);
+        let dump: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        let secrets = dump["configs"].as_array().unwrap_or_else(|| panic!("{dump}"));
+        let secret = secrets.iter().find(|secret| secret["name"] == name).unwrap_or_else(|| panic!("{name} in {dump}"));
+        inline_bytes(secret).iter().map(|pem| pem.matches("BEGIN CERTIFICATE").count()).sum()
+    }
+
     pub(crate) fn log(&self) -> String {
         self.process.log()
     }
@@ -222,4 +233,34 @@ fn connection_manager(route: Value) -> Value {
 
 fn header(name: &str, value: &str) -> Value {
     json!({ "header": { "key": name, "value": value }, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD" })
+}
+
+/// What comes after the headers, without the lengths of chunks in between.
+fn body(answer: &str) -> String {
+    let (headers, mut rest) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
+    if !headers.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        return rest.to_owned();
+    }
+    let mut body = String::new();
+    while let Some((length, after)) = rest.split_once("\r\n") {
+        let (chunk, after) = after.split_at(usize::from_str_radix(length, 16).unwrap());
+        body.push_str(chunk);
+        rest = after.trim_start_matches("\r\n");
+    }
+    body
+}
+
+/// All texts of `inline_bytes` in a value.
+fn inline_bytes(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => {
+            let decoded = fields.get("inline_bytes").and_then(Value::as_str).map(|text| {
+                let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+                String::from_utf8(bytes).unwrap()
+            });
+            fields.values().flat_map(inline_bytes).chain(decoded).collect()
+        }
+        Value::Array(values) => values.iter().flat_map(inline_bytes).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
 }
