@@ -125,11 +125,17 @@ impl NewKey {
             let csr = csr.map_err(|_| AttestError::Interrupted)??;
             return Ok(Self { public_key: key.public_key().to_vec(), key: SvidKey::Held(key), csr });
         }
-        let key = KeyPair::generate(SvidKeyType::EcP256)?;
+        let call = meters::GENERATE_KEY.start();
+        let key = call.ended(Self::generate(parts, current))?;
         let csr = sign_csr(&key, None)?;
-        parts.data.stage_key(&key, current.map(|current| current.svid.public_key()))?;
         let public_key = key.public_key().to_vec();
         Ok(Self { key: SvidKey::Own(Arc::clone(key.private_key())), public_key, csr })
+    }
+
+    fn generate(parts: &Parts, current: Option<&AgentSvid>) -> Result<KeyPair, AttestError> {
+        let key = KeyPair::generate(SvidKeyType::EcP256)?;
+        parts.data.stage_key(&key, current.map(|current| current.svid.public_key()))?;
+        Ok(key)
     }
 }
 

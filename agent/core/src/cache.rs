@@ -91,11 +91,16 @@ impl Cache {
             }
             stays
         });
-        let mut changed = self.entries.len() != before;
+        let mut synced = meters::Synced { dropped: before - self.entries.len(), ..meters::Synced::default() };
         for entry in entries {
-            changed |= self.put(entry);
+            let is_known = self.entries.contains_key(&entry.id);
+            if self.put(entry) {
+                *(if is_known { &mut synced.stale } else { &mut synced.missing }) += 1;
+            }
         }
-        changed
+        synced.total = self.entries.len();
+        meters::synced(synced);
+        synced.dropped + synced.missing + synced.stale > 0
     }
 
     fn put(&mut self, entry: AuthorizedEntry) -> bool {
@@ -167,6 +172,14 @@ impl Cache {
             (!waits, held.identity.is_none(), expires_at)
         });
         due.into_iter().map(|held| Arc::clone(&held.entry)).collect()
+    }
+
+    /// Of these entries, how many have an SVID that is renewed for its age, and how many one that the entry has outgrown.
+    pub(crate) fn worn(&self, entries: &[Arc<AuthorizedEntry>], now: u64) -> (usize, usize) {
+        let held =
+            entries.iter().filter_map(|entry| self.entries.get(&entry.id)).filter(|held| held.identity.is_some());
+        let (expiring, others): (Vec<&Held>, Vec<&Held>) = held.partition(|held| held.renew_at <= now);
+        (expiring.len(), others.into_iter().filter(|held| held.outdated).count())
     }
 
     /// Drops the SVIDs that no one has wanted for longest where there are too many; whether there were any.

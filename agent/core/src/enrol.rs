@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::agent::{AgentError, Parts};
 use crate::attest;
 use crate::issued::check_agent_svid;
+use crate::meters;
 use crate::persist::Remembered;
 use crate::report::Chain;
 use crate::schedule::Backoff;
@@ -28,7 +29,9 @@ pub(crate) async fn enrol(parts: &Parts) -> Result<Caller, AgentError> {
             }
         },
     };
-    let Remembered { svid, bundle } = parts.data.load(&parts.settings.trust_domain, held.as_ref())?;
+    let call = meters::GET_KEYS.start();
+    let remembered = call.ended(parts.data.load(&parts.settings.trust_domain, held.as_ref()));
+    let Remembered { svid, bundle } = remembered?;
     let bundle = bundle.map(Arc::new);
     if let (Some(svid), Some(bundle)) = (svid, &bundle) {
         let chain = svid.svid.chain().to_vec();
@@ -36,6 +39,7 @@ pub(crate) async fn enrol(parts: &Parts) -> Result<Caller, AgentError> {
         match check_agent_svid(chain, own, None, svid.svid.public_key(), bundle, parts.clock.now()) {
             Ok(_) => {
                 tracing::info!(spiffe_id = %svid.id(), expires_at = svid.svid.not_after(), "SVID loaded");
+                meters::bootstrapped();
                 return Ok(Caller { svid: Arc::new(svid), bundle: Arc::clone(bundle) });
             }
             Err(error) => {
@@ -45,9 +49,16 @@ pub(crate) async fn enrol(parts: &Parts) -> Result<Caller, AgentError> {
     }
     tracing::info!(node_attestor_type = parts.attestor.name(), "SVID is not found. Starting node attestation");
     let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
+    let since = parts.clock.now().as_secs();
+    let mut attempts = 0;
     loop {
+        attempts += 1;
+        meters::bootstrapping(since, attempts);
         match attest::attest(parts, &attest::trust(parts, bundle.as_ref()), None).await {
-            Ok(caller) => return Ok(caller),
+            Ok(caller) => {
+                meters::bootstrapped();
+                return Ok(caller);
+            }
             Err(error) if error.is_final() => return Err(AgentError::AttestationRefused(error)),
             Err(error) => {
                 let delay = backoff.next();

@@ -86,7 +86,7 @@ pub(crate) async fn keep_identity(
                 "The clock was set back to before this agent's SVID is valid: it gets another"
             );
         }
-        let call = meters::AGENT_SVID_ROTATE.start();
+        let call = if caller.svid.reattestable { &meters::REATTEST } else { &meters::AGENT_SVID_ROTATE }.start();
         match call.ended(fresh_svid(parts, &caller).await) {
             Ok(fresh) => {
                 let (spiffe_id, expires_at) = (fresh.svid.id(), fresh.svid.svid.not_after());

@@ -286,6 +286,7 @@ impl<'a> Synchroniser<'a> {
         };
         self.changed |= self.cache.evict(&wanted);
         let due = self.cache.due(self.now(), &wanted);
+        meters::worn(self.cache.worn(&due, self.now()));
         for batch in due.chunks(MAX_SVIDS_PER_CALL) {
             let caller = self.standing.caller();
             let call = meters::FETCH_SVIDS.start();
@@ -315,6 +316,7 @@ impl<'a> Synchroniser<'a> {
         if std::mem::take(&mut self.changed) {
             let (entries, svids) = self.cache.len();
             meters::holds(entries, svids);
+            meters::bundles(1 + self.federated.len());
             self.publisher.publish(self.cache.served(), self.standing.caller().bundle, self.federated.clone());
         }
     }

@@ -24,7 +24,7 @@ use crate::audit::{self, AttestationOutcome, AttestationVerdict, AuditLog, Issue
 use crate::authorization::{AgentDenial, Permit, rpc};
 use crate::ca::{CertificateAuthority, IssuedSvid, Leaf};
 use crate::clock::{Clock, unix_seconds};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Write};
 use crate::store::{AdmitError, CutOff, Decision, DecisionVerdict, Node, NodeError, NodeSvid, PendingTpm, TokenHash};
 
 use enrol::Candidate;
@@ -142,7 +142,7 @@ impl NodeAdmission {
         let (id, presented, renewed) = (node.id.clone(), agent.serial().clone(), node_svid(&svid));
         let _node: Arc<Node> = self
             .ledger
-            .write("renew an agent's SVID", move |store| async move { store.renew(id, presented, renewed).await })
+            .write(Write::RenewNode, move |store| async move { store.renew(id, presented, renewed).await })
             .await?;
         tracing::debug!(spiffe_id = %svid.id, "Renewed agent SVID");
         Ok(svid)
@@ -179,7 +179,7 @@ impl NodeAdmission {
         let Some(waiting) = candidate.waiting(peer, unix_seconds(self.clock.now())) else { return Ok(None) };
         let pending: PendingTpm = self
             .ledger
-            .write("keep a TPM that waits", move |store| async move { store.wait(waiting).await })
+            .write(Write::KeepPendingTpm, move |store| async move { store.wait(waiting).await })
             .await
             .map_err(|error: AdmitError| error)?;
         let PendingTpm { id, asks_for, decision, .. } = pending;
@@ -219,7 +219,7 @@ impl NodeAdmission {
         let record = candidate.record(node_svid(&svid), unix_seconds(self.clock.now()));
         let _node: Arc<Node> = self
             .ledger
-            .write("admit a node", move |store| async move { store.admit(record).await })
+            .write(Write::AdmitNode, move |store| async move { store.admit(record).await })
             .await
             .map_err(|error: AdmitError| AdmissionError::from(error))?;
         Ok(AdmittedAgent { svid, reattestable: candidate.can_reattest })
@@ -244,7 +244,7 @@ impl NodeAdmission {
         let node = id.clone();
         let result: Result<Arc<Node>, NodeError> = self
             .ledger
-            .write("cut a node off", move |store| async move { store.cut_off(node, until, reason).await })
+            .write(Write::CutNodeOff, move |store| async move { store.cut_off(node, until, reason).await })
             .await;
         if let Err(error) = result {
             tracing::error!(spiffe_id = %id, error = audit::chain(&error), "A node that is not to be trusted could not be cut off");

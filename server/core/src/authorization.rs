@@ -23,7 +23,7 @@ pub use table::{Columns, Method, Rpc, rpc};
 
 use crate::audit::{AuditLog, AuditSinkError, chain};
 use crate::clock::Clock;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Write};
 use crate::store::{NodeError, Standing};
 use permit::Grant;
 
@@ -151,9 +151,7 @@ impl Authorizer {
         }
         let (promoted, first_used) = (id.clone(), serial.clone());
         self.ledger
-            .write("record the first use of an agent's SVID", move |store| async move {
-                store.promote(promoted, first_used).await
-            })
+            .write(Write::RecordFirstUse, move |store| async move { store.promote(promoted, first_used).await })
             .await
             .map_err(|error: NodeError| match error {
                 NodeError::NotFound { .. } => denied(AgentDenial::NotAttested),

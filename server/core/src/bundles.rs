@@ -6,7 +6,7 @@ use plastron_spiffe::{Bundle, BundleError as AuthorityFault, JwtAuthority, Trust
 
 use crate::audit;
 use crate::authorization::{Permit, rpc};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Write};
 use crate::limits::MAX_AUTHORITIES;
 use crate::store::StoreError;
 
@@ -60,7 +60,7 @@ impl Bundles {
         let trust_domain = self.trust_domain.clone();
         let result = self
             .ledger
-            .write("append to the bundle", move |store| async move {
+            .write(Write::AppendToBundle, move |store| async move {
                 store.append_authorities(trust_domain, x509, jwt).await
             })
             .await;

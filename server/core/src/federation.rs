@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::audit::{self, AuditLog, AuditSinkError};
 use crate::authorization::{Permit, rpc};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Write};
 use crate::store::{FederatedBundleError, Order, StoreError};
 
 pub use check::ForeignBundleFault;
@@ -81,7 +81,7 @@ impl Federation {
         let subject = check::describe(&fetched);
         let result = self
             .ledger
-            .write("keep a fetched bundle", move |store| async move {
+            .write(Write::KeepFetchedBundle, move |store| async move {
                 if !stands() {
                     return Err(FetchedError::Overtaken);
                 }

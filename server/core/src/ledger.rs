@@ -1,5 +1,7 @@
 //! State in memory beside the store that keeps it: writes go to the store, and what it committed goes to memory, in order.
 
+mod write;
+
 use std::future::Future;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use crate::audit::chain;
 use crate::meters;
 use crate::state::State;
 use crate::store::{Committed, Store, StoreError, StoreStatistics};
+pub use write::Write;
 
 /// The state and the only way to change it.
 pub struct Ledger {
@@ -59,7 +62,7 @@ impl Ledger {
     /// follow one another, so changes are applied in the order of the log. If the log has rows that this process did not write,
     /// they are read first; where they can't be read, what was committed here counts all the same, and the next look at the log
     /// brings the rest.
-    pub async fn write<T, E, F, R>(&self, purpose: &'static str, operation: F) -> Result<T, E>
+    pub async fn write<T, E, F, R>(&self, write: Write, operation: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -70,7 +73,7 @@ impl Ledger {
         let (writing, revision) = (Arc::clone(&self.writing), Arc::clone(&self.revision));
         let task = tokio::spawn(async move {
             let _guard = writing.lock().await;
-            let call = meters::datastore(purpose).map(Call::start);
+            let call = meters::datastore(write).map(Call::start);
             let outcome = operation(Arc::clone(&store)).await;
             if let Some(call) = call {
                 call.done(Status::of(&outcome));
@@ -84,7 +87,7 @@ impl Ledger {
             } else {
                 if let Err(error) = follow(store.as_ref(), &state).await {
                     tracing::error!(
-                        purpose,
+                        purpose = write.purpose(),
                         error = chain(&error),
                         "Committed, but what others wrote before can't be read yet"
                     );
@@ -98,7 +101,7 @@ impl Ledger {
         });
         match task.await {
             Ok(result) => result,
-            Err(error) => Err(StoreError::Interrupted { purpose, reason: error.to_string() }.into()),
+            Err(error) => Err(StoreError::Interrupted { purpose: write.purpose(), reason: error.to_string() }.into()),
         }
     }
 

@@ -4,14 +4,17 @@
 
 use plastron_telemetry::{Call, Counter, Gauge};
 
+use crate::ledger::Write;
 use crate::store::SlotKind;
 
 pub(crate) static X509_SVID_SIGNED: Counter = Counter::new("server_ca.sign.x509_svid");
+pub(crate) static X509_CA_SIGNED: Counter = Counter::new("server_ca.sign.x509_ca_svid");
 pub(crate) static JWT_SVID_SIGNED: Counter = Counter::new("server_ca.sign.jwt_svid");
 pub(crate) static SERVER_SVID_ROTATE: Call = Call::new("svid.rotate");
 pub(crate) static BUNDLE_PRUNE: Call = Call::new("ca.manager.bundle.prune");
 pub(crate) static BUNDLE_PRUNED: Counter = Counter::new("ca.manager.bundle.pruned");
 pub(crate) static ENTRY_PRUNE: Call = Call::new("registration_entry.manager.prune");
+pub(crate) static NODE_PRUNE: Call = Call::new("node.manager.prune");
 pub(crate) static GENERATE_KEY: Call = Call::new("server_key_manager.generate_key");
 pub(crate) static SIGN_DATA: Call = Call::new("server_key_manager.sign_data");
 
@@ -44,45 +47,45 @@ pub(crate) fn signing_until(trust_domain: &str, now: u64, not_after: u64) {
     gauge("manager.x509_ca.rotate.ttl").set(seconds(not_after.saturating_sub(now)));
 }
 
-/// The `datastore` call that a step of the ledger is; `None` where SPIRE has none that means the same.
-pub(crate) fn datastore(step: &'static str) -> Option<&'static Call> {
-    macro_rules! calls {
-        ($($step:literal => $key:literal,)*) => {
-            match step {
-                $($step => {
-                    static CALL: Call = Call::new(concat!("datastore.", $key));
-                    Some(&CALL)
-                })*
-                _ => None,
-            }
-        };
+/// The `datastore` call that a write is; `None` where SPIRE has none that means the same.
+pub(crate) fn datastore(write: Write) -> Option<&'static Call> {
+    macro_rules! call {
+        ($key:literal) => {{
+            static CALL: Call = Call::new(concat!("datastore.", $key));
+            Some(&CALL)
+        }};
     }
-    calls! {
-        "create entries" => "registration_entry.create",
-        "update entries" => "registration_entry.update",
-        "delete entries" => "registration_entry.delete",
-        "prune expired entries" => "registration_entry.prune",
-        "keep a join token" => "join_token.create",
-        "prune expired join tokens" => "join_token.prune",
-        "admit a node" => "node.create",
-        "renew an agent's SVID" => "node.update",
-        "record the first use of an agent's SVID" => "node.update",
-        "ban a node" => "node.update",
-        "cut a node off" => "node.update",
-        "evict a node" => "node.delete",
-        "append to the bundle" => "bundle.append",
-        "publish an authority" => "bundle.append",
-        "publish roots of the upstream" => "bundle.append",
-        "drop expired authorities" => "bundle.prune",
-        "activate a slot" => "ca_journal.set",
-        "remove servers that are gone" => "ca_journal.prune",
-        "create a federated bundle" => "bundle.create",
-        "update a federated bundle" => "bundle.update",
-        "set a federated bundle" => "bundle.set",
-        "keep a fetched bundle" => "bundle.set",
-        "delete a federated bundle" => "bundle.delete",
-        "create a federation relationship" => "federation_relationship.create",
-        "update a federation relationship" => "federation_relationship.update",
-        "delete a federation relationship" => "federation_relationship.delete",
+    match write {
+        Write::CreateEntries => call!("registration_entry.create"),
+        Write::UpdateEntries => call!("registration_entry.update"),
+        Write::DeleteEntries => call!("registration_entry.delete"),
+        Write::PruneEntries => call!("registration_entry.prune"),
+        Write::KeepJoinToken => call!("join_token.create"),
+        Write::PruneJoinTokens => call!("join_token.prune"),
+        Write::AdmitNode => call!("node.create"),
+        Write::RenewNode | Write::RecordFirstUse | Write::RecordVersion | Write::BanNode | Write::CutNodeOff => {
+            call!("node.update")
+        }
+        Write::EvictNode => call!("node.delete"),
+        Write::PruneNodes => call!("node.prune"),
+        Write::KeepPendingTpm | Write::DecideOnTpm => None,
+        Write::AppendToBundle
+        | Write::PublishAuthority
+        | Write::PublishUpstreamRoots
+        | Write::PublishDownstreamJwtAuthority => call!("bundle.append"),
+        Write::DropAuthorities => call!("bundle.prune"),
+        Write::ActivateSlot => call!("ca_journal.set"),
+        Write::PruneServers => call!("ca_journal.prune"),
+        Write::CreateFederatedBundle => call!("bundle.create"),
+        Write::UpdateFederatedBundle => call!("bundle.update"),
+        Write::SetFederatedBundle | Write::KeepFetchedBundle => call!("bundle.set"),
+        Write::DeleteFederatedBundle => call!("bundle.delete"),
+        Write::CreateFederationRelationship => call!("federation_relationship.create"),
+        Write::UpdateFederationRelationship => call!("federation_relationship.update"),
+        Write::DeleteFederationRelationship => call!("federation_relationship.delete"),
+        Write::TaintJwtAuthority => call!("bundle.jwt.taint"),
+        Write::TaintX509Authority | Write::TaintUpstreamAuthority => call!("bundle.x509.taint"),
+        Write::RevokeJwtAuthority => call!("bundle.jwt.revoke"),
+        Write::RevokeX509Authority | Write::RevokeUpstreamAuthority => call!("bundle.x509.revoke"),
     }
 }

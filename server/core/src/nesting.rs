@@ -11,7 +11,7 @@ use crate::audit::{self, AuditLog, AuditSinkError, Issue, Recorded};
 use crate::authorization::{Permit, rpc};
 use crate::ca::{CertificateAuthority, DownstreamCa, SignError};
 use crate::clock::{Clock, unix_seconds};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Write};
 use crate::limits::{MAX_AUTHORITIES, MAX_PUBLISHED_KEY_ID_LEN};
 use crate::store::StoreError;
 
@@ -85,7 +85,7 @@ impl Nesting {
         let (trust_domain, wanted) = (self.trust_domain().clone(), authority.clone());
         let result: Result<Arc<Bundle>, StoreError> = self
             .ledger
-            .write("publish a downstream server's JWT authority", move |store| async move {
+            .write(Write::PublishDownstreamJwtAuthority, move |store| async move {
                 store.append_authorities(trust_domain, Vec::new(), vec![authority]).await
             })
             .await;

@@ -6,7 +6,7 @@ use plastron_spiffe::{Selector, SpiffeId};
 
 use crate::audit;
 use crate::authorization::{Permit, rpc};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Write};
 use crate::limits::MAX_AGENT_VERSION_LEN;
 use crate::page::{Page, PageRequest, PageTokenError};
 use crate::registration::MatchBehavior;
@@ -76,7 +76,7 @@ impl Nodes {
     pub async fn ban(&self, permit: Permit<rpc::BanAgent>, id: SpiffeId) -> Result<Arc<Node>, NodeError> {
         let banned = id.clone();
         let result: Result<Arc<Node>, NodeError> =
-            self.ledger.write("ban a node", move |store| async move { store.ban(banned).await }).await;
+            self.ledger.write(Write::BanNode, move |store| async move { store.ban(banned).await }).await;
         let outcome = audit::outcome(&result);
         audit::change(permit.identity(), "agent ban", id.as_str(), &outcome);
         if result.is_ok() {
@@ -89,7 +89,7 @@ impl Nodes {
     pub async fn evict(&self, permit: Permit<rpc::DeleteAgent>, id: SpiffeId) -> Result<(), NodeError> {
         let evicted = id.clone();
         let result: Result<(), NodeError> =
-            self.ledger.write("evict a node", move |store| async move { store.evict(evicted).await }).await;
+            self.ledger.write(Write::EvictNode, move |store| async move { store.evict(evicted).await }).await;
         let outcome = audit::outcome(&result);
         audit::change(permit.identity(), "agent evict", id.as_str(), &outcome);
         if result.is_ok() {
@@ -106,7 +106,7 @@ impl Nodes {
             return Ok(());
         }
         self.ledger
-            .write("record an agent's version", move |store| async move { store.set_agent_version(id, version).await })
+            .write(Write::RecordVersion, move |store| async move { store.set_agent_version(id, version).await })
             .await
             .map(|_node: Arc<Node>| ())
     }

@@ -7,7 +7,7 @@ use plastron_spiffe::SpiffeId;
 use crate::audit;
 use crate::authorization::{Permit, Rpc, rpc};
 use crate::clock::{Clock, unix_seconds};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Write};
 use crate::limits::MAX_REASON_LEN;
 use crate::store::{Decision, DecisionVerdict, PendingError, PendingTpm, StoreError};
 
@@ -73,7 +73,7 @@ impl PendingTpms {
         }
         let decision = Decision { verdict, by: by.to_owned(), at: unix_seconds(self.clock.now()), reason };
         let decided: Result<PendingTpm, PendingError> =
-            self.ledger.write("decide on a TPM", move |store| async move { store.decide(id, decision).await }).await;
+            self.ledger.write(Write::DecideOnTpm, move |store| async move { store.decide(id, decision).await }).await;
         Ok(decided?)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::audit;
 use crate::clock::{Clock, unix_seconds};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Write};
 use crate::limits::{MAX_ENTRIES_PER_CALL, SERVER_FORGOTTEN};
 use crate::meters;
 use crate::store::{ServerId, StoreError};
@@ -39,15 +39,14 @@ async fn prune_all(ledger: &Arc<Ledger>, clock: &dyn Clock, seen: &SeenServers) 
         .collect();
     if !ids.is_empty() {
         let pruned: Vec<String> = ledger
-            .write("prune expired entries", move |store| async move { store.prune_entries(ids, moment).await })
+            .write(Write::PruneEntries, move |store| async move { store.prune_entries(ids, moment).await })
             .await?;
         for id in &pruned {
             audit::change(ACTOR, "entry prune", id, "ok");
         }
     }
-    let tokens: u64 = ledger
-        .write("prune expired join tokens", move |store| async move { store.prune_join_tokens(now).await })
-        .await?;
+    let tokens: u64 =
+        ledger.write(Write::PruneJoinTokens, move |store| async move { store.prune_join_tokens(now).await }).await?;
     if tokens > 0 {
         audit::change(ACTOR, "join token prune", &format!("{tokens} tokens"), "ok");
     }
@@ -74,9 +73,8 @@ async fn forget_servers(ledger: &Arc<Ledger>, seen: &SeenServers, gone: i64) -> 
         tracing::warn!("The clock of this server is ahead of another's by days: no server is forgotten");
         return Ok(());
     }
-    let slots: usize = ledger
-        .write("remove servers that are gone", move |store| async move { store.prune_servers(gone).await })
-        .await?;
+    let slots: usize =
+        ledger.write(Write::PruneServers, move |store| async move { store.prune_servers(gone).await }).await?;
     if slots > 0 {
         audit::change(ACTOR, "ca journal prune", &format!("{slots} slots of servers that are gone"), "ok");
     }

@@ -11,7 +11,7 @@ pub use filter::{EntryFilter, MatchBehavior};
 use crate::audit;
 use crate::authorization::{Agent, Permit, Rpc, rpc};
 use crate::clock::{Clock, unix_seconds};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Write};
 use crate::limits::{MAX_ENTRIES_PER_CALL, MAX_SELECTOR_LEN};
 use crate::page::{Page, PageRequest, PageTokenError};
 use crate::store::{EntryConflict, StoreError};
@@ -81,7 +81,7 @@ impl Registration {
             Vec::new()
         } else {
             self.ledger
-                .write("create entries", move |store| async move { store.create_entries(valid).await })
+                .write(Write::CreateEntries, move |store| async move { store.create_entries(valid).await })
                 .await
                 .inspect_err(|error| audit_failure(&permit, "entry create", error))?
         };
@@ -116,7 +116,7 @@ impl Registration {
             }
             let stored: Vec<Result<Arc<RegistrationEntry>, EntryConflict>> = self
                 .ledger
-                .write("update entries", move |store| async move { store.update_entries(changed).await })
+                .write(Write::UpdateEntries, move |store| async move { store.update_entries(changed).await })
                 .await
                 .inspect_err(|error| audit_failure(&permit, "entry update", error))?;
             let mut moved = false;
@@ -151,7 +151,7 @@ impl Registration {
         let deleted = ids.clone();
         let results: Vec<Result<(), EntryConflict>> = self
             .ledger
-            .write("delete entries", move |store| async move { store.delete_entries(deleted).await })
+            .write(Write::DeleteEntries, move |store| async move { store.delete_entries(deleted).await })
             .await
             .inspect_err(|error| audit_failure(&permit, "entry delete", error))?;
         let results: Vec<_> = results.into_iter().map(|result| result.map_err(EntryError::from)).collect();

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::audit;
 use crate::authorization::{Permit, rpc};
 use crate::clock::{Clock, unix_seconds};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Write};
 use crate::limits::MAX_TOKEN_LEN;
 use crate::store::{JoinTokenRecord, TokenError, TokenHash};
 
@@ -77,7 +77,7 @@ impl JoinTokens {
         let record = JoinTokenRecord { hash: TokenHash::of(&value), expires_at, alias: agent_id };
         let result: Result<(), TokenError> = self
             .ledger
-            .write("keep a join token", move |store| async move { store.create_join_token(record).await })
+            .write(Write::KeepJoinToken, move |store| async move { store.create_join_token(record).await })
             .await;
         let outcome = audit::outcome(&result);
         audit::change(permit.identity(), "join token create", &subject, &outcome);

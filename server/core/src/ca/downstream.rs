@@ -9,6 +9,7 @@ use plastron_spiffe::x509::{IntermediateTemplate, SerialNumber, downstream_subje
 use super::{CaSubject, CertificateAuthority, SignError, random_serial, seconds};
 use crate::audit::{Document, DocumentFacts, DocumentIdentity, Unrecorded};
 use crate::limits::backdate;
+use crate::meters;
 
 /// A CA certificate of a downstream server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,7 @@ impl CertificateAuthority {
         let signature = authority.check(keys.identity(), &digest, signature).map_err(SignError::Authority)?;
         let certificate = tbs.assemble(signature.as_bytes()).map_err(SignError::Template)?;
         self.x509.still_published(&self.context, &authority).map_err(SignError::Authority)?;
+        meters::X509_CA_SIGNED.increment();
         let chain = std::iter::once(certificate).chain(authority.chain().iter().cloned()).collect();
         Ok(Unrecorded::new(DownstreamCa { id, chain, serial, not_after, authority_id: authority.shared_id() }))
     }

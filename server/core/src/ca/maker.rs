@@ -10,6 +10,7 @@ use super::context::CaContext;
 use super::identity::lose;
 use super::{CaError, CaSubject, random, random_serial, seconds};
 use crate::authority::{AuthorityError, MatchedKey, Publicity, PublishedAuthority};
+use crate::ledger::Write;
 use crate::limits::backdate;
 use crate::store::{
     Committed, JournalAuthority, JournalCa, JournalEntry, JournalJwtKey, SlotKind, SlotName, SlotStatus, StoreError,
@@ -103,7 +104,7 @@ impl CaContext {
 
     async fn publish(&self, Described { entry, root }: Described) -> Result<Publicity, CaError> {
         let (trust_domain, roots) = (self.config.trust_domain.clone(), root.into_iter().collect());
-        let published = self.ledger.write("publish an authority", move |store| async move {
+        let published = self.ledger.write(Write::PublishAuthority, move |store| async move {
             let Committed { value: bundle, changes } = store.prepare_authority(trust_domain, entry, roots).await?;
             let revision = changes.last().map(|change| change.sequence);
             Ok(Committed { value: (revision, bundle.sequence_number), changes })

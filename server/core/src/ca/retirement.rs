@@ -12,6 +12,7 @@ use x509_cert::Certificate;
 
 use super::CertificateAuthority;
 use super::context::CaContext;
+use crate::ledger::Write;
 use crate::store::{AuthoritySet, JournalAuthority, StoreError};
 use crate::{audit, meters};
 
@@ -63,7 +64,7 @@ impl CaContext {
         }
         let dropped: usize = self
             .ledger
-            .write("drop expired authorities", move |store| async move { store.drop_authorities(expired).await })
+            .write(Write::DropAuthorities, move |store| async move { store.drop_authorities(expired).await })
             .await?;
         if dropped > 0 {
             meters::BUNDLE_PRUNED.increment();

@@ -19,6 +19,7 @@ use crate::authority::lifetime::is_fit_to_follow;
 use crate::authority::{
     AcknowledgedAuthority, AuthorityError, MatchedKey, PublishedAuthority, SigningAuthority, SigningUse,
 };
+use crate::ledger::Write;
 use crate::meters;
 use crate::store::{JournalEntry, SlotKind, SlotName, SlotStatus, StoreError};
 
@@ -69,7 +70,7 @@ impl Turn {
         let _announced: Announced = context.audit.announce(ACTOR, activate_action(U::KIND), &subject).await?;
         let activated = context
             .ledger
-            .write("activate a slot", move |store| async move { store.activate_authority(server, slot).await })
+            .write(Write::ActivateSlot, move |store| async move { store.activate_authority(server, slot).await })
             .await;
         activated.map_err(|source: StoreError| CaError::Store { step: "activate the slot", source })?;
         self.prepared = None;
@@ -79,13 +80,7 @@ impl Turn {
             SlotKind::Jwt => tracing::info!(%slot, %local_authority_id, "JWT key activated"),
         }
         meters::activate(U::KIND).increment();
-        if U::KIND == SlotKind::X509 {
-            meters::signing_until(
-                context.config.trust_domain.as_str(),
-                context.clock.now().as_secs(),
-                authority.not_after(),
-            );
-        }
+        show_end(context, &authority);
         audit::change(ACTOR, activate_action(U::KIND), &subject, "ok");
         Ok(authority)
     }
@@ -113,6 +108,7 @@ impl<U: SigningUse> Rotor<U> {
             }
         };
         active.probe(context.key_store()).await?;
+        show_end(context, &active);
         Ok(Self { active: ArcSwap::from_pointee(active), found: ArcSwapOption::empty(), turn: Mutex::new(turn) })
     }
 
@@ -139,6 +135,7 @@ impl<U: SigningUse> Rotor<U> {
         tracing::warn!(%slot, local_authority_id, "The activation was committed although it was reported as failed");
         audit::change(ACTOR, activate_action(U::KIND), &described(context, &authority), "ok");
         turn.prepared = None;
+        show_end(context, &authority);
         self.active.store(Arc::new(authority));
         Ok(true)
     }
@@ -283,6 +280,14 @@ fn first_slot(context: &CaContext, kind: SlotKind) -> SlotName {
     let is_active = |slot: &SlotName| context.slot(*slot).is_some_and(|entry| entry.status == SlotStatus::Active);
     let [first, _] = kind.slots();
     kind.slots().into_iter().find(is_active).map_or(first, SlotName::other)
+}
+
+/// Shows when the CA that signs from now on ends, whether it was made or found.
+fn show_end<U: SigningUse>(context: &CaContext, authority: &SigningAuthority<U>) {
+    if U::KIND == SlotKind::X509 {
+        let (trust_domain, now) = (context.config.trust_domain.as_str(), context.clock.now().as_secs());
+        meters::signing_until(trust_domain, now, authority.not_after());
+    }
 }
 
 /// Says that an authority is replaced before its time.

@@ -18,6 +18,7 @@ use super::context::CaContext;
 use super::{CaError, CaSubject, CertificateAuthority};
 use crate::audit::{self, Announced};
 use crate::authority::{AuthorityError, certificate_algorithm};
+use crate::ledger::Write;
 use crate::limits::backdate;
 use crate::store::{Committed, JournalCa, SlotName, StoreError, subject_key_id};
 
@@ -157,7 +158,7 @@ impl CaContext {
         let trust_domain = self.config.trust_domain.clone();
         let published: Result<(), StoreError> = self
             .ledger
-            .write("publish roots of the upstream", move |store| async move {
+            .write(Write::PublishUpstreamRoots, move |store| async move {
                 let Committed { value: _bundle, changes } =
                     store.append_authorities(trust_domain, roots, Vec::new()).await?;
                 Ok(Committed { value: (), changes })

@@ -7,6 +7,7 @@ use plastron_spiffe::{Bundle, TrustDomain};
 use super::{Federation, ForeignBundleFault, check};
 use crate::audit;
 use crate::authorization::{Permit, Rpc, rpc};
+use crate::ledger::Write;
 use crate::page::{Page, PageRequest, PageTokenError};
 use crate::store::{DeleteMode, FederatedBundleError, FederatedBundlePatch, Order};
 
@@ -71,7 +72,7 @@ impl Federation {
         let subject = check::describe(&bundle);
         let result = async {
             let bundle = check::checked(bundle)?;
-            let create = self.ledger.write("create a federated bundle", move |store| async move {
+            let create = self.ledger.write(Write::CreateFederatedBundle, move |store| async move {
                 store.create_federated_bundle(bundle).await
             });
             Ok(create.await?)
@@ -90,7 +91,7 @@ impl Federation {
         let subject = check::describe(&bundle);
         let result = async {
             let patch = fields.of(check::checked(bundle)?);
-            let update = self.ledger.write("update a federated bundle", move |store| async move {
+            let update = self.ledger.write(Write::UpdateFederatedBundle, move |store| async move {
                 store.update_federated_bundle(patch).await
             });
             Ok(update.await?)
@@ -108,7 +109,7 @@ impl Federation {
         let subject = check::describe(&bundle);
         let result = async {
             let bundle = check::checked(bundle)?;
-            let set = self.ledger.write("set a federated bundle", move |store| async move {
+            let set = self.ledger.write(Write::SetFederatedBundle, move |store| async move {
                 store.set_federated_bundle(bundle, Order::AsSet).await
             });
             Ok(set.await?)
@@ -129,7 +130,7 @@ impl Federation {
         let subject = format!("{trust_domain}: {mode:?}");
         let result: Result<(), FederatedBundleError> = self
             .ledger
-            .write("delete a federated bundle", move |store| async move {
+            .write(Write::DeleteFederatedBundle, move |store| async move {
                 store.delete_federated_bundle(trust_domain, mode).await
             })
             .await;

@@ -7,6 +7,7 @@ use plastron_spiffe::{Bundle, EndpointProfile, FederationRelationship, TrustDoma
 use super::{Federation, ForeignBundleFault, check};
 use crate::audit;
 use crate::authorization::{Permit, rpc};
+use crate::ledger::Write;
 use crate::page::{Page, PageRequest, PageTokenError};
 use crate::store::{RelationshipError, RelationshipPatch, RelationshipWithBundle};
 
@@ -46,7 +47,7 @@ impl Federation {
         let subject = describe(&relationship, bundle.as_ref());
         let result = async {
             let bundle = foreign(&relationship.trust_domain, bundle)?;
-            let create = self.ledger.write("create a federation relationship", move |store| async move {
+            let create = self.ledger.write(Write::CreateFederationRelationship, move |store| async move {
                 store.create_relationship(relationship, bundle).await
             });
             Ok(create.await?)
@@ -66,7 +67,7 @@ impl Federation {
         let result = async {
             let bundle = foreign(&patch.trust_domain, patch.bundle)?;
             let patch = RelationshipPatch { bundle, ..patch };
-            let update = self.ledger.write("update a federation relationship", move |store| async move {
+            let update = self.ledger.write(Write::UpdateFederationRelationship, move |store| async move {
                 store.update_relationship(patch).await
             });
             Ok(update.await?)
@@ -89,7 +90,7 @@ impl Federation {
         let subject = trust_domain.as_str().to_owned();
         let result = self
             .ledger
-            .write("delete a federation relationship", move |store| async move {
+            .write(Write::DeleteFederationRelationship, move |store| async move {
                 store.delete_relationship(trust_domain).await
             })
             .await;

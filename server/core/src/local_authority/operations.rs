@@ -10,7 +10,7 @@ use super::{
 use crate::audit;
 use crate::authorization::{Permit, rpc};
 use crate::ca::{CaError, CertificateAuthority};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Write};
 use crate::store::{
     AuthorityChangeError, AuthoritySet, JournalEntry, SlotKind, SlotStatus, StoreError, subject_key_id,
 };
@@ -225,8 +225,8 @@ impl LocalAuthorities {
 
     async fn taint(&self, actor: &str, step: Step, id: &str, set: AuthoritySet) -> Result<(), Refused> {
         let (ledger, actor, id) = (Arc::clone(&self.ledger), actor.to_owned(), id.to_owned());
-        let tainted = to_the_end(step.purpose, async move {
-            let tainted = ledger.write(step.purpose, move |store| async move { store.taint_authorities(set).await });
+        let tainted = to_the_end(step.write.purpose(), async move {
+            let tainted = ledger.write(step.write, move |store| async move { store.taint_authorities(set).await });
             finish(&actor, step, &format!("authority {id}"), tainted.await)
         });
         tainted.await.unwrap_or_else(|source| Err(interrupted(step, source)))
@@ -236,8 +236,8 @@ impl LocalAuthorities {
         let (ca, ledger) = (Arc::clone(&self.ca), Arc::clone(&self.ledger));
         let (actor, id) = (actor.to_owned(), id.to_owned());
         let dependent = self.dependent(&set).await;
-        let revoked = to_the_end(step.purpose, async move {
-            let revoked = ledger.write(step.purpose, move |store| async move { store.revoke_authorities(set).await });
+        let revoked = to_the_end(step.write.purpose(), async move {
+            let revoked = ledger.write(step.write, move |store| async move { store.revoke_authorities(set).await });
             let named = format!("authority {id}");
             let subject = dependent.as_ref().map_or_else(|| named.clone(), |found| format!("{named}, {found}"));
             finish(&actor, step, &subject, revoked.await)?;
@@ -283,18 +283,18 @@ impl LocalAuthorities {
 /// What is done to the bundle, for errors and for the audit log.
 #[derive(Clone, Copy)]
 struct Step {
-    purpose: &'static str,
+    write: Write,
     action: &'static str,
 }
 
 impl Step {
-    const TAINT_JWT: Self = Self { purpose: "taint JWT authority", action: "jwt authority taint" };
-    const TAINT_X509: Self = Self { purpose: "taint X.509 authority", action: "x509 authority taint" };
-    const TAINT_UPSTREAM: Self = Self { purpose: "taint upstream authority", action: "x509 upstream authority taint" };
-    const REVOKE_JWT: Self = Self { purpose: "revoke JWT authority", action: "jwt authority revoke" };
-    const REVOKE_X509: Self = Self { purpose: "revoke X.509 authority", action: "x509 authority revoke" };
+    const TAINT_JWT: Self = Self { write: Write::TaintJwtAuthority, action: "jwt authority taint" };
+    const TAINT_X509: Self = Self { write: Write::TaintX509Authority, action: "x509 authority taint" };
+    const TAINT_UPSTREAM: Self = Self { write: Write::TaintUpstreamAuthority, action: "x509 upstream authority taint" };
+    const REVOKE_JWT: Self = Self { write: Write::RevokeJwtAuthority, action: "jwt authority revoke" };
+    const REVOKE_X509: Self = Self { write: Write::RevokeX509Authority, action: "x509 authority revoke" };
     const REVOKE_UPSTREAM: Self =
-        Self { purpose: "revoke X.509 upstream authority", action: "x509 upstream authority revoke" };
+        Self { write: Write::RevokeUpstreamAuthority, action: "x509 upstream authority revoke" };
 }
 
 /// Takes a step to its end although its caller goes away: a connection that closes must not leave a key that nobody knows, an authority that
@@ -307,12 +307,12 @@ async fn to_the_end<T: Send + 'static>(
 }
 
 fn interrupted(step: Step, source: StoreError) -> Refused {
-    Refused::Change { step: step.purpose, source: source.into() }
+    Refused::Change { step: step.write.purpose(), source: source.into() }
 }
 
 fn finish(actor: &str, step: Step, subject: &str, result: Result<(), AuthorityChangeError>) -> Result<(), Refused> {
     audit::change(actor, step.action, subject, &audit::outcome(&result));
-    result.map_err(|source| Refused::Change { step: step.purpose, source })
+    result.map_err(|source| Refused::Change { step: step.write.purpose(), source })
 }
 
 /// The old authority, if it is this one.

@@ -11,6 +11,8 @@ use super::ACTOR;
 use crate::Services;
 use crate::audit::{self, chain};
 use crate::clock::unix_seconds;
+use crate::ledger::Write;
+use crate::meters;
 use crate::store::{Node, StoreError};
 
 /// SPIRE's period, without its jitter: a node that two servers prune at once is pruned once.
@@ -60,6 +62,11 @@ impl Services {
     /// Forgets the nodes that the rule names; returns how many. Banned and quarantined ones stay, or they could attest again; one that
     /// attests meanwhile stays too.
     pub async fn prune_nodes(&self, rule: &NodePruning) -> Result<usize, StoreError> {
+        let call = meters::NODE_PRUNE.start();
+        call.ended(self.forget_nodes(rule).await)
+    }
+
+    async fn forget_nodes(&self, rule: &NodePruning) -> Result<usize, StoreError> {
         let now = u64::try_from(unix_seconds(self.clock.now())).unwrap_or(0);
         let before = now.saturating_sub(rule.expired_for.as_secs());
         let nodes = self.ledger.state().nodes_after(None, rule.batch, |node| rule.takes(node, before));
@@ -69,7 +76,7 @@ impl Services {
         }
         let pruned: Vec<SpiffeId> = self
             .ledger
-            .write("prune expired nodes", move |store| async move { store.prune_nodes(ids, before).await })
+            .write(Write::PruneNodes, move |store| async move { store.prune_nodes(ids, before).await })
             .await?;
         for id in &pruned {
             audit::change(ACTOR, "agent prune", id.as_str(), "ok");
