@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use plastron_agent_core::SvidKeyType;
 use plastron_agent_workload_api::Offers;
-use plastron_daemon::config::{LoadError, Loaded, RawTelemetry, Source, Strictness, load};
+use plastron_daemon::config::{LoadError, Loaded, Source, Strictness, load};
 use plastron_daemon::health::{HealthError, RawHealthChecks};
 use plastron_daemon::logging::LogOptions;
+use plastron_daemon::metrics::TelemetrySettings;
 use plastron_daemon::plugins::{self, Plugin};
 use plastron_hcl1::{ConfigError, Located, Notice, Place};
 use plastron_spiffe::TrustDomain;
@@ -83,7 +84,7 @@ pub(crate) struct Config {
     pub(crate) sync_interval: Duration,
     pub(crate) plugins: Vec<Plugin>,
     pub(crate) health: RawHealthChecks,
-    pub(crate) telemetry: RawTelemetry,
+    pub(crate) telemetry: TelemetrySettings,
     /// What the operator should hear of once there is a log.
     pub(crate) warnings: Vec<String>,
 }
@@ -122,7 +123,7 @@ impl std::fmt::Debug for JoinToken {
 /// What the program shows of itself.
 struct Observed {
     health: RawHealthChecks,
-    telemetry: RawTelemetry,
+    telemetry: TelemetrySettings,
 }
 
 /// How strict the command line wants its file read.
@@ -140,6 +141,7 @@ impl Config {
         let RawConfig { agent, plugins, telemetry, health_checks } = config;
         let agent = agent.unwrap_or_default().without_empty();
         missing::refuse(&agent, &telemetry)?;
+        let telemetry = TelemetrySettings::try_from(&telemetry)?;
         warnings.extend(missing::without_effect(&agent));
         let (plugins, notices) = match plugins {
             Some(plugins) => plugins::read(&plugins, &strictness)?,

@@ -7,16 +7,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use plastron_agent_core::jwt::JwtSvids;
-use plastron_agent_core::{Agent, AgentError, Clock, DataDir, PersistError, Readiness, Settings, WorkloadIdentities};
-use plastron_agent_upstream::GrpcUpstream;
+use plastron_agent_core::{
+    Agent, AgentError, AgentInfo, Clock, DataDir, PersistError, Readiness, Settings, WorkloadIdentities,
+};
+use plastron_agent_upstream::{GrpcUpstream, tls_identity};
 use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, ServeError, WorkloadApi, WorkloadApiServer};
 use plastron_daemon::config::explain;
 use plastron_daemon::health::{Checks, HealthError};
 use plastron_daemon::logging::{self, LoggingError};
-use plastron_daemon::metrics::{Exporter, MetricsError, Program};
+use plastron_daemon::metrics::{Exporter, MetricsError, Own, OwnNow, Program};
 use plastron_daemon::shutdown::{DRAIN_LIMIT, drain, stop_token};
 use plastron_spiffe::bundle::MAX_DOCUMENT_LEN;
 use plastron_spiffe::{Bundle, BundleError, SpiffeIdError};
+use plastron_transport::{BundleSlot, IdentitySlot};
 use rustls_pki_types::UnixTime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -71,7 +74,7 @@ pub(crate) async fn run(overrides: &Overrides) -> Result<(), RunError> {
         tasks.spawn(health.serve(checks(&identities), stop.clone()));
     }
     if let Some(exporter) = exporter {
-        tasks.spawn(exporter.serve(stop.clone()));
+        tasks.spawn(exporter.serve(own(info.clone()), stop.clone()));
     }
     let outcome = tokio::select! {
         error = agent.run() => Err(RunError::Agent(error)),
@@ -118,6 +121,23 @@ fn assemble(config: &Config, catalog: &Catalog) -> Result<(Agent, WorkloadIdenti
     Ok(match held_keys {
         Some(held_keys) => (agent.with_held_keys(held_keys), identities),
         None => (agent, identities),
+    })
+}
+
+/// What a listener for metrics shows and believes where it is told to: the agent's SVID and the bundles that it holds.
+fn own(info: AgentInfo) -> OwnNow {
+    Arc::new(move || {
+        let (caller, foreign) = info.caller()?;
+        match tls_identity(&caller.svid) {
+            Ok(identity) => {
+                let bundles = foreign.iter().chain([&caller.bundle]).map(|bundle| bundle.as_ref().clone());
+                Some(Own { identity: IdentitySlot::new(identity), bundles: BundleSlot::new(bundles) })
+            }
+            Err(error) => {
+                tracing::warn!(error = explain(&error), "The agent's SVID can't be shown to who fetches metrics");
+                None
+            }
+        }
     })
 }
 

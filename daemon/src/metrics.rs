@@ -1,35 +1,42 @@
-//! Metrics for Prometheus to fetch, named and labelled as SPIRE's exporter does.
+//! What is counted, shown to Prometheus and sent to statsd and DogStatsd, named and labelled as SPIRE does.
 //!
-//! [`Exporter::install`] comes before anything that counts; what is counted is `telemetry`'s and its users' business. Any path answers,
-//! as SPIRE's listener does, in Prometheus' text format 0.0.4. Whoever can connect can read, so it listens on the loopback unless it is
-//! told otherwise. Not here: TLS, statsd, DogStatsd, M3 and SPIRE's in-memory sink, which the configuration refuses by name.
+//! [`Exporter::install`] comes before anything that counts; what is counted is `telemetry`'s and its users' business. Whoever can connect
+//! can read, so the listener for Prometheus is on the loopback unless it is told otherwise, and TLS can keep it to some clients. Not
+//! here: M3, which the configuration refuses by name, and SPIRE's in-memory sink.
 
+mod prometheus;
 mod recorder;
+mod sender;
+mod settings;
+mod statsd;
+mod tls;
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::header;
-use axum::response::IntoResponse;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use plastron_telemetry::Gauge;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::bounded::Bounded;
-use crate::config::RawTelemetry;
-use recorder::Named;
+use prometheus::Prometheus;
+use recorder::{Named, Sink};
+use sender::{Sender, queue};
+pub use settings::TelemetrySettings;
+use statsd::Lines;
+pub use tls::{MetricsTlsError, Own, OwnNow};
 
 /// SPIRE's summaries have these (go-metrics).
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
 /// How often samples are drained into summaries: until then each takes eight bytes.
 const UPKEEP: Duration = Duration::from_secs(5);
-/// SPIRE's.
-const DEFAULT_HOST: &str = "localhost";
-const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// How often receivers are told for how long the program has run (SPIRE).
+const UPTIME: Duration = Duration::from_secs(10);
+/// How long the head of a request over TLS may take (SPIRE: 10 s).
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest head of one, in bytes.
+const MAX_HEAD_LEN: usize = 16 * 1024;
 
 /// Whose metrics they are.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +62,9 @@ pub enum MetricsError {
         /// Why.
         source: io::Error,
     },
+    /// TLS can't be had.
+    #[error("can't listen for Prometheus over TLS")]
+    Tls(#[from] MetricsTlsError),
     /// The recorder refuses its own settings.
     #[error("the recorder of metrics can't be made")]
     Recorder(#[from] BuildError),
@@ -63,64 +73,82 @@ pub enum MetricsError {
     Installed,
 }
 
-/// A bound listener and what it will show.
+/// Everyone who is told, once it runs.
 pub struct Exporter {
-    listener: TcpListener,
-    shown: Shown,
+    prometheus: Option<(Prometheus, PrometheusHandle)>,
+    senders: Vec<Sender>,
+    uptime: Arc<Uptime>,
 }
 
-#[derive(Clone)]
-struct Shown {
-    handle: PrometheusHandle,
-    uptime: Arc<Gauge>,
+/// For how long the program has run.
+struct Uptime {
+    gauge: Gauge,
     started: Instant,
 }
 
-impl Exporter {
-    /// Records for this process from now on, if the configuration has a `Prometheus` block; counts nothing without one.
-    pub async fn install(raw: &RawTelemetry, program: Program<'_>) -> Result<Option<Self>, MetricsError> {
-        let Some(prometheus) = &raw.prometheus else { return Ok(None) };
-        let host = prometheus.value.host.as_ref().map_or(DEFAULT_HOST, |host| host.value.as_str());
-        let port = prometheus.value.port.as_ref().map_or(0, |port| port.value);
-        let bound = TcpListener::bind((host, port)).await;
-        let listener = bound.map_err(|source| MetricsError::Bind { host: host.to_owned(), port, source })?;
-        if host != DEFAULT_HOST {
-            tracing::warn!(
-                host,
-                port,
-                "Metrics are served to whoever can connect: keep this port to those who may read them"
-            );
-        }
-        let recorder = PrometheusBuilder::new().set_quantiles(&QUANTILES)?.build_recorder();
-        let handle = recorder.handle();
-        metrics::set_global_recorder(Named::new(recorder, raw, program)).map_err(|_refused| MetricsError::Installed)?;
-        let about = Gauge::new("started").label("version", program.version);
-        about.label("trust_domain_id", program.trust_domain).set(1.0);
-        tracing::info!(host, port, "Starting prometheus exporter");
-        let shown = Shown { handle, uptime: Arc::new(Gauge::new("uptime_in_ms")), started: Instant::now() };
-        Ok(Some(Self { listener, shown }))
-    }
-
-    /// Serves until `stop` is cancelled.
-    pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
-        let Self { listener, shown } = self;
-        let upkeep = shown.handle.clone();
-        let routes = Router::new().fallback(show).with_state(shown);
-        let served = axum::serve(Bounded::new(listener), routes).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let kept_up = async {
-            loop {
-                tokio::time::sleep(UPKEEP).await;
-                upkeep.run_upkeep();
-            }
-        };
-        tokio::select! {
-            outcome = served => outcome,
-            () = kept_up => Ok(()),
-        }
+impl Uptime {
+    fn show(&self) {
+        self.gauge.set((self.started.elapsed().as_secs_f64() * 1e3).floor());
     }
 }
 
-async fn show(State(shown): State<Shown>) -> impl IntoResponse {
-    shown.uptime.set((shown.started.elapsed().as_secs_f64() * 1e3).floor());
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], shown.handle.render())
+impl Exporter {
+    /// Records for this process from now on, if anyone is to be told; counts nothing otherwise.
+    pub async fn install(settings: &TelemetrySettings, program: Program<'_>) -> Result<Option<Self>, MetricsError> {
+        let uptime = Arc::new(Uptime { gauge: Gauge::new("uptime_in_ms"), started: Instant::now() });
+        let (mut sinks, mut senders, mut prometheus) = (Vec::new(), Vec::new(), None);
+        if let Some(settings) = &settings.prometheus {
+            let recorder = PrometheusBuilder::new().set_quantiles(&QUANTILES)?.build_recorder();
+            let handle = recorder.handle();
+            let listener = Prometheus::bind(settings, handle.clone(), Arc::clone(&uptime)).await?;
+            prometheus = Some((listener, handle));
+            sinks.push(Sink::Prometheus(recorder));
+        }
+        for receiver in &settings.pushed {
+            let (queue, lines) = queue();
+            sinks.push(Sink::Lines(Lines::new(receiver.form, queue)));
+            senders.push(Sender::new(receiver.to.clone(), lines));
+        }
+        if sinks.is_empty() {
+            return Ok(None);
+        }
+        let named = Named::new(sinks, &settings.naming, program);
+        metrics::set_global_recorder(named).map_err(|_refused| MetricsError::Installed)?;
+        let about = Gauge::new("started").label("version", program.version);
+        about.label("trust_domain_id", program.trust_domain).set(1.0);
+        Ok(Some(Self { prometheus, senders, uptime }))
+    }
+
+    /// Serves and sends until `stop` is cancelled. `own` is what TLS shows and believes where it is told to.
+    pub async fn serve(self, own: OwnNow, stop: CancellationToken) -> io::Result<()> {
+        let Self { prometheus, senders, uptime } = self;
+        let tasks = TaskTracker::new();
+        for sender in senders {
+            tasks.spawn(sender.run(stop.clone()));
+        }
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+            loop {
+                uptime.show();
+                tokio::time::sleep(UPTIME).await;
+            }
+        }));
+        let served = match prometheus {
+            Some((listener, handle)) => {
+                let kept_up = async {
+                    loop {
+                        tokio::time::sleep(UPKEEP).await;
+                        handle.run_upkeep();
+                    }
+                };
+                tokio::select! {
+                    served = listener.serve(own, stop) => served,
+                    () = kept_up => Ok(()),
+                }
+            }
+            None => Ok(()),
+        };
+        tasks.close();
+        tasks.wait().await;
+        served
+    }
 }

@@ -13,9 +13,10 @@ mod raw;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use plastron_daemon::config::{LoadError, RawTelemetry, Source, Strictness};
+use plastron_daemon::config::{LoadError, Source, Strictness};
 use plastron_daemon::health::{HealthError, RawHealthChecks};
 use plastron_daemon::logging::LogOptions;
+use plastron_daemon::metrics::TelemetrySettings;
 use plastron_hcl1::{Located, Place};
 use plastron_hsm::KeyType;
 use plastron_server_api::RateLimits;
@@ -67,7 +68,7 @@ pub(crate) struct Settings {
     pub(crate) node_pruning: Option<NodePruning>,
     pub(crate) log: LogOptions,
     pub(crate) health_checks: RawHealthChecks,
-    pub(crate) telemetry: RawTelemetry,
+    pub(crate) telemetry: TelemetrySettings,
     pub(crate) catalog: Catalog,
     pub(crate) federation: FederationSettings,
     /// To be logged once there is a log.
@@ -139,6 +140,7 @@ pub(crate) fn load(flags: &Flags) -> Result<Settings, SettingsError> {
     let RawFile { server, plugins, telemetry, health_checks } = loaded.config;
     let server = server.ok_or(SettingsError::Missing { what: "the server section" })?.without_empty();
     missing::refuse(&server, &telemetry)?;
+    let telemetry = TelemetrySettings::try_from(&telemetry)?;
     let plugins = plugins.ok_or(SettingsError::Missing { what: "the plugins section" })?;
     let (catalog, notices) = Catalog::read(&plugins, &strictness)?;
     warnings.extend(notices.iter().map(ToString::to_string));
@@ -150,7 +152,7 @@ pub(crate) fn load(flags: &Flags) -> Result<Settings, SettingsError> {
 /// What the program shows of itself.
 struct Observed {
     health_checks: RawHealthChecks,
-    telemetry: RawTelemetry,
+    telemetry: TelemetrySettings,
 }
 
 fn settle(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use plastron_daemon::health::HealthError;
 use plastron_daemon::logging::{AUDIT_TARGET, Log};
-use plastron_daemon::metrics::{Exporter, MetricsError, Program};
+use plastron_daemon::metrics::{Exporter, MetricsError, Own, OwnNow, Program};
 use plastron_daemon::shutdown::{DRAIN_LIMIT, drain, stop_token};
 use plastron_hsm::{KeyStore, KeyStoreError};
 use plastron_plugins::node::{EnrolledTpms, KeptEventLogs, TrustBundle};
@@ -119,6 +119,9 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     tracing::info!(address = %settings.socket_path.display(), network = "unix", "Starting Server APIs");
     let over_tls = tasks.spawn(api.clone().serve_tls(listener, tls.server.clone(), ended.clone()));
     let over_unix = tasks.spawn(api.serve_unix(socket, ended.clone()));
+    if let Some(exporter) = exporter {
+        tasks.spawn(exporter.serve(tls.own(), ended.clone()));
+    }
     tasks.spawn(Arc::clone(&services).maintain(ended.clone()));
     if let Some(rule) = settings.node_pruning {
         tasks.spawn(Arc::clone(&services).keep_pruning_nodes(rule, ended.clone()));
@@ -127,10 +130,6 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     federation.spawn(&tasks, &ended);
     if let Some(health) = health {
         tasks.spawn(health.serve(health::checks(&services, device), ended.clone()));
-    }
-
-    if let Some(exporter) = exporter {
-        tasks.spawn(exporter.serve(ended.clone()));
     }
 
     let outcome = tokio::select! {
@@ -188,6 +187,12 @@ impl Tls {
         let bundles = BundleSlot::new(copies(&services.trusted_bundles()));
         let server = ServerTls::new(Arc::clone(&identity), Arc::clone(&bundles));
         Ok(Self { server, identity, bundles })
+    }
+
+    /// What a listener for metrics shows and believes where it is told to: the same.
+    fn own(&self) -> OwnNow {
+        let own = Own { identity: Arc::clone(&self.identity), bundles: Arc::clone(&self.bundles) };
+        Arc::new(move || Some(own.clone()))
     }
 
     /// Presents each new SVID and trusts each new bundle from then on.

@@ -13,9 +13,9 @@ mod unix;
 pub use authority::AuthorityPatch;
 pub use counted::{CountCalls, CountedBody, CountedCalls};
 pub use https::{
-    CertificateSlot, HttpsClientTls, HttpsConnectError, HttpsServerTls, HttpsStream, MAX_HTTPS_CONNECTIONS,
-    MAX_HTTPS_CONNECTIONS_OF_ADDRESS, ServedCertificate, ServedCertificateError, TlsConfigError, WebRoots,
-    WebRootsError, serve_https,
+    CertificateSlot, ClientRefused, HttpsClientTls, HttpsClients, HttpsConnectError, HttpsServerTls, HttpsStream,
+    MAX_HTTPS_CONNECTIONS, MAX_HTTPS_CONNECTIONS_OF_ADDRESS, ServedCertificate, ServedCertificateError, TlsConfigError,
+    TlsNow, WebRoots, WebRootsError, serve_https,
 };
 pub use limits::{
     MAX_CONCURRENT_STREAMS, MAX_CONNECTION_AGE, MAX_CONNECTION_AGE_GRACE, MAX_HEADER_LIST_SIZE, MAX_TLS_STREAMS,

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use plastron_spiffe::Bundle;
 pub use plastron_spiffe::x509::ShownCertificate;
 use plastron_spiffe::x509::shown_chain;
 
@@ -42,6 +43,14 @@ impl AgentInfo {
     pub(crate) fn attested(&self, standing: &Arc<Standing>) {
         // An agent runs once.
         let _first = self.standing.set(Arc::clone(standing));
+    }
+
+    /// The agent's SVID with its own bundle, and the bundles of other trust domains that it holds. `None` before it has attested.
+    pub fn caller(&self) -> Option<(Caller, Vec<Arc<Bundle>>)> {
+        let caller = self.standing.get()?.caller();
+        let foreign =
+            self.identities.latest().map_or_else(Vec::new, |snapshot| snapshot.federated.values().cloned().collect());
+        Some((caller, foreign))
     }
 
     /// Reads it.

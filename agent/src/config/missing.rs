@@ -36,9 +36,6 @@ fn asked_for(agent: &RawAgent, telemetry: &RawTelemetry) -> Vec<Absence> {
         Absence::of("rate limit on FetchX509Bundles", limit(limits.fetch_x509_bundles.as_ref())),
         Absence::of("rate limit on FetchX509SVID", limit(limits.fetch_x509_svid.as_ref())),
         Absence::of("rate limit on StreamSecrets", limit(limits.stream_secrets.as_ref())),
-        Absence::of("TLS for metrics", telemetry.prometheus.as_ref().and_then(|prometheus| prometheus.value.tls.as_ref())),
-        Absence::of("metrics for DataDog", filled(telemetry.dog_statsd.as_ref())),
-        Absence::of("metrics for statsd", filled(telemetry.statsd.as_ref())),
         Absence::of("metrics for M3", filled(telemetry.m3.as_ref())),
     ]
     .into_iter()

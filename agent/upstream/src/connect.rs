@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use plastron_agent_core::SvidKey;
 use plastron_agent_core::upstream::{Caller, UpstreamError};
+use plastron_agent_core::{AgentSvid, SvidKey};
 use plastron_spiffe::{Bundle, SpiffeId};
-use plastron_transport::{BundleSlot, ClientTls, ConnectError, IdentitySlot, TlsIdentity};
+use plastron_transport::{BundleSlot, ClientTls, ConnectError, IdentityError, IdentitySlot, TlsIdentity};
 use tonic::transport::Channel;
 
 pub(crate) struct Connections {
@@ -34,12 +34,8 @@ impl Connections {
         {
             return Ok(channel.clone());
         }
-        let svid = &caller.svid.svid;
-        let identity = match &caller.svid.key {
-            SvidKey::Own(key) => TlsIdentity::new(svid, key.reveal_pkcs8()),
-            SvidKey::Held(key) => TlsIdentity::held(svid, Arc::clone(key)),
-        };
-        let identity = identity.map_err(|error| UpstreamError::OwnIdentity { reason: error.to_string() })?;
+        let identity =
+            tls_identity(&caller.svid).map_err(|error| UpstreamError::OwnIdentity { reason: error.to_string() })?;
         let channel = self.channel(self.tls(&caller.bundle, Some(IdentitySlot::new(identity))))?;
         *current = Some((caller.clone(), channel.clone()));
         Ok(channel)
@@ -58,6 +54,14 @@ impl Connections {
     /// Connects when first used, and again after a connection ended.
     fn channel(&self, tls: ClientTls) -> Result<Channel, UpstreamError> {
         tls.connect_lazy(&self.address).map_err(|error| sort(&self.address, &error))
+    }
+}
+
+/// What an agent with this SVID presents.
+pub fn tls_identity(AgentSvid { svid, key, reattestable: _ }: &AgentSvid) -> Result<TlsIdentity, IdentityError> {
+    match key {
+        SvidKey::Own(key) => TlsIdentity::new(svid, key.reveal_pkcs8()),
+        SvidKey::Held(key) => TlsIdentity::held(svid, Arc::clone(key)),
     }
 }
 

@@ -26,6 +26,7 @@ use plastron_proto::spire::api::server::agent::v1::{AgentX509svidParams, PostSta
 use plastron_spiffe::{Bundle, SpiffeIdError, TrustDomain};
 
 use crate::connect::Connections;
+pub use crate::connect::tls_identity;
 use crate::status::bounded;
 use crate::svids::BatchSize;
 

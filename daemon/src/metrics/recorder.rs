@@ -1,49 +1,65 @@
-//! Names and labels as SPIRE's exporter writes them, and which are kept (go-metrics: `allowMetric`, `labelIsAllowed`).
+//! Names and labels as SPIRE's exporters write them, which are kept (go-metrics: `allowMetric`, `labelIsAllowed`), and who gets them.
 
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, Recorder, SharedString, Unit};
+use std::sync::Arc;
+
+use metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Label, Metadata, Recorder, SharedString,
+    Unit,
+};
+use metrics_exporter_prometheus::PrometheusRecorder;
 
 use super::Program;
-use crate::config::RawTelemetry;
+use super::settings::Naming;
+use super::statsd::Lines;
 
-/// Hands what is kept on to a recorder, under its full name.
-pub(super) struct Named<R> {
-    inner: R,
+/// Hands what is kept on, under its full name.
+pub(super) struct Named {
+    sinks: Vec<Sink>,
     prefix: String,
-    labels: Vec<Label>,
+    labels: Vec<(String, String)>,
     /// Prefixes of names with dots, and whether what begins so is kept; the longest that fits decides.
     prefixes: Vec<(String, bool)>,
     allowed_labels: Vec<String>,
     blocked_labels: Vec<String>,
 }
 
-impl<R> Named<R> {
-    pub(super) fn new(inner: R, raw: &RawTelemetry, program: Program<'_>) -> Self {
-        let list = |list: &Option<plastron_hcl1::Located<Vec<String>>>| {
-            list.as_ref().map_or_else(Vec::new, |list| list.value.clone())
-        };
-        let prefix = raw.metric_prefix.as_ref().map(|prefix| prefix.value.as_str()).filter(|prefix| !prefix.is_empty());
+/// Who gets it.
+pub(super) enum Sink {
+    Prometheus(PrometheusRecorder),
+    Lines(Lines),
+}
+
+/// What a metric is called, with dots, before a sink writes it in its own way.
+pub(super) struct Kept {
+    pub(super) name: String,
+    pub(super) labels: Vec<(String, String)>,
+}
+
+impl Named {
+    pub(super) fn new(sinks: Vec<Sink>, naming: &Naming, program: Program<'_>) -> Self {
         let mut labels = Vec::new();
-        if raw.enable_trust_domain_label.as_ref().is_some_and(|enabled| enabled.value) {
-            labels.push(Label::new("trust_domain", sanitize(program.trust_domain)));
+        if naming.trust_domain_label {
+            labels.push(("trust_domain".to_owned(), sanitize(program.trust_domain)));
         }
-        if raw.enable_hostname_label.as_ref().is_none_or(|enabled| enabled.value) {
-            labels.push(Label::new("host", rustix::system::uname().nodename().to_string_lossy().into_owned()));
+        if naming.hostname_label {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            labels.push(("host".to_owned(), host));
         }
         // A prefix that is both is blocked.
-        let prefixes = list(&raw.blocked_prefixes).into_iter().map(|prefix| (prefix, false));
-        let prefixes = prefixes.chain(list(&raw.allowed_prefixes).into_iter().map(|prefix| (prefix, true))).collect();
+        let prefixes = naming.blocked_prefixes.iter().map(|prefix| (prefix.clone(), false));
+        let prefixes = prefixes.chain(naming.allowed_prefixes.iter().map(|prefix| (prefix.clone(), true))).collect();
         Self {
-            inner,
-            prefix: prefix.unwrap_or(program.prefix).to_owned(),
+            sinks,
+            prefix: naming.prefix.as_deref().unwrap_or(program.prefix).to_owned(),
             labels,
             prefixes,
-            allowed_labels: list(&raw.allowed_labels),
-            blocked_labels: list(&raw.blocked_labels),
+            allowed_labels: naming.allowed_labels.clone(),
+            blocked_labels: naming.blocked_labels.clone(),
         }
     }
 
-    /// The key under which it is shown; `None` if it is not kept.
-    fn shown(&self, key: &Key) -> Option<Key> {
+    /// `None` if it is not kept.
+    fn kept(&self, key: &Key) -> Option<Kept> {
         let name = format!("{}.{}", self.prefix, key.name());
         let fits = self.prefixes.iter().filter(|(prefix, _)| name.starts_with(prefix));
         // The first of equals, so blocked wins.
@@ -51,14 +67,22 @@ impl<R> Named<R> {
         if longest.is_some_and(|(_, kept)| !kept) {
             return None;
         }
-        let own = key.labels().map(|label| Label::new(label.key().to_owned(), sanitize(label.value())));
-        let labels = own.chain(self.labels.iter().cloned()).filter(|label| self.is_kept(label.key()));
-        Some(Key::from_parts(sanitize(&name), labels.collect::<Vec<_>>()))
+        let own = key.labels().map(|label| (label.key().to_owned(), sanitize(label.value())));
+        let labels = own.chain(self.labels.iter().cloned()).filter(|(label, _)| self.is_kept(label)).collect();
+        Some(Kept { name, labels })
     }
 
     fn is_kept(&self, label: &str) -> bool {
         let is_in = |list: &[String]| list.iter().any(|name| name == label);
         !is_in(&self.blocked_labels) && (self.allowed_labels.is_empty() || is_in(&self.allowed_labels))
+    }
+}
+
+impl Kept {
+    /// As Prometheus has it.
+    fn key(&self) -> Key {
+        let labels = self.labels.iter().map(|(name, value)| Label::new(name.clone(), value.clone()));
+        Key::from_parts(sanitize(&self.name), labels.collect::<Vec<_>>())
     }
 }
 
@@ -78,7 +102,24 @@ fn sanitize(text: &str) -> String {
     shown
 }
 
-impl<R: Recorder> Recorder for Named<R> {
+/// One handle for each of several sinks.
+struct Several<H>(Vec<H>);
+
+macro_rules! register {
+    ($self:ident, $key:ident, $metadata:ident, $handle:ident, $register:ident, $of_lines:ident) => {{
+        let Some(kept) = $self.kept($key) else { return $handle::noop() };
+        let handle = |sink: &Sink| match sink {
+            Sink::Prometheus(recorder) => recorder.$register(&kept.key(), $metadata),
+            Sink::Lines(lines) => lines.$of_lines(&kept),
+        };
+        match $self.sinks.as_slice() {
+            [only] => handle(only),
+            sinks => $handle::from_arc(Arc::new(Several(sinks.iter().map(handle).collect::<Vec<_>>()))),
+        }
+    }};
+}
+
+impl Recorder for Named {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -86,28 +127,68 @@ impl<R: Recorder> Recorder for Named<R> {
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
-        self.shown(key).map_or_else(Counter::noop, |key| self.inner.register_counter(&key, metadata))
+        register!(self, key, metadata, Counter, register_counter, counter)
     }
 
     fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
-        self.shown(key).map_or_else(Gauge::noop, |key| self.inner.register_gauge(&key, metadata))
+        register!(self, key, metadata, Gauge, register_gauge, gauge)
     }
 
     fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
-        self.shown(key).map_or_else(Histogram::noop, |key| self.inner.register_histogram(&key, metadata))
+        register!(self, key, metadata, Histogram, register_histogram, histogram)
+    }
+}
+
+impl CounterFn for Several<Counter> {
+    fn increment(&self, times: u64) {
+        self.0.iter().for_each(|counter| counter.increment(times));
+    }
+
+    fn absolute(&self, value: u64) {
+        self.0.iter().for_each(|counter| counter.absolute(value));
+    }
+}
+
+impl GaugeFn for Several<Gauge> {
+    fn increment(&self, by: f64) {
+        self.0.iter().for_each(|gauge| gauge.increment(by));
+    }
+
+    fn decrement(&self, by: f64) {
+        self.0.iter().for_each(|gauge| gauge.decrement(by));
+    }
+
+    fn set(&self, value: f64) {
+        self.0.iter().for_each(|gauge| gauge.set(value));
+    }
+}
+
+impl HistogramFn for Several<Histogram> {
+    fn record(&self, value: f64) {
+        self.0.iter().for_each(|histogram| histogram.record(value));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use plastron_hcl1::from_str;
+
+    use super::super::sender::queue;
+    use super::super::settings::{Form, TelemetrySettings};
     use super::*;
+    use crate::config::RawTelemetry;
 
     const PROGRAM: Program<'static> = Program { prefix: "spire_server", trust_domain: "example.org", version: "1" };
 
+    fn named(text: &str, sinks: Vec<Sink>) -> Named {
+        let raw: RawTelemetry = from_str(text, "x").unwrap().0;
+        Named::new(sinks, &TelemetrySettings::try_from(&raw).unwrap().naming, PROGRAM)
+    }
+
     fn shown(text: &str, name: &'static str, labels: &[(&'static str, &'static str)]) -> Option<String> {
-        let raw: RawTelemetry = plastron_hcl1::from_str(text, "x").unwrap().0;
         let labels: Vec<Label> = labels.iter().map(|(name, value)| Label::new(*name, *value)).collect();
-        let key = Named::new((), &raw, PROGRAM).shown(&Key::from_parts(name, labels))?;
+        let key = named(text, Vec::new()).kept(&Key::from_parts(name, labels))?.key();
         let labels: Vec<String> = key
             .labels()
             .filter(|label| label.key() != "host")
@@ -134,8 +215,7 @@ mod tests {
         for (text, with_host) in
             [("", true), ("EnableHostnameLabel = true", true), ("EnableHostnameLabel = false", false)]
         {
-            let raw: RawTelemetry = plastron_hcl1::from_str(text, "x").unwrap().0;
-            let key = Named::new((), &raw, PROGRAM).shown(&Key::from_name("x")).unwrap();
+            let key = named(text, Vec::new()).kept(&Key::from_name("x")).unwrap().key();
             assert_eq!(key.labels().any(|label| label.key() == "host"), with_host, "{text}");
         }
     }
@@ -157,5 +237,40 @@ mod tests {
         assert_eq!(seen("AllowedLabels = [\"status\"]"), "spire_server_x{status=OK}");
         assert_eq!(seen("BlockedLabels = [\"status\"]"), "spire_server_x{attestor=tpm}");
         assert_eq!(seen("AllowedLabels = [\"status\"] BlockedLabels = [\"status\"]"), "spire_server_x{}");
+    }
+
+    #[test]
+    fn every_sink_gets_everything() {
+        let prometheus = PrometheusBuilder::new().build_recorder();
+        let handle = prometheus.handle();
+        let ((statsd, mut statsd_lines), (dog, mut dog_lines)) = (queue(), queue());
+        let sinks = vec![
+            Sink::Prometheus(prometheus),
+            Sink::Lines(Lines::new(Form::Statsd, statsd)),
+            Sink::Lines(Lines::new(Form::DogStatsd, dog)),
+        ];
+        let text = "EnableHostnameLabel = false BlockedPrefixes = [\"spire_server.no\"]";
+        metrics::with_local_recorder(&named(text, sinks), || {
+            metrics::counter!("a.b", "status" => "OK").increment(3);
+            let gauge = metrics::gauge!("c");
+            gauge.set(2.0);
+            gauge.increment(1.0);
+            gauge.decrement(2.0);
+            metrics::histogram!("d").record(7.0);
+            metrics::counter!("no.one").increment(1);
+        });
+        let text = handle.render();
+        let mut shown: Vec<&str> = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+        shown.retain(|line| !line.contains("quantile"));
+        shown.sort_unstable();
+        let expected =
+            ["spire_server_a_b{status=\"OK\"} 3", "spire_server_c 1", "spire_server_d_count 1", "spire_server_d_sum 7"];
+        assert_eq!(shown, expected);
+        let lines: Vec<String> = std::iter::from_fn(|| statsd_lines.try_recv().ok()).collect();
+        let expected = ["a.b.OK:3.000000|c", "c:2.000000|g", "c:3.000000|g", "c:1.000000|g", "d:7.000000|ms"];
+        assert_eq!(lines, expected.map(|line| format!("spire_server.{line}\n")));
+        let lines: Vec<String> = std::iter::from_fn(|| dog_lines.try_recv().ok()).collect();
+        let expected = ["a.b:3|c|#status:OK", "c:2|g", "c:3|g", "c:1|g", "d:7.000000|ms"];
+        assert_eq!(lines, expected.map(|line| format!("spire_server.{line}\n")));
     }
 }

@@ -49,7 +49,7 @@ impl BundleEndpoint {
     /// Until `ended` is cancelled; what is being answered then is answered.
     pub async fn serve(self, listener: TcpListener, tls: HttpsServerTls, ended: CancellationToken) {
         let connection = move |stream| self.clone().connection(stream);
-        serve_https(listener, tls, ended, connection).await;
+        serve_https("the bundle endpoint", listener, tls.into(), ended, connection).await;
     }
 
     async fn connection(self, stream: Box<dyn HttpsStream>) {

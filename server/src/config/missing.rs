@@ -26,9 +26,6 @@ fn asked_for(server: &RawServer, telemetry: &RawTelemetry) -> Vec<Absence> {
         Absence::of("setting for post-quantum key exchange alone", on(experimental.require_pq_kem.as_ref())),
         Absence::of("WIT-SVIDs", experimental.wit_issuer.as_ref()),
         Absence::of("WIT-SVIDs", experimental.wit_key_type.as_ref()),
-        Absence::of("TLS for metrics", telemetry.prometheus.as_ref().and_then(|prometheus| prometheus.value.tls.as_ref())),
-        Absence::of("metrics for DataDog", filled(telemetry.dog_statsd.as_ref())),
-        Absence::of("metrics for statsd", filled(telemetry.statsd.as_ref())),
         Absence::of("metrics for M3", filled(telemetry.m3.as_ref())),
     ]
     .into_iter()

@@ -91,7 +91,11 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
         (
             with("", &format!("telemetry {{ Prometheus {{ port = 1 tls {{ cert_file = \"c\" }} }} }}\n{PLUGINS}")),
-            "telemetry.Prometheus.tls: this server has no TLS for metrics yet",
+            "telemetry.Prometheus.tls: cert_file and key_file must both be configured unless use_spire_svid is enabled",
+        ),
+        (
+            with("", &format!("telemetry {{ M3 = [{{ address = \"localhost:9000\" }}] }}\n{PLUGINS}")),
+            "telemetry.M3: this server has no metrics for M3 yet",
         ),
         (
             with("", &plugins("UpstreamAuthority \"vault\" { plugin_data {} }")),

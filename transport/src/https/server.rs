@@ -1,5 +1,5 @@
-//! The listener of a bundle endpoint. It asks for no client certificate (SPIFFE_Federation.md, 5.2.1.3 and 5.2.2.3), so whoever connects is
-//! a stranger: connections are few, in all and for one address, and each ends in bounded time.
+//! A listener for HTTPS. A bundle endpoint's asks for no client certificate (SPIFFE_Federation.md, 5.2.1.3 and 5.2.2.3), and no one is known
+//! before a handshake, so whoever connects is a stranger: connections are few, in all and for one address, and each ends in bounded time.
 
 use std::future::Future;
 use std::io;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls::server::ResolvesServerCert;
+use rustls::server::{ResolvesServerCert, VerifierBuilderError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::certificate::CertificateSlot;
 use super::client::HttpsStream;
+use super::clients::HttpsClients;
 use crate::places::{Places, holder};
 use crate::tls::{FIRST_BYTE_TIMEOUT, HANDSHAKE_TIMEOUT, IdentitySlot};
 use crate::tls_profile;
@@ -31,34 +32,59 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// rustls refuses what this program wants of it.
 #[derive(Debug, thiserror::Error)]
 #[error("TLS can't be configured")]
-pub struct TlsConfigError(#[from] rustls::Error);
+pub enum TlsConfigError {
+    /// Versions and suites.
+    Parameters(#[from] rustls::Error),
+    /// Who certifies clients.
+    Clients(#[from] VerifierBuilderError),
+}
 
-/// What a bundle endpoint presents.
+/// What a listener presents, and whom it lets in.
 #[derive(Clone, Debug)]
 pub struct HttpsServerTls(Arc<ServerConfig>);
 
 impl HttpsServerTls {
     /// `https_spiffe`: the SVID in a slot.
     pub fn presenting_svid(identity: Arc<IdentitySlot>) -> Result<Self, TlsConfigError> {
-        Self::presenting(identity)
+        Self::new(identity, HttpsClients::Anyone)
     }
 
     /// `https_web`: the certificate in a slot.
     pub fn presenting_certificate(certificate: Arc<CertificateSlot>) -> Result<Self, TlsConfigError> {
-        Self::presenting(certificate)
+        Self::new(certificate, HttpsClients::Anyone)
     }
 
-    fn presenting(certificate: Arc<dyn ResolvesServerCert>) -> Result<Self, TlsConfigError> {
-        let config =
-            tls_profile::server(&tls_profile::provider())?.with_no_client_auth().with_cert_resolver(certificate);
+    /// A certificate for these clients.
+    pub fn new(certificate: Arc<dyn ResolvesServerCert>, clients: HttpsClients) -> Result<Self, TlsConfigError> {
+        let provider = tls_profile::provider();
+        let config = tls_profile::server(&provider)?;
+        let config = match clients.verifier(provider)? {
+            Some(verifier) => config.with_client_cert_verifier(verifier),
+            None => config.with_no_client_auth(),
+        };
+        let config = config.with_cert_resolver(certificate);
         Ok(Self(Arc::new(tls_profile::finish_https_server(config))))
     }
 }
 
+/// Tells what a connection's handshake is made with; nothing where the program has nothing to present yet.
+pub type TlsNow = Arc<dyn Fn() -> Option<HttpsServerTls> + Send + Sync>;
+
+impl From<HttpsServerTls> for TlsNow {
+    fn from(tls: HttpsServerTls) -> Self {
+        Arc::new(move || Some(tls.clone()))
+    }
+}
+
 /// Hands each connection to `serve` after its handshake, until `ended` is cancelled; then waits for those that are being served. `serve`
-/// is dropped, and the connection with it, where it takes more than 20 seconds.
-pub async fn serve_https<S, F>(listener: TcpListener, tls: HttpsServerTls, ended: CancellationToken, serve: S)
-where
+/// is dropped, and the connection with it, where it takes more than 20 seconds. The log calls the listener `what`.
+pub async fn serve_https<S, F>(
+    what: &'static str,
+    listener: TcpListener,
+    tls: TlsNow,
+    ended: CancellationToken,
+    serve: S,
+) where
     S: Fn(Box<dyn HttpsStream>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
@@ -71,7 +97,7 @@ where
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "can't accept a connection to the bundle endpoint");
+                tracing::warn!(%error, "can't accept a connection to {what}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -79,16 +105,17 @@ where
         // Without a place the connection is closed at once, so that others need not wait behind it.
         let Some(place) = places.take(holder(address.ip())) else {
             if places.is_news() {
-                tracing::warn!(%address, "connections to the bundle endpoint refused: too many");
+                tracing::warn!(%address, "connections to {what} refused: too many");
             }
             continue;
         };
-        let (tls, serve) = (tls.clone(), serve.clone());
+        let (tls, serve) = (Arc::clone(&tls), serve.clone());
         tasks.spawn(async move {
             let _place = place;
+            let Some(tls) = tls() else { return };
             match shake_hands(&tls, stream).await {
                 Ok(stream) => drop(tokio::time::timeout(LIFETIME, serve(stream)).await),
-                Err(error) => tracing::info!(%address, %error, "TLS handshake at the bundle endpoint failed"),
+                Err(error) => tracing::info!(%address, %error, "TLS handshake at {what} failed"),
             }
         });
     }

@@ -33,6 +33,10 @@ impl WebRoots {
         Self::some(certificates).ok_or_else(|| WebRootsError { reason: "the file holds none".to_owned() })
     }
 
+    pub(super) fn store(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.0)
+    }
+
     fn some(certificates: Vec<CertificateDer<'static>>) -> Option<Self> {
         let mut roots = RootCertStore::empty();
         let (added, _malformed) = roots.add_parsable_certificates(certificates);

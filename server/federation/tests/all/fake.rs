@@ -57,7 +57,7 @@ impl Fake {
         let (ended, asked) = (CancellationToken::new(), Arc::new(Mutex::new(Vec::new())));
         let noted = Arc::clone(&asked);
         let (held, holds) = tokio::sync::watch::channel(false);
-        tokio::spawn(serve_https(listener, tls, ended.clone(), move |stream| {
+        tokio::spawn(serve_https("a fake", listener, tls.into(), ended.clone(), move |stream| {
             let (script, noted, holds) = (script.clone(), Arc::clone(&noted), holds.clone());
             async move { talk(stream, script, noted, holds).await }
         }));
