@@ -116,11 +116,20 @@ pub fn cpp_client() -> Result<PathBuf, HarnessError> {
 
 /// grpcurl, built from its module.
 pub fn grpcurl() -> Result<PathBuf, HarnessError> {
+    go_program("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl")
+}
+
+/// Prometheus' receiver for statsd and DogStatsD, built from its module.
+pub fn statsd_exporter() -> Result<PathBuf, HarnessError> {
+    go_program("statsd-exporter", "github.com/prometheus/statsd_exporter")
+}
+
+fn go_program(folder: &str, package: &str) -> Result<PathBuf, HarnessError> {
     let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-    let program = scratch_dir()?.join("grpcurl");
+    let program = scratch_dir()?.join(folder);
     let mut build = Command::new(tool("go")?);
-    build.args(["build", "-mod=readonly", "-o"]).arg(&program).arg("github.com/fullstorydev/grpcurl/cmd/grpcurl");
-    run(build.current_dir(sources().join("grpcurl")))?;
+    build.args(["build", "-mod=readonly", "-o"]).arg(&program).arg(package);
+    run(build.current_dir(sources().join(folder)))?;
     Ok(program)
 }
 

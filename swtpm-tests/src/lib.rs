@@ -24,6 +24,7 @@ pub use error::HarnessError;
 pub use fault_proxy::{Calls, FaultProxy};
 pub use foreign::{
     cpp_client, envoy, go_workload, grpcurl, java_workload, node_workload, python_peer, python_workload,
+    statsd_exporter,
 };
 pub use manufacturer::Manufacturer;
 pub use process::Process;

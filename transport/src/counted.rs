@@ -18,7 +18,7 @@ use tower::{Layer, Service};
 /// The calls that are counted, by the path of their method (`/package.Service/Method`).
 #[derive(Clone)]
 pub struct CountedCalls {
-    calls: Arc<HashMap<&'static str, Arc<Call>>>,
+    calls: Arc<HashMap<String, Arc<Call>>>,
     connections: Arc<[(&'static str, Arc<Connections>)]>,
 }
 
@@ -47,9 +47,18 @@ impl Drop for Connection {
 
 impl CountedCalls {
     /// These paths.
-    pub fn new(paths: impl IntoIterator<Item = &'static str>) -> Self {
-        let call = |path: &'static str| Some((path, Arc::new(Call::named(key(path)?))));
-        Self { calls: Arc::new(paths.into_iter().filter_map(call).collect()), connections: Arc::new([]) }
+    pub fn new(paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let call = |path: String| {
+            let call = Call::named(format!("rpc.{}", method_key(&path)?));
+            Some((path, Arc::new(call)))
+        };
+        let calls = paths.into_iter().map(Into::into).filter_map(call).collect();
+        Self { calls: Arc::new(calls), connections: Arc::new([]) }
+    }
+
+    /// Whether calls of this method are counted.
+    pub fn counts(&self, path: &str) -> bool {
+        self.calls.contains_key(path)
     }
 
     /// Counts also what SPIRE calls the connections of these APIs: by a service's path (`/package.Service/`) and SPIRE's keys for those
@@ -69,8 +78,8 @@ impl CountedCalls {
     }
 }
 
-/// The key of a method; `None` where its path is none.
-fn key(path: &str) -> Option<String> {
+/// SPIRE's key of a method (`/package.Service/Method`), without what is said of it; `None` where its path is none.
+pub fn method_key(path: &str) -> Option<String> {
     let (service, method) = path.strip_prefix('/')?.split_once('/')?;
     let service = match service {
         "SpiffeWorkloadAPI" => "WorkloadAPI",
@@ -84,7 +93,7 @@ fn key(path: &str) -> Option<String> {
     // SPIRE names this one by hand, since its rule reads the plural badly.
     let method = if method == "SubscribeToX509SVIDs" { "SubscribeToX509Svids" } else { method };
     let parts: Vec<String> = service.split('.').chain([method]).map(snake_case).collect();
-    Some(format!("rpc.{}", parts.join(".")))
+    Some(parts.join("."))
 }
 
 /// SPIRE's rule: an underscore before an upper-case letter that has a lower-case one before or after it.
@@ -228,8 +237,9 @@ mod tests {
                 "rpc.delegated_identity.subscribe_to_x509_svids",
             ),
         ] {
-            assert_eq!(key(path).as_deref(), Some(expected), "{path}");
+            let key = method_key(path).map(|key| format!("rpc.{key}"));
+            assert_eq!(key.as_deref(), Some(expected), "{path}");
         }
-        assert_eq!(key("/nothing"), None);
+        assert_eq!(method_key("/nothing"), None);
     }
 }

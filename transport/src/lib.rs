@@ -11,7 +11,7 @@ mod too_long;
 mod unix;
 
 pub use authority::AuthorityPatch;
-pub use counted::{CountCalls, CountedBody, CountedCalls};
+pub use counted::{CountCalls, CountedBody, CountedCalls, method_key};
 pub use https::{
     CertificateSlot, ClientRefused, HttpsClientTls, HttpsClients, HttpsConnectError, HttpsServerTls, HttpsStream,
     MAX_HTTPS_CONNECTIONS, MAX_HTTPS_CONNECTIONS_OF_ADDRESS, ServedCertificate, ServedCertificateError, TlsConfigError,

@@ -10,6 +10,7 @@
 pub mod admin;
 mod caller;
 mod claims;
+mod counted;
 mod header;
 mod health;
 mod hints;

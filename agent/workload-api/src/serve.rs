@@ -118,19 +118,8 @@ impl WorkloadApiServer {
 }
 
 /// Counts the calls of the APIs on this socket.
-fn counted() -> CountedCalls {
-    let paths = [
-        "/SpiffeWorkloadAPI/FetchX509SVID",
-        "/SpiffeWorkloadAPI/FetchX509Bundles",
-        "/SpiffeWorkloadAPI/FetchJWTSVID",
-        "/SpiffeWorkloadAPI/FetchJWTBundles",
-        "/SpiffeWorkloadAPI/ValidateJWTSVID",
-        "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets",
-        "/envoy.service.secret.v3.SecretDiscoveryService/FetchSecrets",
-        "/grpc.health.v1.Health/Check",
-        "/grpc.health.v1.Health/Watch",
-    ];
-    CountedCalls::new(paths).with_connections(&[
+pub(crate) fn counted() -> CountedCalls {
+    crate::counted::counted(&[WORKLOAD_API, SDS, HEALTH]).with_connections(&[
         ("/SpiffeWorkloadAPI/", "workload_api.connection", "workload_api.connections"),
         // SPIRE's own counter has the gauge's name, which Prometheus can't hold.
         ("/envoy.service.secret.v3.SecretDiscoveryService/", "sds_api.connection", "sds_api.connections"),

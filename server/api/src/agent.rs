@@ -49,14 +49,14 @@ impl Agent for AgentService {
         &self,
         request: Request<Streaming<AttestAgentRequest>>,
     ) -> Result<Response<Self::AttestAgentStream>, Status> {
-        self.0.turn(self.0.attestation.as_deref(), &request, 1).await?;
+        self.0.turn::<rpc::AttestAgent, _>(self.0.attestation.as_deref(), &request, 1).await?;
         let permit = self.0.permit::<rpc::AttestAgent, _>(&request).await?;
         let peer = crate::caller::address(&request);
         Ok(Response::new(attest::start(self.0.clone(), permit, peer, request.into_inner())))
     }
 
     async fn renew_agent(&self, request: Request<RenewAgentRequest>) -> Result<Response<RenewAgentResponse>, Status> {
-        self.0.turn(self.0.signing.as_deref(), &request, 1).await?;
+        self.0.turn::<rpc::RenewAgent, _>(self.0.signing.as_deref(), &request, 1).await?;
         let permit = self.0.permit::<rpc::RenewAgent, _>(&request).await?;
         let params = request.into_inner().params.ok_or(Failure::Protocol("params cannot be nil"))?;
         if params.csr.is_empty() {
@@ -67,7 +67,7 @@ impl Agent for AgentService {
     }
 
     async fn post_status(&self, request: Request<PostStatusRequest>) -> Result<Response<PostStatusResponse>, Status> {
-        self.0.turn(Some(&self.0.post_status), &request, 1).await?;
+        self.0.turn::<rpc::PostStatus, _>(Some(&self.0.post_status), &request, 1).await?;
         let permit = self.0.permit::<rpc::PostStatus, _>(&request).await?;
         let version = request.into_inner().agent_version;
         if version.len() > MAX_AGENT_VERSION_LEN {

@@ -98,7 +98,7 @@ impl Bundle for BundleService {
         &self,
         request: Request<PublishJwtAuthorityRequest>,
     ) -> Result<Response<PublishJwtAuthorityResponse>, Status> {
-        self.0.turn(self.0.signing.as_deref(), &request, 1).await?;
+        self.0.turn::<rpc::PublishJwtAuthority, _>(self.0.signing.as_deref(), &request, 1).await?;
         // After the wait, in which the downstream server's entry may have been deleted.
         let permit = self.0.permit::<rpc::PublishJwtAuthority, _>(&request).await?;
         let missing = || Failure::Protocol("missing JWT authority");

@@ -1,12 +1,14 @@
 //! What every service is given.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use plastron_server_core::Services;
-use plastron_server_core::authorization::{Permit, Rpc};
+use plastron_server_core::authorization::{Method, Permit, Rpc};
 use plastron_spiffe::TrustDomain;
-use plastron_transport::{Place, Places};
+use plastron_telemetry::{Call, Status as Counted};
+use plastron_transport::{Place, Places, method_key};
 use tonic::{Request, Status};
 
 use crate::limits::{
@@ -31,6 +33,12 @@ impl Default for RateLimits {
         Self { attestation: true, signing: true }
     }
 }
+
+/// What the turns at each RPC are counted as: SPIRE's `rateLimit`.
+static TURNS: LazyLock<HashMap<Method, Call>> = LazyLock::new(|| {
+    let call = |method: &Method| Some((*method, Call::named(format!("rateLimit.{}", method_key(method.path())?))));
+    Method::ALL.iter().filter_map(call).collect()
+});
 
 /// The services of the server behind its wire.
 #[derive(Clone)]
@@ -66,17 +74,20 @@ impl Context {
         Ok(crate::caller::permit::<R, T>(&self.services, request).await?)
     }
 
-    /// Waits for the caller's turn, where its address has a limit. A call for nothing costs one.
-    pub(crate) async fn turn<T>(
+    /// Waits for the caller's turn at an RPC, where its address has a limit. A call for nothing costs one.
+    pub(crate) async fn turn<R: Rpc, T>(
         &self,
         limit: Option<&PerAddress>,
         request: &Request<T>,
         count: usize,
     ) -> Result<(), Failure> {
-        match limit {
-            Some(limit) => Ok(limit.acquire(crate::caller::address(request), count.max(1)).await?),
-            None => Ok(()),
+        let Some(limit) = limit else { return Ok(()) };
+        let call = TURNS.get(&R::METHOD).map(Call::start);
+        let turn = limit.acquire(crate::caller::address(request), count.max(1)).await;
+        if let Some(call) = call {
+            call.done(if turn.is_ok() { Counted::Ok } else { Counted::ResourceExhausted });
         }
+        Ok(turn?)
     }
 }
 

@@ -69,7 +69,7 @@ impl Svid for SvidService {
         if count > MAX_SVIDS_PER_CALL {
             return Err(Failure::Batch(BatchRefusal::TooLarge { got: count }).into());
         }
-        self.0.turn(self.0.signing.as_deref(), &request, count).await?;
+        self.0.turn::<rpc::BatchNewX509Svid, _>(self.0.signing.as_deref(), &request, count).await?;
         // After the wait, in which the agent may have been banned.
         let permit = self.0.permit::<rpc::BatchNewX509Svid, _>(&request).await?;
         if count == 0 {
@@ -120,7 +120,7 @@ impl Svid for SvidService {
     }
 
     async fn new_jwtsvid(&self, request: Request<NewJwtsvidRequest>) -> Result<Response<NewJwtsvidResponse>, Status> {
-        self.0.turn(self.0.signing.as_deref(), &request, 1).await?;
+        self.0.turn::<rpc::NewJwtSvid, _>(self.0.signing.as_deref(), &request, 1).await?;
         // After the wait, in which the agent may have been banned.
         let permit = self.0.permit::<rpc::NewJwtSvid, _>(&request).await?;
         self.jwt_enabled()?;
@@ -140,7 +140,7 @@ impl Svid for SvidService {
         &self,
         request: Request<NewDownstreamX509caRequest>,
     ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
-        self.0.turn(self.0.signing.as_deref(), &request, 1).await?;
+        self.0.turn::<rpc::NewDownstreamX509Ca, _>(self.0.signing.as_deref(), &request, 1).await?;
         // After the wait, in which the downstream server's entry may have been deleted.
         let permit = self.0.permit::<rpc::NewDownstreamX509Ca, _>(&request).await?;
         let NewDownstreamX509caRequest { csr, preferred_ttl } = request.into_inner();

@@ -67,7 +67,9 @@ impl ServerSvidSource {
         ttl: Duration,
     ) -> Result<Self, ServerSvidError> {
         let id = ca.trust_domain().with_path("/spire/server")?;
-        let (current, _) = watch::channel(Arc::new(issue(&ca, clock.as_ref(), &audit, &id, ttl).await?));
+        let call = meters::SERVER_SVID_ROTATE.start();
+        let first = call.ended(issue(&ca, clock.as_ref(), &audit, &id, ttl).await)?;
+        let (current, _) = watch::channel(Arc::new(first));
         Ok(Self { ca, clock, audit, ttl, id, current })
     }
 

@@ -37,6 +37,7 @@ mod spire_agent_cli;
 mod spire_authorities;
 mod spire_federation;
 mod spire_kit;
+mod spire_metrics;
 mod spire_nested;
 mod spire_nodes;
 mod tap;

@@ -1,35 +1,16 @@
 //! What Prometheus fetches from both programs while a node enrols and a workload is served: SPIRE's names and labels. The names below were
 //! read off SPIRE's own programs doing the same.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+mod receivers;
+pub(crate) mod told;
+
 use std::time::{Duration, Instant};
 
 use plastron_swtpm_tests::{Attestor, ServerOptions, TRUST_DOMAIN, TestAgent, TestServer, Upstream};
 
+use told::{free_port, scrape, value};
+
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
-/// Head and body of what the exporter answers.
-fn scrape(port: u16) -> (String, String) {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.to_owned(), body.to_owned())
-}
-
-/// The value of a metric that has these labels, whatever else it has.
-fn value(body: &str, name: &str, labels: &[&str]) -> Option<f64> {
-    let mut lines = body
-        .lines()
-        .filter(|line| line.split(['{', ' ']).next() == Some(name) && labels.iter().all(|label| line.contains(label)));
-    lines.next().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
-}
 
 /// Waits until each of these is there and more than zero.
 fn await_all(port: u16, wanted: &[(&str, &[&str])]) -> String {
@@ -108,7 +89,7 @@ fn both_programs_show_what_they_do_by_spires_names() {
     assert!(body.contains("attest_agent_elapsed_time{") && body.contains("quantile=\"0.99\""), "{body}");
     assert_eq!(value(&body, "spire_server_datastore_node_create", &ok), Some(1.0), "{body}");
     let (head, _) = scrape(server_port);
-    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(head.starts_with("HTTP/1.0 200 "), "{head}");
     assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
 
     let domain = format!("trust_domain=\"{}\"", TRUST_DOMAIN.replace('.', "_"));

@@ -4,6 +4,7 @@ mod bind;
 mod channel;
 mod incoming;
 mod peer;
+mod way;
 
 pub use bind::{BindError, SocketModes, UnixSocket};
 pub use channel::unix_channel;

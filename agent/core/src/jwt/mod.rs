@@ -5,6 +5,7 @@
 
 mod audience;
 mod cache;
+mod flights;
 mod issued;
 mod signer;
 

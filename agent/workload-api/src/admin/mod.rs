@@ -14,3 +14,5 @@ mod serve;
 pub use self::delegate::Delegates;
 pub use self::logger::LogControl;
 pub use self::serve::AdminServer;
+#[cfg(test)]
+pub(crate) use self::serve::counted;

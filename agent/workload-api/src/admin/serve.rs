@@ -9,6 +9,7 @@ use plastron_proto::spire::agent::debug::v1::debug_server::DebugServer;
 use plastron_proto::spire::api::agent::delegatedidentity::v1::delegated_identity_server::DelegatedIdentityServer;
 use plastron_proto::spire::api::agent::logger::v1::logger_server::LoggerServer;
 use plastron_transport::{CountCalls, CountedCalls, SocketModes, TooLongLayer, UnixSocket, unix_server};
+use tonic::server::NamedService;
 
 use super::debug::DebugService;
 use super::delegate::Delegates;
@@ -86,18 +87,13 @@ impl AdminServer {
 }
 
 /// Counts the calls of the APIs on this socket.
-fn counted() -> CountedCalls {
-    let paths = [
-        "/spire.api.agent.delegatedidentity.v1.DelegatedIdentity/SubscribeToX509SVIDs",
-        "/spire.api.agent.delegatedidentity.v1.DelegatedIdentity/SubscribeToX509Bundles",
-        "/spire.api.agent.delegatedidentity.v1.DelegatedIdentity/FetchJWTSVIDs",
-        "/spire.api.agent.delegatedidentity.v1.DelegatedIdentity/SubscribeToJWTBundles",
-        "/spire.agent.debug.v1.Debug/GetInfo",
-        "/spire.api.agent.logger.v1.Logger/GetLogger",
-        "/spire.api.agent.logger.v1.Logger/SetLogLevel",
-        "/spire.api.agent.logger.v1.Logger/ResetLogLevel",
+pub(crate) fn counted() -> CountedCalls {
+    let services = [
+        DelegatedIdentityServer::<DelegatedIdentityService>::NAME,
+        DebugServer::<DebugService>::NAME,
+        LoggerServer::<LoggerService>::NAME,
     ];
-    CountedCalls::new(paths).with_connections(&[
+    crate::counted::counted(&services).with_connections(&[
         (
             "/spire.api.agent.delegatedidentity.v1.DelegatedIdentity/",
             "delegated_identity_api.connection",
