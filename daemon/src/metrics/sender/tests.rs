@@ -1,3 +1,5 @@
+//! Real sockets: what a receiver gets, and what happens where there is none.
+
 use tempfile::TempDir;
 
 use super::*;
