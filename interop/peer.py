@@ -36,9 +36,9 @@ class Peer:
         self.client, self.x509, self.tokens = client, x509, tokens
         self.reasons = {}
 
-    def roots(self):
-        """The other trust domain's authorities, as far as the agent gave them."""
-        bundle = self.x509.get_x509_context().x509_bundle_set.get_bundle_for_trust_domain(self.id.trust_domain)
+    def roots(self, bundles):
+        """The other trust domain's authorities, as far as they are in this set of bundles."""
+        bundle = bundles.get_bundle_for_trust_domain(self.id.trust_domain)
         return list(bundle.x509_authorities) if bundle else []
 
     def tls(self, protocol):
@@ -52,7 +52,7 @@ class Peer:
                 file.write(certificate.public_bytes(Encoding.PEM))
             file.flush()
             context.load_cert_chain(file.name)
-        for root in self.roots():
+        for root in self.roots(self.client.fetch_x509_bundles()):
             context.load_verify_locations(cadata=root.public_bytes(Encoding.DER))
         return context
 
@@ -123,7 +123,8 @@ class Peer:
             self.outcome("offline", lambda: self.offline(audience)),
             self.outcome("online", lambda: self.online(audience)),
         ]
-        print("round", *outcomes, f"roots={len(self.roots())} keys={keys}", flush=True)
+        roots = len(self.roots(self.x509.get_x509_context().x509_bundle_set))
+        print("round", *outcomes, f"roots={roots} keys={keys}", flush=True)
 
     def outcome(self, what, judge):
         try:

@@ -1,22 +1,17 @@
 // A workload on grpc-netty and Java's own TLS and cryptography that another meets, of another trust domain perhaps.
 //
-//     java -cp JARS:CLASSES Peer SOCKET peer FOLDER NAME OTHER ID
+//     java -cp JARS:CLASSES Peer ENDPOINT peer FOLDER NAME OTHER ID
 //
 // Both write where they listen and a token for the other into one folder. Each round it connects to the other and validates the other's
 // token, and prints the outcomes, until it is terminated. Trust is the bundle of the other's trust domain alone.
 
-import com.google.gson.JsonObject;
-import com.google.gson.JsonParser;
 import io.grpc.*;
 import io.grpc.stub.*;
 import java.io.*;
-import java.math.BigInteger;
 import java.net.*;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.*;
-import java.security.*;
 import java.security.cert.X509Certificate;
-import java.security.spec.*;
 import java.util.*;
 import java.util.concurrent.*;
 import javax.net.ssl.*;

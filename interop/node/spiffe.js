@@ -84,4 +84,21 @@ async function refused(code, promise) {
   await assert.rejects(promise, (error) => error.code === code);
 }
 
-module.exports = { PAUSE, WorkloadApi, certificates, part, refused, secureContext, trustDomain, verify };
+// Every call without the header is refused, whoever calls; by its words, since there are other reasons for that code.
+async function demandsTheHeader({ client }) {
+  const isRefusal = (error) => error.code === grpc.status.INVALID_ARGUMENT && error.details === 'security header missing from request';
+  for (const method of ['FetchX509SVID', 'FetchX509Bundles', 'FetchJWTBundles']) {
+    const ended = new Promise((resolve, reject) => {
+      client[method]({}, new grpc.Metadata()).on('data', resolve).on('end', resolve).on('error', reject);
+    });
+    await assert.rejects(ended, isRefusal, method);
+  }
+  for (const [method, request] of [['FetchJWTSVID', { audience: ['x'] }], ['ValidateJWTSVID', { audience: 'x', svid: 'x' }]]) {
+    const answered = new Promise((resolve, reject) => {
+      client[method](request, new grpc.Metadata(), (error, response) => (error ? reject(error) : resolve(response)));
+    });
+    await assert.rejects(answered, isRefusal, method);
+  }
+}
+
+module.exports = { PAUSE, WorkloadApi, certificates, demandsTheHeader, part, refused, secureContext, trustDomain, verify };

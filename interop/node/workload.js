@@ -12,7 +12,7 @@ const { setTimeout: sleep } = require('node:timers/promises');
 
 const grpc = require('@grpc/grpc-js');
 
-const { PAUSE, WorkloadApi, certificates, part, refused, secureContext, trustDomain, verify } = require('./spiffe');
+const { PAUSE, WorkloadApi, certificates, demandsTheHeader, part, refused, secureContext, trustDomain, verify } = require('./spiffe');
 
 const [proto, audience] = process.argv.slice(2);
 const api = new WorkloadApi(proto);
@@ -57,7 +57,7 @@ async function handshake(svid) {
 async function main() {
   let stops = false;
   process.once('SIGTERM', () => { stops = true; });
-  await refused(grpc.status.INVALID_ARGUMENT, call('ValidateJWTSVID', { audience, svid: 'x' }, new grpc.Metadata()));
+  await demandsTheHeader(api);
   ['FetchX509SVID', 'FetchJWTBundles', 'FetchX509Bundles'].forEach((method) => api.follow(method));
 
   const [authorities, signers, keys] = [new Names('x509 authority'), new Names('x509 signer'), new Names('jwt key')];
@@ -70,7 +70,8 @@ async function main() {
     const leaf = await handshake(svid);
     serials.add(leaf.serialNumber);
     const roots = certificates(svid.bundle);
-    authorities.update(roots.map((root) => root.fingerprint256));
+    // The call for bundles is another stream.
+    authorities.update(certificates(all.bundles[trustDomain(svid.spiffe_id)]).map((root) => root.fingerprint256));
     signers.update(roots.filter((root) => leaf.verify(root.publicKey)).map((root) => root.fingerprint256));
     domains.update([...Object.keys(all.bundles), ...Object.keys(x509.federated_bundles)]);
 

@@ -129,7 +129,12 @@ func (p *peer) handshake(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer plain.Close()
-	connection := tls.Client(plain, tlsconfig.MTLSClientConfig(p.x509, p.x509, tlsconfig.AuthorizeID(p.id)))
+	// go-spiffe's sources take their bundles from the stream of SVIDs, so the client trusts what the call for bundles says.
+	bundles, err := p.client.FetchX509Bundles(ctx)
+	if err != nil {
+		return "", err
+	}
+	connection := tls.Client(plain, tlsconfig.MTLSClientConfig(p.x509, bundles, tlsconfig.AuthorizeID(p.id)))
 	if err := greet(connection); err != nil {
 		return p.refuse("handshake", err), nil
 	}

@@ -29,6 +29,9 @@ func newSource(ctx context.Context) (*workloadapi.X509Source, error) {
 }
 
 func identity(ctx context.Context) error {
+	if err := demandsTheHeader(ctx); err != nil {
+		return err
+	}
 	source, err := newSource(ctx)
 	if err != nil {
 		return err

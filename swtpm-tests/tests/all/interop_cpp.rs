@@ -9,11 +9,11 @@ use plastron_swtpm_tests::{Process, cpp_client};
 
 use crate::interop_peers::two_trust_domains;
 use crate::moved_authority::{Kind, move_on};
-use crate::workloads::testbed::{Agent, PATIENCE, TRUST_DOMAIN, Testbed, own_uid};
+use crate::workloads::testbed::{PATIENCE, TRUST_DOMAIN, Testbed, own_uid};
 
-fn spawn(program: &Path, agent: &Agent, arguments: &[&str]) -> Process {
+fn spawn(program: &Path, endpoint: &str, arguments: &[&str]) -> Process {
     let mut command = Command::new(program);
-    command.args(arguments).env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", agent.socket().display()));
+    command.args(arguments).env("SPIFFE_ENDPOINT_SOCKET", endpoint);
     Process::spawn("grpc++", &command).unwrap()
 }
 
@@ -28,7 +28,7 @@ fn grpc_cpp_validates_every_svid_and_token_while_authorities_move_on() {
     let bed = Testbed::start("");
     let agent = bed.start_agent();
     bed.entry(&bed.only_node(), "/cpp", &[&own_uid()], &[]);
-    let mut workload = spawn(&program, &agent, &["workload", "reports"]);
+    let mut workload = spawn(&program, &format!("unix:{}", agent.socket().display()), &["workload", "reports"]);
     let line = workload.wait_for_line("identity ", PATIENCE).unwrap();
     assert_eq!(line, format!("identity spiffe://{TRUST_DOMAIN}/cpp"));
 
@@ -46,5 +46,5 @@ fn grpc_cpp_validates_every_svid_and_token_while_authorities_move_on() {
 #[test]
 fn grpc_cpp_knows_a_workload_of_another_trust_domain_while_their_bundles_do() {
     let program = cpp_client().unwrap();
-    two_trust_domains(|agent, arguments| spawn(&program, agent, arguments));
+    two_trust_domains(|endpoint, arguments| spawn(&program, endpoint, arguments));
 }

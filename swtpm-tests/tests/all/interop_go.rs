@@ -23,8 +23,12 @@ fn workload(bed: &Testbed, name: &str) -> PathBuf {
 }
 
 fn command(program: &Path, agent: &Agent, arguments: &[&str]) -> Command {
+    command_at(program, &format!("unix://{}", agent.socket().display()), arguments)
+}
+
+fn command_at(program: &Path, endpoint: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
-    command.args(arguments).env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", agent.socket().display()));
+    command.args(arguments).env("SPIFFE_ENDPOINT_SOCKET", endpoint);
     command
 }
 
@@ -105,5 +109,7 @@ fn go_spiffe_validates_every_token_over_rotations() {
 #[test]
 fn go_spiffe_knows_a_workload_of_another_trust_domain_while_their_bundles_do() {
     let program = go_workload().unwrap();
-    two_trust_domains(|agent, arguments| Process::spawn("go peer", &command(&program, agent, arguments)).unwrap());
+    two_trust_domains(|endpoint, arguments| {
+        Process::spawn("go peer", &command_at(&program, endpoint, arguments)).unwrap()
+    });
 }

@@ -8,13 +8,13 @@ use plastron_swtpm_tests::{Process, node_workload};
 
 use crate::interop_peers::two_trust_domains;
 use crate::moved_authority::{Kind, move_on};
-use crate::workloads::testbed::{Agent, PATIENCE, TRUST_DOMAIN, Testbed, own_uid};
+use crate::workloads::testbed::{PATIENCE, TRUST_DOMAIN, Testbed, own_uid};
 
-fn spawn(script: &str, agent: &Agent, arguments: &[&str]) -> Process {
+fn spawn(script: &str, endpoint: &str, arguments: &[&str]) -> Process {
     let (script, proto) = node_workload(script).unwrap();
     let mut command = Command::new("node");
     command.arg(script).arg(proto).args(arguments);
-    command.env("SPIFFE_ENDPOINT_SOCKET", format!("unix:{}", agent.socket().display()));
+    command.env("SPIFFE_ENDPOINT_SOCKET", endpoint);
     Process::spawn("node", &command).unwrap()
 }
 
@@ -28,7 +28,7 @@ fn grpc_js_validates_every_svid_and_token_while_authorities_move_on() {
     let bed = Testbed::start("");
     let agent = bed.start_agent();
     bed.entry(&bed.only_node(), "/js", &[&own_uid()], &[]);
-    let mut workload = spawn("workload.js", &agent, &["reports"]);
+    let mut workload = spawn("workload.js", &format!("unix:{}", agent.socket().display()), &["reports"]);
     let line = workload.wait_for_line("identity ", PATIENCE).unwrap();
     assert_eq!(line, format!("identity spiffe://{TRUST_DOMAIN}/js"));
 
@@ -45,5 +45,5 @@ fn grpc_js_validates_every_svid_and_token_while_authorities_move_on() {
 
 #[test]
 fn grpc_js_knows_a_workload_of_another_trust_domain_while_their_bundles_do() {
-    two_trust_domains(|agent, arguments| spawn("peer.js", agent, arguments));
+    two_trust_domains(|endpoint, arguments| spawn("peer.js", endpoint, arguments));
 }

@@ -103,8 +103,9 @@ impl Peer {
     }
 }
 
-/// The whole story. `spawn` starts the client with these arguments, as a workload of the agent.
-pub(crate) fn two_trust_domains(spawn: impl Fn(&Agent, &[&str]) -> Process) {
+/// The whole story. `spawn` starts the client with these arguments, as a workload of the agent at this endpoint, which is said in both of
+/// the forms that the standard has for a Unix socket.
+pub(crate) fn two_trust_domains(spawn: impl Fn(&str, &[&str]) -> Process) {
     let (ours, theirs) = (Testbed::start(""), Testbed::start_as(OTHER, ""));
     let (our_agent, their_agent) = (ours.start_agent(), theirs.start_agent());
     let uid = own_uid();
@@ -113,9 +114,10 @@ pub(crate) fn two_trust_domains(spawn: impl Fn(&Agent, &[&str]) -> Process) {
     let (web_id, db_id) = (format!("spiffe://{TRUST_DOMAIN}/web"), format!("spiffe://{OTHER}/db"));
     let folder = ours.path("");
     let folder = folder.to_str().unwrap();
-    let start = |agent: &Agent, name: &'static str, peer: &str, peer_id: &str| Peer {
-        name,
-        process: spawn(agent, &["peer", folder, name, peer, peer_id]),
+    let start = |agent: &Agent, name: &'static str, peer: &str, peer_id: &str| {
+        let form = if name == "web" { "unix://" } else { "unix:" };
+        let endpoint = format!("{form}{}", agent.socket().display());
+        Peer { name, process: spawn(&endpoint, &["peer", folder, name, peer, peer_id]) }
     };
     let mut web = start(&our_agent, "web", "db", &db_id);
     let mut db = start(&their_agent, "db", "web", &web_id);

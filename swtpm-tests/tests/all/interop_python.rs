@@ -11,13 +11,14 @@ use crate::interop_peers::two_trust_domains;
 use crate::workloads::testbed::{Agent, PATIENCE, TRUST_DOMAIN, Testbed, own_uid};
 
 fn spawn(name: &str, agent: &Agent, arguments: &[&str]) -> Process {
-    start(name, python_workload().unwrap(), agent, arguments)
+    let endpoint = format!("unix:{}", agent.socket().display());
+    start(name, python_workload().unwrap(), &endpoint, arguments)
 }
 
-fn start(name: &str, (python, script): (PathBuf, PathBuf), agent: &Agent, arguments: &[&str]) -> Process {
+fn start(name: &str, (python, script): (PathBuf, PathBuf), endpoint: &str, arguments: &[&str]) -> Process {
     let mut command = Command::new(python);
     command.arg(script).args(arguments).env("PYTHONDONTWRITEBYTECODE", "1");
-    command.env("SPIFFE_ENDPOINT_SOCKET", format!("unix:{}", agent.socket().display()));
+    command.env("SPIFFE_ENDPOINT_SOCKET", endpoint);
     Process::spawn(name, &command).unwrap()
 }
 
@@ -54,5 +55,5 @@ fn python_spiffe_validates_every_token_over_rotations() {
 #[test]
 fn python_spiffe_knows_a_workload_of_another_trust_domain_while_their_bundles_do() {
     let peer = python_peer().unwrap();
-    two_trust_domains(|agent, arguments| start("python peer", peer.clone(), agent, arguments));
+    two_trust_domains(|endpoint, arguments| start("python peer", peer.clone(), endpoint, arguments));
 }
