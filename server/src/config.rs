@@ -25,6 +25,7 @@ use plastron_server_core::authority::guaranteed_svid_ttl;
 use plastron_server_core::ca::{CaConfig, CaSubject};
 use plastron_server_core::pruning::NodePruning;
 use plastron_spiffe::{SpiffeId, TrustDomain};
+use plastron_transport::TrustedProxies;
 
 use crate::catalog::Catalog;
 pub(crate) use federation::{EndpointSettings, FederationSettings, Presents};
@@ -62,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) bind_address: String,
     pub(crate) bind_port: u16,
+    /// Who may say for whom it connects.
+    pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) socket_path: PathBuf,
     pub(crate) services: ServicesConfig,
     pub(crate) rate_limits: RateLimits,
@@ -188,6 +191,11 @@ fn settle(
             ));
         }
     }
+    let trusted_proxies = match server.proxy_protocol_trusted_cidrs {
+        None => TrustedProxies::default(),
+        Some(Located { value, place }) => Setting { value, origin: Origin::File(place) }
+            .parse(|networks| TrustedProxies::parse(networks.iter().map(String::as_str)))?,
+    };
     let read_key_type = |located: Located<String>| {
         Setting { value: located.value, origin: Origin::File(located.place) }.parse(|text| key_type(text))
     };
@@ -209,6 +217,7 @@ fn settle(
         data_dir,
         bind_address: flags.bind_address.clone().or(server.bind_address).unwrap_or_else(|| DEFAULT_BIND_ADDRESS.into()),
         bind_port: flags.server_port.or(server.bind_port).unwrap_or(DEFAULT_BIND_PORT),
+        trusted_proxies,
         socket_path,
         services: ServicesConfig {
             ca,

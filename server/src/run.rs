@@ -117,7 +117,8 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     let bound = listener.local_addr().map_or_else(|_| format!("{address}:{port}"), |bound| bound.to_string());
     tracing::info!(address = bound, network = "tcp", "Starting Server APIs");
     tracing::info!(address = %settings.socket_path.display(), network = "unix", "Starting Server APIs");
-    let over_tls = tasks.spawn(api.clone().serve_tls(listener, tls.server.clone(), ended.clone()));
+    let proxies = settings.trusted_proxies;
+    let over_tls = tasks.spawn(api.clone().serve_tls(listener, tls.server.clone(), proxies, ended.clone()));
     let over_unix = tasks.spawn(api.serve_unix(socket, ended.clone()));
     if let Some(exporter) = exporter {
         tasks.spawn(exporter.serve(tls.own(), ended.clone()));

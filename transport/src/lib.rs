@@ -25,8 +25,9 @@ pub use places::{Place, Places};
 pub use tls::{
     AddressError, BundleSlot, ClientTls, ConnectError, FIRST_BYTE_TIMEOUT, HANDSHAKE_TIMEOUT, IdentityError,
     IdentitySlot, MAX_ANONYMOUS_CONNECTIONS, MAX_ANONYMOUS_CONNECTIONS_OF_ADDRESS, MAX_HANDSHAKES,
-    MAX_HANDSHAKES_OF_ADDRESS, MAX_TLS_CONNECTIONS, MAX_TLS_CONNECTIONS_OF_ADDRESS, PeerRefused, ServerTls,
-    TlsConnection, TlsIdentity, TlsPeer, connect_error, tls_incoming,
+    MAX_HANDSHAKES_OF_ADDRESS, MAX_TLS_CONNECTIONS, MAX_TLS_CONNECTIONS_OF_ADDRESS, NotANetwork, PeerRefused,
+    ProxyRefused, ServerTls, TlsConnection, TlsIdentity, TlsPeer, TrustedProxies, connect_error, read_proxy_header,
+    tls_incoming,
 };
 pub use too_long::{TooLong, TooLongBody, TooLongLayer};
 pub use unix::{

@@ -9,7 +9,7 @@ use plastron_spiffe::x509::{SvidError, X509Svid};
 use plastron_spiffe::{Bundle, SpiffeId, TrustDomain, X509Authority};
 use plastron_transport::{
     BundleSlot, ClientTls, ConnectError, IdentityError, IdentitySlot, MAX_ANONYMOUS_CONNECTIONS_OF_ADDRESS,
-    PeerRefused, ServerTls, TlsIdentity, TlsPeer, connect_error, tls_incoming, tls_server,
+    PeerRefused, ServerTls, TlsIdentity, TlsPeer, TrustedProxies, connect_error, tls_incoming, tls_server,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
@@ -86,7 +86,8 @@ impl Server {
             noted.lock().unwrap().push(request.extensions().get::<TlsPeer>().unwrap().clone());
             Ok(request)
         });
-        let incoming = tls_incoming(listener, ServerTls::new(Arc::clone(&identity), Arc::clone(&bundles)));
+        let tls = ServerTls::new(Arc::clone(&identity), Arc::clone(&bundles));
+        let incoming = tls_incoming(listener, tls, TrustedProxies::default());
         tokio::spawn(tls_server().add_service(service).serve_with_incoming(incoming));
         Self { address, identity, bundles, peers }
     }

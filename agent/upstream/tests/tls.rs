@@ -18,7 +18,9 @@ use plastron_proto::spire::api::server::bundle::v1::*;
 use plastron_proto::types;
 use plastron_spiffe::x509::X509Svid;
 use plastron_spiffe::{Bundle, TrustDomain};
-use plastron_transport::{BundleSlot, IdentitySlot, ServerTls, TlsIdentity, TlsPeer, tls_incoming, tls_server};
+use plastron_transport::{
+    BundleSlot, IdentitySlot, ServerTls, TlsIdentity, TlsPeer, TrustedProxies, tls_incoming, tls_server,
+};
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -60,7 +62,11 @@ async fn serve(authority: &Authority, identity: (X509Svid, Zeroizing<Vec<u8>>)) 
     let identity = IdentitySlot::new(TlsIdentity::new(&identity.0, &identity.1).unwrap());
     let tls = ServerTls::new(identity, BundleSlot::new([authority.bundle()]));
     let service = BundleServer::new(fake.clone());
-    tokio::spawn(tls_server().add_service(service).serve_with_incoming(tls_incoming(listener, tls)));
+    tokio::spawn(tls_server().add_service(service).serve_with_incoming(tls_incoming(
+        listener,
+        tls,
+        TrustedProxies::default(),
+    )));
     (port, fake)
 }
 

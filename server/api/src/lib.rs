@@ -46,7 +46,9 @@ use plastron_proto::spire::api::server::svid::v1::svid_server::SvidServer;
 use plastron_proto::spire::api::server::trustdomain::v1::trust_domain_server::TrustDomainServer;
 use plastron_server_core::Services;
 use plastron_server_core::authorization::Method;
-use plastron_transport::{CountCalls, CountedCalls, ServerTls, UnixSocket, tls_incoming, tls_server, unix_server};
+use plastron_transport::{
+    CountCalls, CountedCalls, ServerTls, TrustedProxies, UnixSocket, tls_incoming, tls_server, unix_server,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
@@ -93,11 +95,13 @@ impl Api {
         Self { context: Context::new(services, limits), log, started: Instant::now() }
     }
 
-    /// Serves agents, and administrators with an SVID, until cancelled and what is under way has ended.
+    /// Serves agents, and administrators with an SVID, until cancelled and what is under way has ended. Whom one of these proxies speaks
+    /// for is known by its own address.
     pub async fn serve_tls(
         self,
         listener: TcpListener,
         tls: ServerTls,
+        proxies: TrustedProxies,
         cancelled: CancellationToken,
     ) -> Result<(), ServeError> {
         let mut routes = Routes::builder();
@@ -108,7 +112,8 @@ impl Api {
             .layer(AuditLayer)
             .layer(self.gate())
             .add_routes(routes.routes());
-        Ok(server.serve_with_incoming_shutdown(tls_incoming(listener, tls), cancelled.cancelled_owned()).await?)
+        let incoming = tls_incoming(listener, tls, proxies);
+        Ok(server.serve_with_incoming_shutdown(incoming, cancelled.cancelled_owned()).await?)
     }
 
     /// Serves whoever may open the admin socket, until cancelled and what is under way has ended.

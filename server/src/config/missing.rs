@@ -17,7 +17,6 @@ pub(super) fn refuse(server: &RawServer, telemetry: &RawTelemetry) -> Result<(),
 fn asked_for(server: &RawServer, telemetry: &RawTelemetry) -> Vec<Absence> {
     let experimental = &server.experimental;
     [
-        Absence::of("PROXY protocol", filled(server.proxy_protocol_trusted_cidrs.as_ref())),
         Absence::of("profiling", on(server.profiling_enabled.as_ref())),
         Absence::of("agents' SPIFFE IDs as selectors", on(experimental.agent_spiffe_id_as_selector.as_ref())),
         Absence::of("policy engine (OPA)", experimental.auth_opa_policy_engine.as_ref()),

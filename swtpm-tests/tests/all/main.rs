@@ -32,6 +32,7 @@ mod minting;
 mod moved_authority;
 mod operator;
 mod owned_agent;
+mod proxy_protocol;
 mod resident_key;
 mod spire_agent_cli;
 mod spire_authorities;

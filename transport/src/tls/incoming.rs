@@ -1,4 +1,5 @@
-//! The accept loop of a TLS listener. Handshakes run beside each other, each with a deadline, so that a slow peer delays no one.
+//! The accept loop of a TLS listener. Handshakes run beside each other, each with a deadline, so that a slow peer delays no one. Whom a load
+//! balancer speaks for is known by its own address from then on, here and in everything above.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use super::ServerTls;
+use super::proxied::{TrustedProxies, read_proxy_header};
 use crate::places::{Place, Places, holder};
 
 /// Most handshakes at a time. One that waits for its peer costs a socket and some KiB; those that compute are as many as there are cores.
@@ -59,23 +61,34 @@ pub struct TlsConnection {
 }
 
 /// The stream for `Server::serve_with_incoming_shutdown`. It ends when it is dropped. Refused handshakes are logged and are not items.
-pub fn tls_incoming(listener: TcpListener, tls: ServerTls) -> ReceiverStream<io::Result<TlsConnection>> {
+pub fn tls_incoming(
+    listener: TcpListener,
+    tls: ServerTls,
+    proxies: TrustedProxies,
+) -> ReceiverStream<io::Result<TlsConnection>> {
     let (ready, incoming) = mpsc::channel(READY);
-    tokio::spawn(accept_loop(listener, tls, ready));
+    tokio::spawn(accept_loop(listener, tls, proxies, ready));
     ReceiverStream::new(incoming)
 }
 
 /// What connections share.
 struct Door {
     tls: ServerTls,
+    proxies: TrustedProxies,
     connections: Arc<Places<IpAddr>>,
     handshakes: Arc<Places<IpAddr>>,
     anonymous: Arc<Places<IpAddr>>,
 }
 
-async fn accept_loop(listener: TcpListener, tls: ServerTls, ready: mpsc::Sender<io::Result<TlsConnection>>) {
+async fn accept_loop(
+    listener: TcpListener,
+    tls: ServerTls,
+    proxies: TrustedProxies,
+    ready: mpsc::Sender<io::Result<TlsConnection>>,
+) {
     let door = Arc::new(Door {
         tls,
+        proxies,
         connections: Places::new(MAX_TLS_CONNECTIONS, MAX_TLS_CONNECTIONS_OF_ADDRESS),
         handshakes: Places::new(MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ADDRESS),
         anonymous: Places::new(MAX_ANONYMOUS_CONNECTIONS, MAX_ANONYMOUS_CONNECTIONS_OF_ADDRESS),
@@ -117,15 +130,61 @@ fn take(places: &Arc<Places<IpAddr>>, address: SocketAddr, refused: &str) -> Opt
     place
 }
 
+/// A look at the byte itself: `readable` may say yes before there is one.
+async fn first_byte(stream: &TcpStream, address: SocketAddr) -> Option<u8> {
+    let mut first = [0];
+    let Ok(Ok(1..)) = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)).await else {
+        tracing::info!(%address, "TLS peer said nothing");
+        return None;
+    };
+    let [first] = first;
+    Some(first)
+}
+
 impl Door {
-    async fn shake_hands(&self, stream: TcpStream, address: SocketAddr, place: Place<IpAddr>) -> Option<TlsConnection> {
+    /// The peer, or whom it speaks for, who then holds the connection's place: a load balancer has as many connections as all its clients.
+    async fn whose(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+        first: u8,
+        place: Place<IpAddr>,
+    ) -> Option<(SocketAddr, Place<IpAddr>)> {
+        let header = async {
+            match self.proxies.expects_header(peer, first) {
+                Ok(false) => Ok(None),
+                Ok(true) => read_proxy_header(stream).await.map(Some),
+                Err(refused) => Err(refused),
+            }
+        };
+        let client = match tokio::time::timeout(FIRST_BYTE_TIMEOUT, header).await {
+            Ok(Ok(None)) => return Some((peer, place)),
+            Ok(Ok(Some(client))) => client.unwrap_or(peer),
+            Ok(Err(error)) => {
+                let reason = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(address = %peer, %error, %reason, "connection refused");
+                return None;
+            }
+            Err(_elapsed) => {
+                tracing::info!(address = %peer, "PROXY protocol header took too long");
+                return None;
+            }
+        };
+        first_byte(stream, client).await?;
+        let place = take(&self.connections, client, "TLS connections refused: too many")?;
+        Some((client, place))
+    }
+
+    async fn shake_hands(
+        &self,
+        mut stream: TcpStream,
+        address: SocketAddr,
+        place: Place<IpAddr>,
+    ) -> Option<TlsConnection> {
         // Only latency is lost where this fails.
         let _ = stream.set_nodelay(true);
-        // A look at the byte itself: `readable` may say yes before there is one.
-        let Ok(Ok(1..)) = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut [0])).await else {
-            tracing::info!(%address, "TLS peer said nothing");
-            return None;
-        };
+        let first = first_byte(&stream, address).await?;
+        let (address, place) = self.whose(&mut stream, address, first, place).await?;
         let handshake = take(&self.handshakes, address, "TLS handshakes refused: too many")?;
         let Ok((accepted, verdict)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await else {
             tracing::info!(%address, "TLS handshake took too long");

@@ -4,6 +4,7 @@ mod client;
 mod held_key;
 mod identity;
 mod incoming;
+mod proxied;
 mod server;
 mod verifier;
 
@@ -14,6 +15,7 @@ pub use incoming::{
     MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ADDRESS, MAX_TLS_CONNECTIONS, MAX_TLS_CONNECTIONS_OF_ADDRESS, TlsConnection,
     TlsPeer, tls_incoming,
 };
+pub use proxied::{NotANetwork, ProxyRefused, TrustedProxies, read_proxy_header};
 pub use server::ServerTls;
 pub use verifier::PeerRefused;
 pub(crate) use verifier::{Believes, PeerVerifier};

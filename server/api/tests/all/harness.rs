@@ -26,7 +26,7 @@ use plastron_server_store::SqliteStore;
 use plastron_spiffe::TrustDomain;
 use plastron_spiffe::x509::X509Svid;
 use plastron_transport::{
-    BundleSlot, ClientTls, IdentitySlot, ServerTls, SocketModes, TlsIdentity, UnixSocket, unix_channel,
+    BundleSlot, ClientTls, IdentitySlot, ServerTls, SocketModes, TlsIdentity, TrustedProxies, UnixSocket, unix_channel,
 };
 use rcgen::PublicKeyData as _;
 use tokio_util::sync::CancellationToken;
@@ -69,8 +69,8 @@ impl LogControl for LevelOnly {
 pub(crate) struct Server {
     pub(crate) services: Arc<Services>,
     pub(crate) local: Channel,
-    address: String,
-    bundles: Arc<BundleSlot>,
+    pub(crate) address: String,
+    pub(crate) bundles: Arc<BundleSlot>,
     stop: CancellationToken,
     _dir: tempfile::TempDir,
 }
@@ -135,7 +135,8 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let tls = ServerTls::new(identity, Arc::clone(&bundles));
-        tokio::spawn(api.clone().serve_tls(listener, tls, stop.clone()));
+        let proxies = TrustedProxies::parse(["127.0.0.0/8"]).unwrap();
+        tokio::spawn(api.clone().serve_tls(listener, tls, proxies, stop.clone()));
         let path = dir.path().join("private/api.sock");
         let socket = UnixSocket::bind(&path, SocketModes::PRIVATE).unwrap();
         tokio::spawn(api.serve_unix(socket, stop.clone()));

@@ -12,6 +12,7 @@ mod local;
 mod localauthority;
 mod mint;
 mod nesting;
+mod proxied;
 mod strangers;
 mod thread;
 mod trustdomain;
