@@ -170,9 +170,11 @@ impl Door {
                 return None;
             }
         };
+        let of_client = take(&self.connections, client, "TLS connections refused: too many")?;
+        // From here on whoever says nothing takes no place of the balancer's.
+        drop(place);
         first_byte(stream, client).await?;
-        let place = take(&self.connections, client, "TLS connections refused: too many")?;
-        Some((client, place))
+        Some((client, of_client))
     }
 
     async fn shake_hands(
