@@ -1,3 +1,5 @@
+//! Headers as load balancers send them, and bytes that are none.
+
 use super::*;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
