@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use plastron_spiffe::{Bundle, JwtAuthority};
 use rustls_pki_types::UnixTime;
 use tokio::sync::watch;
 
@@ -24,11 +25,15 @@ pub trait UpstreamAuthority: Send + Sync {
     fn roots(&self) -> watch::Receiver<Arc<[Vec<u8>]>>;
 }
 
-/// The second, optional ability of an upstream authority: to give JWT keys to everyone below the same upstream.
+/// The second, optional ability: an upstream that is itself a server of the trust domain. Its bundle says what is tainted and which JWT
+/// keys there are, and it takes JWT keys for everyone below the same root.
 #[async_trait::async_trait]
-pub trait PublishesJwtKeys: Send + Sync {
-    /// Publishes a public key, and gives all that are published there.
-    async fn publish_jwt_key(&self, key: UpstreamJwtKey) -> Result<Vec<UpstreamJwtKey>, UpstreamError>;
+pub trait UpstreamServer: Send + Sync {
+    /// The upstream's bundle, now and whenever it changes; `None` until the upstream was first reached.
+    fn bundle(&self) -> watch::Receiver<Option<Arc<Bundle>>>;
+
+    /// Publishes a JWT key, and gives all that are published there then.
+    async fn publish_jwt_key(&self, key: JwtAuthority) -> Result<Vec<JwtAuthority>, UpstreamError>;
 }
 
 /// What the server asks for.
@@ -47,22 +52,11 @@ pub struct MintX509Ca {
 pub struct MintedX509Ca {
     /// DER certificates: the server's CA, then those between it and the root, without the root.
     pub chain: Vec<Vec<u8>>,
-    /// The upstream's roots, DER.
+    /// The upstream's roots, DER, without those that it is taking out of use.
     pub roots: Vec<Vec<u8>>,
 }
 
-/// A public key of JWT-SVIDs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamJwtKey {
-    /// `kid`.
-    pub key_id: String,
-    /// SubjectPublicKeyInfo, DER.
-    pub public_key: Vec<u8>,
-    /// Unix seconds; 0 where it does not expire.
-    pub expires_at: i64,
-}
-
-/// Why nothing was signed. The server goes on with the CA that it has, as long as that lasts, and asks again.
+/// Why nothing was signed or published. The server goes on with the CA that it has, as long as that lasts, and asks again.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
     /// The upstream can't be reached or used now.
@@ -73,8 +67,8 @@ pub enum UpstreamError {
         /// Why, and what to do about it.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The upstream does not sign this.
-    #[error("upstream authority {plugin} does not sign this CSR")]
+    /// The upstream does not do this for this server.
+    #[error("upstream authority {plugin} refuses")]
     Refused {
         /// The plugin.
         plugin: &'static str,

@@ -5,7 +5,7 @@
 //! | DataStore | `sql` (SQLite) |
 //! | KeyManager | `memory`, `disk`, `pkcs11` |
 //! | NodeAttestor | `join_token`, `tpm`, `x509pop` |
-//! | UpstreamAuthority | `disk` |
+//! | UpstreamAuthority | `disk`, `spire` |
 //!
 //! Reading the configuration opens nothing but the files of `tpm`'s pools, `x509pop`'s CAs and the upstream authority, and those only in
 //! [`Catalog::check`], [`Catalog::node_attestors`] and [`Catalog::upstream`].
@@ -24,18 +24,18 @@ use plastron_daemon::plugins::{self, Plugin};
 use plastron_hcl1::{Notice, Subtree};
 use plastron_hsm::KeyStoreError;
 use plastron_plugins::node::{EnrolledTpms, JudgesEnrolled, KeptEventLogs, NodeAttestor, TrustBundle};
-use plastron_plugins::upstream::UpstreamAuthority;
 use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
 use plastron_plugins_node_tpm::TpmNodeAttestor;
 use plastron_plugins_upstream_disk::DiskError;
 use plastron_server_core::store::StoreError;
 use plastron_server_store::SqliteStore;
-use plastron_spiffe::TrustDomain;
+use plastron_spiffe::{SpiffeIdError, TrustDomain};
 
 use keys::KeyManager;
 pub(crate) use keys::OpenedKeys;
 use store::DataStore;
 use tpm::{Pools, PoolsError};
+pub(crate) use upstream::OpenedUpstream;
 use upstream::Upstream;
 use x509pop::{CaFilesError, X509Pop};
 
@@ -70,7 +70,10 @@ impl Catalog {
                 ("NodeAttestor", "join_token") => plugin.decode::<NoKeys>(strictness)?.1,
                 ("NodeAttestor", "tpm") => set(&mut tpm, plugin, Pools::read(plugin, strictness)?)?,
                 ("NodeAttestor", "x509pop") => set(&mut x509pop, plugin, X509Pop::read(plugin, strictness)?)?,
-                ("UpstreamAuthority", "disk") => set(&mut upstream, plugin, Upstream::read(plugin, strictness)?)?,
+                ("UpstreamAuthority", "disk") => set(&mut upstream, plugin, Upstream::read_disk(plugin, strictness)?)?,
+                ("UpstreamAuthority", "spire") => {
+                    set(&mut upstream, plugin, Upstream::read_spire(plugin, strictness)?)?
+                }
                 (kind, name) => {
                     return Err(refuse(plugin, format_args!("this server has no {kind} {name:?}; {}", have(kind))));
                 }
@@ -98,9 +101,9 @@ impl Catalog {
         Ok(self.upstream.as_ref().map_or(Ok(()), Upstream::check)?)
     }
 
-    /// The upstream authority, where there is one. Reads its files; within a Tokio runtime.
-    pub(crate) fn upstream(&self, trust_domain: &TrustDomain) -> Option<Arc<dyn UpstreamAuthority>> {
-        self.upstream.as_ref().map(|upstream| upstream.open(trust_domain.clone()))
+    /// The upstream authority, where there is one. Reads its files, or begins to call it; within a Tokio runtime.
+    pub(crate) fn upstream(&self, trust_domain: &TrustDomain) -> Result<Option<OpenedUpstream>, SpiffeIdError> {
+        self.upstream.as_ref().map(|upstream| upstream.open(trust_domain.clone())).transpose()
     }
 
     /// Opens the database.
@@ -182,7 +185,7 @@ fn have(kind: &str) -> &'static str {
         "DataStore" => "it has sql",
         "KeyManager" => "it has memory, disk and pkcs11",
         "NodeAttestor" => "it has join_token, tpm and x509pop",
-        "UpstreamAuthority" => "it has disk",
+        "UpstreamAuthority" => "it has disk and spire",
         _ => "it has plugins of the types DataStore, KeyManager, NodeAttestor and UpstreamAuthority",
     }
 }

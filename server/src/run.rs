@@ -19,8 +19,8 @@ use plastron_server_core::clock::SystemClock;
 use plastron_server_core::ledger::Ledger;
 use plastron_server_core::store::StoreError;
 use plastron_server_core::{Services, StartError};
-use plastron_spiffe::Bundle;
 use plastron_spiffe::x509::{SvidError, X509Svid};
+use plastron_spiffe::{Bundle, SpiffeIdError};
 use plastron_transport::{
     BindError, BundleSlot, IdentityError, IdentitySlot, ServerTls, SocketModes, TlsIdentity, UnixSocket,
 };
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::AuditedLog;
-use crate::catalog::{AttestorsError, NodeAttestors, OpenedKeys};
+use crate::catalog::{AttestorsError, NodeAttestors, OpenedKeys, OpenedUpstream};
 use crate::config::Settings;
 use crate::log_level::LogLevelOf;
 use federation::Federation;
@@ -49,6 +49,8 @@ pub(crate) enum RunError {
     Interrupted,
     #[error(transparent)]
     Attestors(#[from] AttestorsError),
+    #[error("the upstream server has no SPIFFE ID")]
+    Upstream(#[from] SpiffeIdError),
     #[error("can't start")]
     Start(#[from] StartError),
     #[error("the server's own SVID can't be used")]
@@ -93,7 +95,10 @@ pub(crate) async fn run(settings: Settings, log: Log) -> Result<(), RunError> {
     let logs: Arc<dyn KeptEventLogs> = ledger.clone();
     let bundle: Arc<dyn TrustBundle> = ledger.state().clone();
     let NodeAttestors { all: attestors, judge } = catalog.node_attestors(&known, &logs, &bundle)?;
-    let keys = CaKeys::destructible(keys).below(catalog.upstream(&settings.services.ca.trust_domain));
+    let mut keys = CaKeys::destructible(keys);
+    if let Some(OpenedUpstream { authority, server }) = catalog.upstream(&settings.services.ca.trust_domain)? {
+        keys = keys.below(Some(authority)).below_server(server);
+    }
     let (clock, audit) = (Arc::new(SystemClock), Arc::new(AuditedLog(log.audit)));
     let services = Services::start(settings.services, ledger, keys, attestors, clock, audit).await?;
     // Before anyone may call: what was enrolled under a pool or root that is gone, or is on the deny list by now.

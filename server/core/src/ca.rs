@@ -21,6 +21,7 @@ mod retirement;
 mod rotor;
 mod succession;
 mod upstream;
+mod upstream_bundle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,7 @@ pub use leaf::{IssuedJwt, IssuedSvid, JwtLeaf, Leaf};
 use rotor::Rotor;
 use upstream::SeenRoots;
 pub use upstream::UpstreamFault;
+use upstream_bundle::Above;
 
 /// What configuration says about the CA.
 #[derive(Clone, Debug)]
@@ -112,8 +114,8 @@ impl CertificateAuthority {
             return Err(CaError::OtherTrustDomain { stored, configured: config.trust_domain });
         }
         let server = identity::find_or_make(&ledger, keys.store()).await?;
-        let disable_jwt_svids = config.disable_jwt_svids;
-        let context = CaContext { server, config, keys, ledger, clock, audit, watchers };
+        let (disable_jwt_svids, above) = (config.disable_jwt_svids, Above::default());
+        let context = CaContext { server, config, keys, ledger, clock, audit, watchers, above };
         let x509 = Rotor::open(&context).await?;
         let jwt = if disable_jwt_svids { None } else { Some(Rotor::open(&context).await?) };
         let ca = Self { context, x509, jwt, upstream_roots: SeenRoots::default() };

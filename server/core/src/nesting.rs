@@ -9,7 +9,7 @@ use plastron_spiffe::{Bundle, BundleError as AuthorityFault, JwtAuthority, Spiff
 
 use crate::audit::{self, AuditLog, AuditSinkError, Issue, Recorded};
 use crate::authorization::{Permit, rpc};
-use crate::ca::{CertificateAuthority, DownstreamCa, SignError};
+use crate::ca::{CaError, CertificateAuthority, DownstreamCa, SignError};
 use crate::clock::{Clock, unix_seconds};
 use crate::ledger::{Ledger, Write};
 use crate::limits::{MAX_AUTHORITIES, MAX_PUBLISHED_KEY_ID_LEN};
@@ -55,7 +55,8 @@ impl Nesting {
     }
 
     /// Puts a downstream server's JWT authority into the bundle, unless it is there. Checks, in order: its key and identifier; that it ends,
-    /// and not before now; there is no other key with this identifier; the bundle does not grow too large.
+    /// and not before now; there is no other key with this identifier; the bundle does not grow too large; where
+    /// this server is a downstream server itself, its upstream takes it.
     pub async fn publish_jwt_authority(
         &self,
         permit: Permit<rpc::PublishJwtAuthority>,
@@ -81,6 +82,8 @@ impl Nesting {
         if total > MAX_AUTHORITIES {
             return Err(NestingError::TooMany { got: total });
         }
+        // Whoever takes it as published may sign with it: it is known up to the root before.
+        self.ca.publish_upstream(&authority).await.map_err(|source| NestingError::Upstream(Box::new(source)))?;
         let subject = format!("{:?} until {expires_at}", authority.key_id);
         let (trust_domain, wanted) = (self.trust_domain().clone(), authority.clone());
         let result: Result<Arc<Bundle>, StoreError> = self
@@ -161,6 +164,9 @@ pub enum NestingError {
         /// How many there would be.
         got: usize,
     },
+    /// This server's own upstream did not take it.
+    #[error("failed to publish JWT key upstream")]
+    Upstream(#[source] Box<CaError>),
     /// The store failed.
     #[error("failed to publish JWT key")]
     Store(#[from] StoreError),

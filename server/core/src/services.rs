@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use plastron_plugins::node::NodeAttestor;
 use plastron_spiffe::{Bundle, SpiffeId};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -204,9 +205,11 @@ impl Services {
         pruning.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut revisions = self.ledger.revisions();
         let mut sequence = self.bundles.current().sequence_number;
+        let mut upstream = self.ca.upstream_bundle();
         loop {
             tokio::select! {
                 () = cancelled.cancelled() => return,
+                () = moved(&mut upstream) => self.rotate().await,
                 _ = rotation.tick() => {
                     self.heal_audit_log().await;
                     self.rotate().await;
@@ -271,7 +274,7 @@ impl Services {
     /// Replaces authorities and the server's SVID if they are due, and retires what was replaced.
     pub async fn rotate(&self) {
         if let Err(error) = self.ca.follow_upstream().await {
-            tracing::error!(error = chain(&error), "Roots of the upstream authority could not be published");
+            tracing::error!(error = chain(&error), "The upstream authority's bundle can't be followed");
         }
         match self.ca.rotate_if_due().await {
             Ok(true) => tracing::info!("Successfully rotated X.509 CA"),
@@ -290,6 +293,16 @@ impl Services {
             Err(error) => tracing::error!(error = chain(&error), "The server's own SVID could not be rotated"),
         }
     }
+}
+
+/// Returns when the upstream's bundle has changed; never where the upstream has none.
+async fn moved<T>(upstream: &mut Option<watch::Receiver<T>>) {
+    if let Some(bundle) = upstream
+        && bundle.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// How much a server has.

@@ -30,6 +30,8 @@ mod kills;
 mod metrics;
 mod minting;
 mod moved_authority;
+mod nested;
+mod nested_tree;
 mod operator;
 mod owned_agent;
 mod proxy_protocol;

@@ -1,9 +1,11 @@
-//! SPIRE's server below ours: its `UpstreamAuthority "spire"` gets a CA and publishes its JWT keys by an SVID of a downstream entry.
+//! SPIRE's server below ours and ours below SPIRE's: `UpstreamAuthority "spire"` gets a CA and publishes JWT keys by an SVID of a
+//! downstream entry.
 
 use std::process::Command;
 
 use plastron_swtpm_tests::{Spire, SpireServer, SpireServerOptions, TRUST_DOMAIN, run};
 
+use crate::nested_tree::{House, Level, Tree};
 use crate::spire_kit::{Pair, Theirs, eventually, own_selector, serves};
 
 #[test]
@@ -49,4 +51,33 @@ fn spires_server_nests_below_ours_and_what_it_signs_is_good_everywhere() {
     let token = String::from_utf8(minted).unwrap().trim().to_owned();
     let validate = ["api", "validate", "jwt", "-audience", "db", "-svid", &token];
     eventually("the published key at the agent", || node.cli(&validate).ok());
+}
+
+/// Workloads of all levels meet while the root's authorities are replaced, tainted and revoked.
+fn moves_on(houses: &[House]) {
+    let tree = Tree::grow(houses);
+    eventually("everyone to know everyone", || tree.meet().ok());
+    let lengths: Vec<_> = tree.levels.iter().map(Level::chain_len).collect();
+    assert_eq!(lengths, (1..=houses.len()).collect::<Vec<_>>(), "a CA more at each level");
+    tree.move_root("x509");
+    tree.move_root("jwt");
+    eventually("everyone to know everyone still", || tree.meet().ok());
+}
+
+#[test]
+fn our_server_nests_below_spires() {
+    let Some(spire) = Spire::from_env() else { return };
+    moves_on(&[House::Theirs(spire), House::Ours]);
+}
+
+#[test]
+fn our_server_nests_below_spires_below_ours() {
+    let Some(spire) = Spire::from_env() else { return };
+    moves_on(&[House::Ours, House::Theirs(spire), House::Ours]);
+}
+
+#[test]
+fn spires_server_nests_below_ours_below_spires() {
+    let Some(spire) = Spire::from_env() else { return };
+    moves_on(&[House::Theirs(spire.clone()), House::Ours, House::Theirs(spire)]);
 }

@@ -55,6 +55,7 @@ pub(super) fn nesting(error: &NestingError) -> (Code, Told) {
         NestingError::TooMany { .. } => (Code::ResourceExhausted, Told::Chain),
         NestingError::Sign(error) => (sign(error), Told::Step),
         NestingError::Audit(_) => (Code::Unavailable, Told::Chain),
+        NestingError::Upstream(_) => (Code::Unavailable, Told::Step),
         NestingError::Store(_) => (Code::Internal, Told::Step),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use plastron_hsm::KeyStore;
 
+use super::upstream_bundle::Above;
 use super::{CaConfig, CaKeys};
 use crate::audit::AuditLog;
 use crate::authority::Listeners;
@@ -21,6 +22,7 @@ pub(super) struct CaContext {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) audit: Arc<AuditLog>,
     pub(super) watchers: Arc<Watchers>,
+    pub(super) above: Above,
 }
 
 impl CaContext {

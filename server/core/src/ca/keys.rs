@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::meters;
 use plastron_hsm::{KeyId, KeyInventory, KeyRecord, KeyStore, KeyStoreError, KeyType, SignatureScheme, StoreIdentity};
-use plastron_plugins::upstream::UpstreamAuthority;
+use plastron_plugins::upstream::{UpstreamAuthority, UpstreamServer};
 use tokio::sync::{RwLock, RwLockWriteGuard};
 
 /// Where the CA's keys are made, and destroyed where the store can do that.
@@ -15,18 +15,19 @@ pub struct CaKeys {
     store: Arc<Remembering>,
     inventory: Option<Arc<dyn KeyInventory>>,
     upstream: Option<Arc<dyn UpstreamAuthority>>,
+    upstream_server: Option<Arc<dyn UpstreamServer>>,
 }
 
 impl CaKeys {
     /// A store that keeps every key that it ever made.
     pub fn kept(store: Arc<dyn KeyStore>) -> Self {
-        Self { store: Arc::new(Remembering::over(store)), inventory: None, upstream: None }
+        Self { store: Arc::new(Remembering::over(store)), inventory: None, upstream: None, upstream_server: None }
     }
 
     /// A store that can destroy a key.
     pub fn destructible(inventory: Arc<dyn KeyInventory>) -> Self {
         let store = Arc::new(Remembering::over(Arc::clone(&inventory) as _));
-        Self { store, inventory: Some(inventory), upstream: None }
+        Self { store, inventory: Some(inventory), upstream: None, upstream_server: None }
     }
 
     /// With an upstream authority that certifies the keys of X.509 CAs, where there is one. Without, each certifies itself.
@@ -34,8 +35,17 @@ impl CaKeys {
         Self { upstream, ..self }
     }
 
+    /// With the upstream's other ability, where it is a server of the trust domain: its bundle is followed, and it publishes JWT keys.
+    pub fn below_server(self, upstream_server: Option<Arc<dyn UpstreamServer>>) -> Self {
+        Self { upstream_server, ..self }
+    }
+
     pub(super) fn upstream(&self) -> Option<&dyn UpstreamAuthority> {
         self.upstream.as_deref()
+    }
+
+    pub(super) fn upstream_server(&self) -> Option<&dyn UpstreamServer> {
+        self.upstream_server.as_deref()
     }
 
     pub(super) fn store(&self) -> &dyn KeyStore {

@@ -13,7 +13,8 @@ use crate::authority::{AuthorityError, MatchedKey, Publicity, PublishedAuthority
 use crate::ledger::Write;
 use crate::limits::backdate;
 use crate::store::{
-    Committed, JournalAuthority, JournalCa, JournalEntry, JournalJwtKey, SlotKind, SlotName, SlotStatus, StoreError,
+    Committed, JournalAuthority, JournalCa, JournalEntry, JournalJwtKey, Publication, SlotKind, SlotName, SlotStatus,
+    StoreError,
 };
 
 /// Length of a `kid`, as SPIRE's: 32 letters and digits are 190 bits.
@@ -85,6 +86,9 @@ impl CaContext {
             Some(described) => described,
             None => kept.entry.insert(self.describe(slot, &kept.key).await?).clone(),
         };
+        if let Publication::Jwt(key) = described.entry.own_publication() {
+            self.publish_upstream(&key).await?;
+        }
         let before = self.slot(slot).map(|replaced| replaced.key_id.clone());
         let key_id = described.entry.key_id.clone();
         let publicity = self.publish(described).await?;

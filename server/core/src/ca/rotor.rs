@@ -216,6 +216,27 @@ impl<U: SigningUse> Rotor<U> {
         Ok(true)
     }
 
+    /// Replaces the active authority now, where it is `unfit`, and then the one that was to follow it if that is unfit too. True where
+    /// another one signs.
+    pub(super) async fn replace_unfit(
+        &self,
+        context: &CaContext,
+        unfit: &(dyn Fn(&JournalEntry) -> bool + Sync),
+    ) -> Result<bool, CaError> {
+        let mut turn = self.turn.lock().await;
+        self.follow_journal(context, &mut turn).await?;
+        let (active, now) = (self.active.load_full(), context.clock.now());
+        if !unfit(active.entry()) {
+            return Ok(false);
+        }
+        turn.prepared = turn.prepared.take().filter(|next| !unfit(&next.entry) && is_fit_to_follow(&next.entry, now));
+        if turn.prepared.is_none() {
+            turn.prepare(context, active.slot().other()).await?;
+        }
+        self.active.store(Arc::new(turn.activate(context).await?));
+        Ok(true)
+    }
+
     /// Makes a new next authority, also where there is one already.
     pub(super) async fn prepare(&self, context: &CaContext) -> Result<Arc<JournalEntry>, CaError> {
         let mut turn = self.turn.lock().await;

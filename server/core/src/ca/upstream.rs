@@ -11,7 +11,7 @@ use std::time::Duration;
 use plastron_hsm::KeyRecord;
 use plastron_plugins::upstream::{MintX509Ca, MintedX509Ca, UpstreamAuthority, UpstreamError};
 use plastron_spiffe::x509::{AuthorityChainError, CaRequest, CertificateFacts, verify_authority};
-use plastron_spiffe::{TrustDomain, X509Authority};
+use plastron_spiffe::{BundleError as AuthorityFault, TrustDomain, X509Authority};
 use rustls_pki_types::UnixTime;
 
 use super::context::CaContext;
@@ -19,15 +19,15 @@ use super::{CaError, CaSubject, CertificateAuthority};
 use crate::audit::{self, Announced};
 use crate::authority::{AuthorityError, certificate_algorithm};
 use crate::ledger::Write;
-use crate::limits::backdate;
+use crate::limits::{MAX_AUTHORITIES, backdate};
 use crate::store::{Committed, JournalCa, SlotName, StoreError, subject_key_id};
 
 /// How long an upstream may take. A person who signs by hand is no upstream authority.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Most roots that an upstream may have: an agent keeps them all.
 const MAX_ROOTS: usize = 64;
 /// Who the audit log says did it.
-const ACTOR: &str = "server";
+pub(super) const ACTOR: &str = "server";
 
 /// A CA that an upstream certified.
 pub(super) struct Certified {
@@ -50,6 +50,14 @@ struct Seen {
     settled: BTreeSet<Vec<u8>>,
     /// Left out so far, and it was said so: one whose time has not come is taken when it has.
     left_out: BTreeSet<Vec<u8>>,
+}
+
+impl SeenRoots {
+    /// Looks at these again if they come back.
+    pub(super) fn forget(&self, roots: &[Vec<u8>]) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.settled.retain(|root| !roots.contains(root));
+    }
 }
 
 /// Why an upstream's answer is not used.
@@ -86,6 +94,21 @@ pub enum UpstreamFault {
     NoIdentifier {
         /// Which.
         what: &'static str,
+    },
+    /// It gave back a list of JWT keys that lacks the one that was to be published, or has it as tainted.
+    #[error("its JWT keys do not have the key {key_id:?} that it was to publish")]
+    NotPublished {
+        /// `kid`.
+        key_id: String,
+    },
+    /// A JWT key that no token can be verified with.
+    #[error("one of its JWT keys can't be used")]
+    JwtKey(#[source] AuthorityFault),
+    /// More than anyone wants in a bundle.
+    #[error("with its authorities the bundle would have {got}, of at most {MAX_AUTHORITIES}")]
+    TooManyAuthorities {
+        /// How many there would be.
+        got: usize,
     },
     /// It is on its way out.
     #[error("its root {root} is tainted; replace the upstream's certificate first")]
@@ -170,8 +193,14 @@ impl CaContext {
 }
 
 impl CertificateAuthority {
-    /// Publishes the upstream's roots that were not seen before; one that could not be one of a trust domain is named and left out.
+    /// Publishes the upstream's roots that were not seen before; one that could not be one of a trust domain is named and left out. Where
+    /// the upstream is a server, what it tainted, revoked and published is followed as well.
     pub async fn follow_upstream(&self) -> Result<(), CaError> {
+        self.follow_roots().await?;
+        self.follow_bundle().await
+    }
+
+    async fn follow_roots(&self) -> Result<(), CaError> {
         let Some(upstream) = self.context.keys.upstream() else { return Ok(()) };
         let roots = Arc::clone(&upstream.roots().borrow());
         let seen = || self.upstream_roots.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use plastron_hsm::{KeyInventory, KeyStore, KeyType};
 use plastron_hsm_soft::SoftStore;
 use plastron_plugins::node::NodeAttestor;
-use plastron_plugins::upstream::UpstreamAuthority;
+use plastron_plugins::upstream::{UpstreamAuthority, UpstreamServer};
 use plastron_plugins_node_join_token::JoinTokenNodeAttestor;
 use plastron_plugins_node_tpm::{DenyList, Pool, TpmNodeAttestor};
 use plastron_server_core::admission::{AdmissionError, AdmittedAgent, AttestationStep};
@@ -157,6 +157,7 @@ pub(crate) struct Disk {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) audit: Arc<TestSink>,
     pub(crate) upstream: Option<Arc<dyn UpstreamAuthority>>,
+    pub(crate) upstream_server: Option<Arc<dyn UpstreamServer>>,
     /// Which TPMs are trusted.
     pub(crate) pools: Vec<Pool>,
     pub(crate) config: ServicesConfig,
@@ -172,6 +173,7 @@ impl Disk {
             clock: TestClock::new(),
             audit: Arc::default(),
             upstream: None,
+            upstream_server: None,
             pools: Vec::new(),
             config: config(),
         }
@@ -197,7 +199,7 @@ impl Disk {
             Some(inventory) => CaKeys::destructible(Arc::clone(inventory)),
             None => CaKeys::kept(Arc::clone(&self.keys)),
         };
-        let keys = keys.below(self.upstream.clone());
+        let keys = keys.below(self.upstream.clone()).below_server(self.upstream_server.clone());
         let services =
             Services::start(self.config.clone(), ledger, keys, attestors, clock, Arc::clone(&self.audit) as _).await?;
         Ok(Server { services, store, clock: Arc::clone(&self.clock), _directory: Arc::clone(&self.directory) })

@@ -23,5 +23,6 @@ mod servers;
 mod succession;
 mod tpm;
 mod upstream;
+mod upstream_server;
 mod verdicts;
 mod watch;

@@ -14,7 +14,7 @@ use crate::faults::SlowKeys;
 use crate::fixture::{CA_TTL, Disk, START, Server, csr, entry, forged_csr, id};
 
 /// A workload whose entry says that it is a downstream server, and the entry's identifier.
-async fn downstream(server: &Server) -> (Caller, String) {
+pub(crate) async fn downstream(server: &Server) -> (Caller, String) {
     let (agent, agent_caller) = server.agent().await;
     let wanted = RegistrationEntry { downstream: true, ..entry("/nested", &agent, &["unix:uid:1"]) };
     let entry_id = server.create(vec![wanted]).await.remove(0).id.clone();

@@ -8,7 +8,9 @@ use plastron_server_core::StartError;
 use plastron_server_core::authorization::{Caller, LocalPeer, rpc};
 use plastron_server_core::ca::{CaError, UpstreamFault};
 use plastron_server_core::local_authority::LocalAuthorityError;
-use plastron_spiffe::x509::{CertificateFacts, IntermediateTemplate, SerialNumber, SignatureAlgorithm, verify_csr};
+use plastron_spiffe::x509::{
+    AuthorityChainError, CertificateFacts, IntermediateTemplate, SerialNumber, SignatureAlgorithm, verify_csr,
+};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SigningKey as _};
 use tokio::sync::watch;
 
@@ -16,7 +18,7 @@ use crate::fixture::{CA_TTL, Disk, START, Server, csr, local, trust_domain};
 
 /// A CA of the upstream.
 pub(crate) struct Ca {
-    der: Vec<u8>,
+    pub(crate) der: Vec<u8>,
     params: CertificateParams,
     key: KeyPair,
 }
@@ -33,13 +35,13 @@ fn params(name: &str) -> CertificateParams {
 }
 
 impl Ca {
-    fn root(name: &str) -> Arc<Self> {
+    pub(crate) fn root(name: &str) -> Arc<Self> {
         let (params, key) = (params(name), KeyPair::generate().unwrap());
         let der = params.self_signed(&key).unwrap().der().to_vec();
         Arc::new(Self { der, params, key })
     }
 
-    fn below(&self, name: &str) -> Arc<Self> {
+    pub(crate) fn below(&self, name: &str) -> Arc<Self> {
         let (params, key) = (params(name), KeyPair::generate().unwrap());
         let der = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).unwrap().der().to_vec();
         Arc::new(Self { der, params, key })
@@ -63,17 +65,17 @@ impl Upstream {
     }
 
     /// Signs with the first of these, the others lead to the root, which is the last.
-    fn honest(path: &[&Arc<Ca>]) -> Arc<Self> {
+    pub(crate) fn honest(path: &[&Arc<Ca>]) -> Arc<Self> {
         let upstream = Self::new(signing(path));
         upstream.show(&[path.last().unwrap()]);
         upstream
     }
 
-    fn answers(&self, answer: impl Fn(&MintX509Ca) -> Result<MintedX509Ca, UpstreamError> + Send + 'static) {
+    pub(crate) fn answers(&self, answer: impl Fn(&MintX509Ca) -> Result<MintedX509Ca, UpstreamError> + Send + 'static) {
         *self.answer.lock().unwrap() = Box::new(answer);
     }
 
-    fn show(&self, roots: &[&Arc<Ca>]) {
+    pub(crate) fn show(&self, roots: &[&Arc<Ca>]) {
         self.roots.send_replace(roots.iter().map(|root| root.der.clone()).collect());
     }
 
@@ -118,7 +120,18 @@ fn sign(ca: &Ca, request: &MintX509Ca, id: &plastron_spiffe::SpiffeId, public_ke
     tbs.assemble(&signature).unwrap()
 }
 
-fn signing(path: &[&Arc<Ca>]) -> impl Fn(&MintX509Ca) -> Result<MintedX509Ca, UpstreamError> + Send + 'static {
+/// A certificate for the right key and name that is no CA's.
+fn leaf_of(ca: &Ca, request: &MintX509Ca) -> Vec<u8> {
+    let key = rcgen::SubjectPublicKeyInfo::from_der(&verify_csr(&request.csr).unwrap().public_key).unwrap();
+    let mut params = params("leaf");
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.subject_alt_names = vec![rcgen::SanType::URI(trust_domain().id().as_str().try_into().unwrap())];
+    params.signed_by(&key, &Issuer::from_params(&ca.params, &ca.key)).unwrap().der().to_vec()
+}
+
+pub(crate) fn signing(
+    path: &[&Arc<Ca>],
+) -> impl Fn(&MintX509Ca) -> Result<MintedX509Ca, UpstreamError> + Send + 'static {
     let path: Vec<_> = path.iter().map(|ca| Arc::clone(ca)).collect();
     move |request| {
         let (first, root) = (path.first().unwrap(), path.last().unwrap());
@@ -138,7 +151,7 @@ fn bundle(server: &Server) -> Vec<Vec<u8>> {
     server.services.bundles.current().x509_authorities.iter().map(|it| it.certificate.clone()).collect()
 }
 
-async fn svid_chain(server: &Server) -> Vec<Vec<u8>> {
+pub(crate) async fn svid_chain(server: &Server) -> Vec<Vec<u8>> {
     let svid = server.attest(&server.token(None).await, &csr(&[])).await.unwrap().svid;
     server.verified(&svid);
     svid.chain.clone()
@@ -219,6 +232,7 @@ async fn an_answer_that_does_not_fit_is_refused() {
                 4 => (vec![], vec![root.der.clone()]),
                 5 => (vec![good()], vec![]),
                 6 => (vec![good()], vec![root.der.clone(); 65]),
+                7 => (vec![leaf_of(&root, request)], vec![root.der.clone()]),
                 _ => (vec![vec![0x30]], vec![root.der.clone()]),
             };
             Ok(MintedX509Ca { chain, roots })
@@ -226,7 +240,7 @@ async fn an_answer_that_does_not_fit_is_refused() {
     };
     let answer = Arc::new(answer);
     let mut wrong = Vec::new();
-    for case in 0..8 {
+    for case in 0..9 {
         let answer = Arc::clone(&answer);
         let upstream = Upstream::new(move |request| answer(case, request));
         let disk = below(&upstream);
@@ -239,6 +253,7 @@ async fn an_answer_that_does_not_fit_is_refused() {
             2 => matches!(source, UpstreamFault::OtherName { .. }),
             3 => *source == UpstreamFault::IsRoot,
             6 => *source == UpstreamFault::TooManyRoots { got: 65 },
+            7 => matches!(source, UpstreamFault::Chain(AuthorityChainError::NotCa { .. })),
             _ => matches!(source, UpstreamFault::Chain(_)),
         });
         if !named {
@@ -367,7 +382,7 @@ impl Ca {
     }
 
     /// Subject key identifier, lower-case hex.
-    fn key_id(&self) -> String {
+    pub(crate) fn key_id(&self) -> String {
         plastron_server_core::store::subject_key_id(&self.der).unwrap()
     }
 }
