@@ -99,3 +99,73 @@ pub(crate) fn jwt_keys(keys: Vec<types::JwtKey>) -> Result<Vec<JwtAuthority>, An
 fn check_count(what: &'static str, got: usize) -> Result<(), AnswerFault> {
     if got > MAX_AUTHORITIES { Err(AnswerFault::TooMany { what, got }) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, IsCa, KeyPair, PublicKeyData as _};
+
+    use super::*;
+
+    fn own() -> TrustDomain {
+        TrustDomain::parse("example.org").unwrap()
+    }
+
+    fn root(is_ca: IsCa) -> types::X509Certificate {
+        let mut params = CertificateParams::default();
+        params.is_ca = is_ca;
+        let asn1 = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec();
+        types::X509Certificate { asn1, tainted: true }
+    }
+
+    fn key(key_id: &str) -> types::JwtKey {
+        let public_key = KeyPair::generate().unwrap().subject_public_key_info();
+        types::JwtKey { public_key, key_id: key_id.to_owned(), expires_at: 7, tainted: true }
+    }
+
+    fn good() -> types::Bundle {
+        types::Bundle {
+            trust_domain: "example.org".to_owned(),
+            x509_authorities: vec![root(IsCa::Ca(rcgen::BasicConstraints::Unconstrained))],
+            jwt_authorities: vec![key("a")],
+            sequence_number: 3,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_bundle_is_taken_with_what_is_tainted_in_it() {
+        let taken = bundle(good(), &own()).unwrap();
+        assert!(
+            taken.x509_authorities.iter().all(|it| it.tainted) && taken.jwt_authorities.iter().all(|it| it.tainted)
+        );
+        assert_eq!((taken.x509_authorities.len(), taken.jwt_authorities.len(), taken.sequence_number), (1, 1, 3));
+    }
+
+    /// Never a part of it: what is left out would look revoked.
+    #[test]
+    fn a_bundle_that_does_not_fit_is_refused_as_a_whole() {
+        let refused = |change: &dyn Fn(&mut types::Bundle)| {
+            let mut message = good();
+            change(&mut message);
+            bundle(message, &own()).unwrap_err()
+        };
+        let other = refused(&|it| it.trust_domain = "other.example".to_owned());
+        assert!(matches!(other, AnswerFault::OtherTrustDomain { .. }), "{other}");
+        assert_eq!(refused(&|it| it.x509_authorities.clear()), AnswerFault::NoRoots);
+        let many = refused(&|it| it.x509_authorities = vec![types::X509Certificate::default(); 1025]);
+        assert_eq!(many, AnswerFault::TooMany { what: "X.509 authorities", got: 1025 });
+        let many = refused(&|it| it.jwt_authorities = vec![types::JwtKey::default(); 1025]);
+        assert_eq!(many, AnswerFault::TooMany { what: "JWT authorities", got: 1025 });
+        let leaf = refused(&|it| it.x509_authorities.push(root(IsCa::ExplicitNoCa)));
+        assert_eq!(leaf, AnswerFault::X509Authority { index: 1, source: BundleError::NotACa });
+        let unnamed = refused(&|it| it.jwt_authorities.push(key("")));
+        assert_eq!(unnamed, AnswerFault::JwtAuthority { index: 1, source: BundleError::NoKeyId });
+    }
+
+    #[test]
+    fn a_chain_has_a_certificate_and_an_end() {
+        assert_eq!(chain(Vec::new()), Err(AnswerFault::Chain { got: 0 }));
+        assert!(chain(vec![Vec::new(); MAX_CHAIN_LEN]).is_ok());
+        assert_eq!(chain(vec![Vec::new(); MAX_CHAIN_LEN + 1]), Err(AnswerFault::Chain { got: MAX_CHAIN_LEN + 1 }));
+    }
+}

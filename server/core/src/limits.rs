@@ -23,6 +23,9 @@ pub const MAX_REASON_LEN: usize = 1_024;
 pub const MAX_PAGE: usize = 10_000;
 /// Authorities in one AppendBundle call, and in a bundle: peers parse all of them at every refresh.
 pub const MAX_AUTHORITIES: usize = 256;
+/// JWT authorities of one downstream server, and of those below it, in the bundle: a quarter, so that one that fell does not keep the others
+/// from rotating. A key stays for a day after its end, so a server with a `ca_ttl` of an hour has about thirty.
+pub const MAX_PUBLISHED_KEYS: usize = MAX_AUTHORITIES / 4;
 /// Length of the key identifier of a downstream server's JWT authority, as of a path segment: agents and peers keep every one of them.
 pub const MAX_PUBLISHED_KEY_ID_LEN: usize = 255;
 /// Bundles, or federation relationships, in one batch call: each is a transaction of its own, as in SPIRE.

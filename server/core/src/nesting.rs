@@ -12,8 +12,8 @@ use crate::authorization::{Permit, rpc};
 use crate::ca::{CaError, CertificateAuthority, DownstreamCa, SignError};
 use crate::clock::{Clock, unix_seconds};
 use crate::ledger::{Ledger, Write};
-use crate::limits::{MAX_AUTHORITIES, MAX_PUBLISHED_KEY_ID_LEN};
-use crate::store::StoreError;
+use crate::limits::{MAX_AUTHORITIES, MAX_PUBLISHED_KEY_ID_LEN, MAX_PUBLISHED_KEYS};
+use crate::store::{PublishError, Published};
 
 /// Serves downstream servers.
 pub struct Nesting {
@@ -55,7 +55,8 @@ impl Nesting {
     }
 
     /// Puts a downstream server's JWT authority into the bundle, unless it is there. Checks, in order: its key and identifier; that it ends,
-    /// and not before now; there is no other key with this identifier; the bundle does not grow too large; where
+    /// and not before now; there is no other key with this identifier; the bundle does not grow too large, nor the caller's
+    /// share of it; where
     /// this server is a downstream server itself, its upstream takes it.
     pub async fn publish_jwt_authority(
         &self,
@@ -86,14 +87,17 @@ impl Nesting {
         self.ca.publish_upstream(&authority).await.map_err(|source| NestingError::Upstream(Box::new(source)))?;
         let subject = format!("{:?} until {expires_at}", authority.key_id);
         let (trust_domain, wanted) = (self.trust_domain().clone(), authority.clone());
-        let result: Result<Arc<Bundle>, StoreError> = self
+        let publisher = permit.caller().id().clone();
+        let now = unix_seconds(self.clock.now());
+        let published = Published { authority, publisher, share: MAX_PUBLISHED_KEYS, now };
+        let result: Result<Arc<Bundle>, PublishError> = self
             .ledger
             .write(Write::PublishDownstreamJwtAuthority, move |store| async move {
-                store.append_authorities(trust_domain, Vec::new(), vec![authority]).await
+                store.publish_jwt_authority(trust_domain, published).await
             })
             .await;
         // The store keeps the first of two that came at once.
-        let result = result.map_err(NestingError::Store).and_then(|bundle| {
+        let result = result.map_err(NestingError::Publish).and_then(|bundle| {
             let is_kept = |kept: &JwtAuthority| kept.key_id == wanted.key_id && kept.public_key == wanted.public_key;
             if bundle.jwt_authorities.iter().any(is_kept) {
                 Ok(bundle)
@@ -167,7 +171,7 @@ pub enum NestingError {
     /// This server's own upstream did not take it.
     #[error("failed to publish JWT key upstream")]
     Upstream(#[source] Box<CaError>),
-    /// The store failed.
+    /// Its share of the bundle is used up: ResourceExhausted. Or the store failed.
     #[error("failed to publish JWT key")]
-    Store(#[from] StoreError),
+    Publish(#[source] PublishError),
 }

@@ -99,7 +99,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
         (
             with("", &plugins("UpstreamAuthority \"vault\" { plugin_data {} }")),
-            "this server has no UpstreamAuthority \"vault\"; it has disk",
+            "this server has no UpstreamAuthority \"vault\"; it has disk and spire",
         ),
         (
             with("", &plugins("UpstreamAuthority \"disk\" { plugin_data { key_file_path = \"k\" } }")),
@@ -122,6 +122,67 @@ fn what_is_wrong_is_named_with_its_place() {
                 ),
             ),
             "\"UpstreamAuthority\" \"disk\" is configured at 8:19 already",
+        ),
+        (
+            with(
+                "",
+                &plugins(
+                    "UpstreamAuthority \"spire\" { plugin_data { server_port = \"1\" workload_api_socket = \"/s\" } }",
+                ),
+            ),
+            "server_address must be configured",
+        ),
+        (
+            with(
+                "",
+                &plugins(
+                    "UpstreamAuthority \"spire\" { plugin_data { server_address = \"a\" workload_api_socket = \"/s\" } }",
+                ),
+            ),
+            "server_port must be configured",
+        ),
+        (
+            with(
+                "",
+                &plugins("UpstreamAuthority \"spire\" { plugin_data { server_address = \"a\" server_port = \"1\" } }"),
+            ),
+            "workload_api_socket must be configured",
+        ),
+        (
+            with(
+                "",
+                &plugins(
+                    "UpstreamAuthority \"spire\" { plugin_data { server_address = \"a\" server_port = \"x\" workload_api_socket = \"/s\" } }",
+                ),
+            ),
+            "server_port must be a number from 1 to 65535",
+        ),
+        (
+            with(
+                "",
+                &plugins(
+                    "UpstreamAuthority \"spire\" { plugin_data { server_address = \"a\" server_port = 0 workload_api_socket = \"/s\" } }",
+                ),
+            ),
+            "server_port must be a number from 1 to 65535",
+        ),
+        (
+            with(
+                "",
+                &plugins(
+                    "UpstreamAuthority \"spire\" { plugin_data { server_address = \"a\" server_port = 1 workload_api_socket = \"/s\" experimental { require_pq_kem = true } } }",
+                ),
+            ),
+            "this server has no setting for post-quantum key exchange alone yet",
+        ),
+        (
+            with(
+                "",
+                &plugins(
+                    "UpstreamAuthority \"spire\" { plugin_data { server_address = \"a\" server_port = 1 workload_api_socket = \"/s\" experimental { workload_api_named_pipe_name = \"p\" } } }",
+                ),
+            ),
+            "this server has no named pipes yet",
         ),
         (
             with("", &plugins("NodeAttestor \"aws_iid\" { plugin_data {} }")),
@@ -206,6 +267,20 @@ fn what_is_wrong_is_named_with_its_place() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_server_above_is_configured_as_for_spire() {
+    for port in ["\"8081\"", "8081"] {
+        let spire = format!(
+            "plugins {{ UpstreamAuthority \"spire\" {{ plugin_data {{ server_address = \"above\" server_port = {port} \
+             workload_api_socket = \"/run/agent.sock\" experimental {{ require_pq_kem = false }} }} }}"
+        );
+        let settings = load_text(&with("", &PLUGINS.replacen("plugins {", &spire, 1)), |_| {}).unwrap();
+        assert_eq!(settings.warnings, Vec::<String>::new());
+        let shown = format!("{:?}", settings.catalog);
+        assert!(shown.contains("server_address: \"above\", server_port: 8081"), "{shown}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use plastron_server_core::store::{
     AuthorityChangeError, AuthoritySet, AuthorityStore, Committed, Event, JournalAuthority, JournalEntry, Publication,
-    ServerId, SlotName, SlotStatus, StoreError,
+    PublishError, Published, ServerId, SlotName, SlotStatus, StoreError,
 };
 use plastron_spiffe::{Bundle, JwtAuthority, TrustDomain, X509Authority};
 
@@ -65,6 +65,14 @@ impl AuthorityStore for SqliteStore {
         let mut write = Write::begin(self, PURPOSE).await?;
         let bundle = append(&mut write, trust_domain, x509, jwt).await?;
         Ok(Committed { value: bundle, changes: write.commit(PURPOSE).await? })
+    }
+
+    async fn publish_jwt_authority(
+        &self,
+        trust_domain: TrustDomain,
+        published: Published,
+    ) -> Result<Committed<Arc<Bundle>>, PublishError> {
+        self.publish(trust_domain, published).await
     }
 
     async fn drop_authorities(&self, authorities: AuthoritySet) -> Result<Committed<usize>, StoreError> {
@@ -150,7 +158,7 @@ async fn find(write: &mut Write<'_>, authorities: &AuthoritySet) -> Result<Bundl
 }
 
 /// Writes a bundle that changed; its sequence number rises.
-async fn rewrite(write: &mut Write<'_>, mut bundle: Bundle) -> Result<(), StoreError> {
+pub(crate) async fn rewrite(write: &mut Write<'_>, mut bundle: Bundle) -> Result<(), StoreError> {
     let store = write.store;
     bundle.sequence_number = bundle.sequence_number.saturating_add(1);
     store.write_bundle(write.connection(), &bundle, true).await?;
@@ -159,7 +167,7 @@ async fn rewrite(write: &mut Write<'_>, mut bundle: Bundle) -> Result<(), StoreE
 }
 
 /// Adds what the bundle does not have yet; its sequence number rises if there was something.
-async fn append(
+pub(crate) async fn append(
     write: &mut Write<'_>,
     trust_domain: TrustDomain,
     x509: Vec<X509Authority>,

@@ -16,6 +16,7 @@ mod migrations;
 mod nodes;
 mod open;
 mod pending;
+mod publishers;
 mod row;
 mod servers;
 mod tokens;

@@ -14,6 +14,7 @@ const STEPS: &[&str] = &[
     include_str!("../migrations/0003_pending_tpms.sql"),
     include_str!("../migrations/0004_ca_journals.sql"),
     include_str!("../migrations/0005_federation.sql"),
+    include_str!("../migrations/0006_jwt_publishers.sql"),
 ];
 
 const PURPOSE: Purpose = Purpose("bring the schema up to date");

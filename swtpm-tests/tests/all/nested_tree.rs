@@ -4,16 +4,20 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use plastron_swtpm_tests::{
     Attestor, HarnessError, Process, ServerOptions, Spire, SpireServer, SpireServerOptions, TRUST_DOMAIN, TestAgent,
     TestServer, Upstream, program, run,
 };
 use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::ServerName;
 use spiffe::{JwtSource, JwtSvid, X509Source};
+use spiffe_rustls::{authorizer, mtls_client, mtls_server};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::interop_rust::shake_hands;
 use crate::spire_kit::eventually;
 
 /// Whose server it is.
@@ -313,4 +317,34 @@ impl Tree {
 /// SPIRE's server takes no JWT key away that its upstream revoked, so nor does who is below it.
 fn is_spires(level: &Level) -> bool {
     matches!(level.server, Server::Theirs(_))
+}
+
+/// The client says hello, and each end takes the other only by this ID.
+async fn shake_hands(client: (&X509Source, &str), server: (&X509Source, &str)) -> Result<(), String> {
+    let say = |error: &dyn std::fmt::Display| error.to_string();
+    let expect_server = authorizer::exact([server.1]).map_err(|error| say(&error))?;
+    let expect_client = authorizer::exact([client.1]).map_err(|error| say(&error))?;
+    let of_client = mtls_client(client.0.clone()).authorize(expect_server).build().map_err(|error| say(&error))?;
+    let of_server = mtls_server(server.0.clone()).authorize(expect_client).build().map_err(|error| say(&error))?;
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let serving = async {
+        let mut stream = TlsAcceptor::from(Arc::new(of_server)).accept(far).await.map_err(|error| say(&error))?;
+        let mut hello = [0; 5];
+        stream.read_exact(&mut hello).await.map_err(|error| say(&error))?;
+        stream.write_all(&hello).await.map_err(|error| say(&error))?;
+        stream.shutdown().await.map_err(|error| say(&error))
+    };
+    let calling = async {
+        let name = ServerName::try_from("not.looked.at").map_err(|error| say(&error))?;
+        let connecting = TlsConnector::from(Arc::new(of_client)).connect(name, near);
+        let mut stream = connecting.await.map_err(|error| say(&error))?;
+        stream.write_all(b"hello").await.map_err(|error| say(&error))?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.map_err(|error| say(&error))?;
+        if answer == "hello" { Ok(()) } else { Err(answer) }
+    };
+    match tokio::join!(serving, calling) {
+        (Ok(()), Ok(())) => Ok(()),
+        (served, called) => Err(format!("server: {served:?}; client: {called:?}")),
+    }
 }

@@ -7,7 +7,7 @@ use plastron_server_core::local_authority::LocalAuthorityError;
 use plastron_server_core::minting::MintError;
 use plastron_server_core::nesting::NestingError;
 use plastron_server_core::orphans::{DestroyRefusal, OrphanError};
-use plastron_server_core::store::AuthorityChangeError;
+use plastron_server_core::store::{AuthorityChangeError, PublishError};
 use plastron_spiffe::jwt::JwtIssueError;
 use tonic::Code;
 
@@ -56,7 +56,8 @@ pub(super) fn nesting(error: &NestingError) -> (Code, Told) {
         NestingError::Sign(error) => (sign(error), Told::Step),
         NestingError::Audit(_) => (Code::Unavailable, Told::Chain),
         NestingError::Upstream(_) => (Code::Unavailable, Told::Step),
-        NestingError::Store(_) => (Code::Internal, Told::Step),
+        NestingError::Publish(PublishError::ShareUsed { .. }) => (Code::ResourceExhausted, Told::Chain),
+        NestingError::Publish(PublishError::Store(_)) => (Code::Internal, Told::Step),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plastron_spiffe::{Bundle, JwtAuthority, TrustDomain, X509Authority};
+use plastron_spiffe::{Bundle, JwtAuthority, SpiffeId, TrustDomain, X509Authority};
 
 use super::{Committed, JournalEntry, ServerId, SlotName, StoreError};
 
@@ -20,6 +20,35 @@ impl AuthoritySet {
     pub fn is_empty(&self) -> bool {
         self.x509.is_empty() && self.jwt.is_empty()
     }
+}
+
+/// A downstream server's JWT authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The key.
+    pub authority: JwtAuthority,
+    /// Whose it is.
+    pub publisher: SpiffeId,
+    /// How many authorities in the bundle may be his.
+    pub share: usize,
+    /// Unix seconds.
+    pub now: i64,
+}
+
+/// Why a downstream server's JWT authority is not in the bundle.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// It has so many already that have not ended.
+    #[error("{got} JWT authorities of this downstream server are in the bundle, of at most {share}")]
+    ShareUsed {
+        /// How many there are.
+        got: usize,
+        /// The limit.
+        share: usize,
+    },
+    /// The store failed.
+    #[error("the bundle can't be stored")]
+    Store(#[from] StoreError),
 }
 
 /// Keeps the CA journals and the bundle of the servers' trust domain.
@@ -44,6 +73,14 @@ pub trait AuthorityStore: Send + Sync {
         x509: Vec<X509Authority>,
         jwt: Vec<JwtAuthority>,
     ) -> Result<Committed<Arc<Bundle>>, StoreError>;
+
+    /// In one transaction: the bundle gets a downstream server's JWT authority, unless it has one of this name. Where the publisher's share
+    /// is used up, those of its authorities that have ended give way; where there is none, nothing changes.
+    async fn publish_jwt_authority(
+        &self,
+        trust_domain: TrustDomain,
+        published: Published,
+    ) -> Result<Committed<Arc<Bundle>>, PublishError>;
 
     /// In one transaction: the bundle loses those of these authorities that no slot of any server has, and its sequence number
     /// rises. Says how many; of X.509 authorities the bundle keeps one in any case.

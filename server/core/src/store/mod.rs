@@ -13,7 +13,9 @@ mod nodes;
 mod pending;
 mod tokens;
 
-pub use authorities::{AuthorityChangeError, AuthoritySet, AuthorityStore, ServerRecord, ServerStore};
+pub use authorities::{
+    AuthorityChangeError, AuthoritySet, AuthorityStore, PublishError, Published, ServerRecord, ServerStore,
+};
 pub use change::{Change, Committed, Event, Snapshot};
 pub use entries::{EntryConflict, EntryStore};
 pub use error::StoreError;

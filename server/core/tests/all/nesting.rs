@@ -3,6 +3,7 @@
 use plastron_server_core::authorization::{Caller, rpc};
 use plastron_server_core::issuance::SvidRequest;
 use plastron_server_core::nesting::NestingError;
+use plastron_server_core::store::PublishError;
 use plastron_spiffe::x509::{
     Issuer, LeafTemplate, Purpose, SerialNumber, SignatureAlgorithm, X509Svid, verify_chain, verify_csr,
 };
@@ -15,8 +16,12 @@ use crate::fixture::{CA_TTL, Disk, START, Server, csr, entry, forged_csr, id};
 
 /// A workload whose entry says that it is a downstream server, and the entry's identifier.
 pub(crate) async fn downstream(server: &Server) -> (Caller, String) {
+    downstream_as(server, "/nested").await
+}
+
+async fn downstream_as(server: &Server, path: &str) -> (Caller, String) {
     let (agent, agent_caller) = server.agent().await;
-    let wanted = RegistrationEntry { downstream: true, ..entry("/nested", &agent, &["unix:uid:1"]) };
+    let wanted = RegistrationEntry { downstream: true, ..entry(path, &agent, &["unix:uid:1"]) };
     let entry_id = server.create(vec![wanted]).await.remove(0).id.clone();
     let permit = server.permit::<rpc::BatchNewX509Svid>(&agent_caller).await;
     let request = SvidRequest { entry_id: entry_id.clone(), csr: csr(&[]) };
@@ -153,14 +158,55 @@ async fn a_downstream_servers_jwt_key_is_published_once() {
     for bad in [key("", spki()), key("other", Vec::new())] {
         assert!(matches!(publish(bad).await.unwrap_err(), NestingError::JwtAuthority(_)));
     }
+}
+
+/// Whoever fell does not keep the others from rotating, and whoever rotates often is not held up by its own past.
+#[tokio::test]
+async fn a_downstream_server_has_a_share_of_the_bundle() {
+    let server = Disk::new().start().await.unwrap();
+    let (one, _) = downstream(&server).await;
+    let (other, _) = downstream_as(&server, "/other").await;
+    let public_key = KeyPair::generate().unwrap().subject_public_key_info();
+    let publish = async |caller: &Caller, key_id: String, lives: u64| {
+        let expires_at = i64::try_from(server.clock_now() + lives).unwrap();
+        let authority = JwtAuthority { key_id, public_key: public_key.clone(), expires_at, tainted: false };
+        let permit = server.permit::<rpc::PublishJwtAuthority>(caller).await;
+        server.services.nesting.publish_jwt_authority(permit, authority).await
+    };
+    for n in 0..64 {
+        publish(&one, format!("one-{n}"), if n < 2 { 60 } else { 900 }).await.unwrap();
+    }
+    let refused = publish(&one, "one-more".to_owned(), 900).await.unwrap_err();
+    let share = PublishError::ShareUsed { got: 64, share: 64 };
+    assert!(matches!(&refused, NestingError::Publish(why) if *why == share), "{refused:?}");
+    publish(&other, "other".to_owned(), 900).await.unwrap();
+
+    server.clock.advance(61);
+    let bundle = publish(&one, "one-more".to_owned(), 900).await.unwrap();
+    let has = |key_id: &str| bundle.jwt_authorities.iter().any(|key| key.key_id == key_id);
+    assert!(!has("one-0") && !has("one-1") && has("one-2") && has("one-more") && has("other"));
+    publish(&one, "and-another".to_owned(), 900).await.unwrap();
+    let refused = publish(&one, "too-many".to_owned(), 900).await.unwrap_err();
+    assert!(matches!(&refused, NestingError::Publish(why) if *why == share), "{refused:?}");
+}
+
+/// What all have together is bounded too.
+#[tokio::test]
+async fn the_bundle_is_bounded_however_many_publish() {
+    let server = Disk::new().start().await.unwrap();
+    let public_key = KeyPair::generate().unwrap().subject_public_key_info();
+    let expires_at = i64::try_from(START + 900).unwrap();
     let mut refused = None;
-    for n in 0..256 {
-        if let Err(error) = publish(key(&format!("key-{n}"), spki())).await {
-            refused = Some(error);
-            break;
+    for who in 0..5 {
+        let (caller, _) = downstream_as(&server, &format!("/nested-{who}")).await;
+        for n in 0..64 {
+            let key_id = format!("{who}-{n}");
+            let authority = JwtAuthority { key_id, public_key: public_key.clone(), expires_at, tainted: false };
+            let permit = server.permit::<rpc::PublishJwtAuthority>(&caller).await;
+            refused = server.services.nesting.publish_jwt_authority(permit, authority).await.err().or(refused);
         }
     }
-    assert!(matches!(refused, Some(NestingError::TooMany { .. })), "{refused:?}");
+    assert!(matches!(refused, Some(NestingError::TooMany { got: 257 })), "{refused:?}");
 }
 
 /// A key that nobody can verify with any more, or that never ends, and a name that every agent would have to keep.
