@@ -90,6 +90,13 @@ mod tests {
         }
         assert_eq!(Status::from_number(-1), Status::Unknown);
         assert_eq!(Status::from_number(17), Status::Unknown);
-        assert_eq!(Status::ALL[8].name(), "ResourceExhausted");
+    }
+
+    /// What grpc-go's `codes.Code` prints, which alerts on SPIRE look for.
+    #[test]
+    fn names_are_grpc_gos() {
+        let names = "OK Canceled Unknown InvalidArgument DeadlineExceeded NotFound AlreadyExists PermissionDenied ResourceExhausted \
+                     FailedPrecondition Aborted OutOfRange Unimplemented Internal Unavailable DataLoss Unauthenticated";
+        assert_eq!(Status::ALL.map(Status::name).join(" "), names);
     }
 }

@@ -33,7 +33,7 @@ fn await_all(port: u16, wanted: &[(&str, &[&str])]) -> String {
 fn both_programs_show_what_they_do_by_spires_names() {
     let (server_port, agent_port) = (free_port(), free_port());
     let blocks = format!("telemetry {{ Prometheus {{ port = {server_port} }} InMem {{}} }}");
-    let server = TestServer::start(ServerOptions { blocks, ..ServerOptions::default() }).unwrap();
+    let mut server = TestServer::start(ServerOptions { blocks, ..ServerOptions::default() }).unwrap();
     let token = server.join_token().unwrap();
     let bundle_file = server.bundle_file();
     let lines = format!(
@@ -115,4 +115,12 @@ fn both_programs_show_what_they_do_by_spires_names() {
     assert!(!body.contains("host=\""), "{body}");
     // Whoever has gone counts no more.
     assert_eq!(value(&body, "spire_agent_workload_api_connections", &[&domain]), Some(0.0), "{body}");
+
+    // A server that finds its CA shows its end as well as one that made it.
+    let ends = |body: &str| value(body, "spire_server_manager_x509_ca_rotate_expiration", &[]);
+    let made = ends(&scrape(server_port).1);
+    server.terminate().unwrap();
+    server.start_again().unwrap();
+    let body = await_all(server_port, &[("spire_server_manager_x509_ca_rotate_ttl", &[])]);
+    assert_eq!((ends(&body), value(&body, "spire_server_ca_manager_x509_ca_activate", &[])), (made, None), "{body}");
 }
