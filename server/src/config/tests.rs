@@ -86,6 +86,10 @@ fn what_is_wrong_is_named_with_its_place() {
         (with("default_jwt_svid_ttl = \"soon\"", PLUGINS), "server.default_jwt_svid_ttl: expected a duration"),
         (with("admin_ids = [\"nobody\"]", PLUGINS), "server.conf:4:14: server.admin_ids"),
         (
+            with("proxy_protocol_trusted_cidrs = [\"10.0.0.0/8\", \"10.0.0.1\"]", PLUGINS),
+            "server.proxy_protocol_trusted_cidrs: \"10.0.0.1\" is no network in CIDR notation, as 10.0.0.0/8 is",
+        ),
+        (
             with("experimental { require_pq_kem = true }", PLUGINS),
             "server.experimental.require_pq_kem: this server has no setting for post-quantum key exchange alone yet",
         ),
