@@ -141,6 +141,8 @@ mod tests {
         assert_eq!((taken.x509_authorities.len(), taken.jwt_authorities.len(), taken.sequence_number), (1, 1, 3));
     }
 
+    /// Threat 61
+    ///
     /// Never a part of it: what is left out would look revoked.
     #[test]
     fn a_bundle_that_does_not_fit_is_refused_as_a_whole() {

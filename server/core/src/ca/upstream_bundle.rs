@@ -124,12 +124,9 @@ impl CaContext {
     }
 
     async fn taint(&self, action: &'static str, authorities: AuthoritySet) -> Result<(), CaError> {
-        let write =
-            if authorities.x509.is_empty() { Write::TaintJwtAuthority } else { Write::TaintUpstreamAuthority };
+        let write = if authorities.x509.is_empty() { Write::TaintJwtAuthority } else { Write::TaintUpstreamAuthority };
         let subject = named(&authorities);
-        let tainted = self.ledger.write(write, move |store| async move {
-            store.taint_authorities(authorities).await
-        });
+        let tainted = self.ledger.write(write, move |store| async move { store.taint_authorities(authorities).await });
         self.changed(action, &subject, tainted.await)
     }
 
@@ -137,9 +134,7 @@ impl CaContext {
         let write =
             if authorities.x509.is_empty() { Write::RevokeJwtAuthority } else { Write::RevokeUpstreamAuthority };
         let subject = named(&authorities);
-        let revoked = self.ledger.write(write, move |store| async move {
-            store.revoke_authorities(authorities).await
-        });
+        let revoked = self.ledger.write(write, move |store| async move { store.revoke_authorities(authorities).await });
         self.changed(action, &subject, revoked.await)
     }
 

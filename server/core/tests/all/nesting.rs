@@ -160,6 +160,8 @@ async fn a_downstream_servers_jwt_key_is_published_once() {
     }
 }
 
+/// Threat 62
+///
 /// Whoever fell does not keep the others from rotating, and whoever rotates often is not held up by its own past.
 #[tokio::test]
 async fn a_downstream_server_has_a_share_of_the_bundle() {
@@ -190,6 +192,8 @@ async fn a_downstream_server_has_a_share_of_the_bundle() {
     assert!(matches!(&refused, NestingError::Publish(why) if *why == share), "{refused:?}");
 }
 
+/// Threat 62
+///
 /// What all have together is bounded too.
 #[tokio::test]
 async fn the_bundle_is_bounded_however_many_publish() {
@@ -247,6 +251,8 @@ async fn two_keys_that_come_at_once_under_one_name_are_not_both_published() {
     assert!(matches!(refused.as_slice(), [NestingError::KeyIdTaken { .. }]), "{refused:?}");
 }
 
+/// Threat 62
+///
 /// The key of a downstream server that fell is nobody's slot, and goes all the same.
 #[tokio::test]
 async fn a_published_key_can_be_tainted_and_revoked() {

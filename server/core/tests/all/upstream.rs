@@ -207,6 +207,8 @@ async fn a_rotation_keeps_the_chain_and_a_new_root_is_published_first() {
     assert_eq!(bundle(&server).len(), 2, "what the old one signed stays trusted");
 }
 
+/// Threat 61
+///
 /// Every answer that does not fit is refused by name, and nothing of it is in the bundle.
 #[tokio::test]
 async fn an_answer_that_does_not_fit_is_refused() {

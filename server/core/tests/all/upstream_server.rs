@@ -139,6 +139,7 @@ async fn a_jwt_key_is_published_above_before_this_server_has_it() {
     assert_eq!((above.published().len(), jwt_keys(&server).len()), (3, 3));
 }
 
+/// Threat 61
 #[tokio::test]
 async fn an_answer_about_jwt_keys_that_does_not_fit_is_refused() {
     let root = Ca::root("root");
