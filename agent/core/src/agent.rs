@@ -8,6 +8,7 @@ use plastron_spiffe::{Bundle, SpiffeId, TrustDomain};
 
 use crate::attest::AttestError;
 use crate::follow::Follower;
+use crate::foreign::ForeignBundles;
 use crate::held_bundle::HeldBundle;
 use crate::jwt::{JwtSigner, JwtSvids};
 use crate::persist::{DataDir, PersistError};
@@ -106,13 +107,15 @@ impl Agent {
         let standing = Arc::new(standing);
         info.attested(&standing);
         let bundle = HeldBundle::new(&parts.settings.trust_domain, &parts.data, &standing, &publisher);
-        let synchroniser = Synchroniser::new(&parts, &standing, &publisher, &bundle);
-        let follower = Follower::new(&parts, &standing, &bundle);
+        let foreign = ForeignBundles::new(&parts, &standing, &publisher);
+        let synchroniser = Synchroniser::new(&parts, &standing, &publisher, &bundle, &foreign);
+        let follower = Follower::new(&parts, &standing, &bundle, &foreign);
         tokio::select! {
             error = rotate::keep_identity(&parts, &standing, denials) => error,
             never = synchroniser.run() => match never {},
             never = jwt_signer.run(&parts, &standing) => match never {},
             never = follower.run() => match never {},
+            never = foreign.run() => match never {},
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Follows what the server pushes: bundles, and that entries changed.
+//! Follows what the server pushes: bundles, that entries changed, and which foreign bundles there are.
 //!
 //! A bundle is acknowledged when workloads have it, and not before. When a stream ends the next one is opened: at once where it ended in order, else
 //! after a random delay that grows, so that a server that comes back is not met by all its agents at the same moment. Meanwhile, and where
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::agent::Parts;
 use crate::enrol::millis;
+use crate::foreign::ForeignBundles;
 use crate::held_bundle::{HeldBundle, Taken};
 use crate::report::Chain;
 use crate::schedule::{SpreadBackoff, jittered};
@@ -40,13 +41,19 @@ pub(crate) struct Follower<'a> {
     parts: &'a Parts,
     standing: &'a Standing,
     bundle: &'a HeldBundle<'a>,
+    foreign: &'a ForeignBundles<'a>,
     /// The name of the set of entries that the last requested synchronisation brings, or a later one.
     entries: Option<u64>,
 }
 
 impl<'a> Follower<'a> {
-    pub(crate) fn new(parts: &'a Parts, standing: &'a Standing, bundle: &'a HeldBundle<'a>) -> Self {
-        Self { parts, standing, bundle, entries: None }
+    pub(crate) fn new(
+        parts: &'a Parts,
+        standing: &'a Standing,
+        bundle: &'a HeldBundle<'a>,
+        foreign: &'a ForeignBundles<'a>,
+    ) -> Self {
+        Self { parts, standing, bundle, foreign, entries: None }
     }
 
     /// Runs for ever.
@@ -56,6 +63,7 @@ impl<'a> Follower<'a> {
             let (caller, began) = (self.standing.caller(), Instant::now());
             let outcome = self.stream(&caller).await;
             self.standing.set_followed(false);
+            self.foreign.untold();
             if began.elapsed() >= SHORTEST_LIFE {
                 backoff.reset();
             }
@@ -86,12 +94,13 @@ impl<'a> Follower<'a> {
     /// One stream, to its end.
     async fn stream(&mut self, caller: &Caller) -> Result<Ended, UpstreamError> {
         let mut stream = self.parts.upstream.watch(caller, self.bundle.published()).await?;
+        let mut is_first = true;
         loop {
             let pushed = tokio::select! {
                 pushed = stream.next() => pushed?,
                 () = self.standing.svid_renewed() => return Ok(Ended::OtherSvid),
             };
-            let Some(Pushed { bundle, entries }) = pushed else { return Ok(Ended::InOrder) };
+            let Some(Pushed { bundle, entries, foreign }) = pushed else { return Ok(Ended::InOrder) };
             if let Some(bundle) = bundle {
                 let sequence = bundle.sequence_number;
                 match self.bundle.offer(bundle) {
@@ -104,6 +113,10 @@ impl<'a> Follower<'a> {
                 self.standing.request_sync();
             }
             self.standing.set_followed(true);
+            let began = std::mem::take(&mut is_first);
+            if began || foreign.is_some() {
+                self.foreign.told(began, foreign);
+            }
         }
     }
 }

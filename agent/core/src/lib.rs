@@ -15,6 +15,7 @@ mod clock;
 mod csr;
 mod enrol;
 mod follow;
+mod foreign;
 mod held_bundle;
 mod identity;
 mod info;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use plastron_spiffe::{Bundle, Selector, TrustDomain};
 use tokio::sync::{Notify, watch};
 
+use crate::foreign::Foreign;
 use crate::upstream::AuthorizedEntry;
 use crate::{Identity, WorkloadIdentities};
 
@@ -39,6 +40,16 @@ impl Publisher {
         bundle: Arc<Bundle>,
         federated: BTreeMap<TrustDomain, Arc<Bundle>>,
     ) {
+        self.publish_all(held, bundle, Foreign { bundles: federated, awaited: BTreeSet::new() });
+    }
+
+    /// As [`Self::publish`], where some foreign bundles may not have been asked for yet.
+    pub(crate) fn publish_all(
+        &self,
+        held: Vec<(Arc<AuthorizedEntry>, Option<Arc<Identity>>)>,
+        bundle: Arc<Bundle>,
+        foreign: Foreign,
+    ) {
         let last = self.snapshots.borrow().clone();
         let entries: BTreeMap<Arc<str>, Arc<HeldEntry>> = held
             .into_iter()
@@ -51,19 +62,34 @@ impl Publisher {
         let by_first_selector = last
             .filter(|last| same_entries(&last.entries, &entries))
             .map_or_else(|| Arc::new(Snapshot::index(&entries)), |last| Arc::clone(&last.by_first_selector));
-        self.snapshots.send_replace(Some(Arc::new(Snapshot { entries, by_first_selector, bundle, federated })));
+        self.snapshots.send_replace(Some(Arc::new(Snapshot { entries, by_first_selector, bundle, foreign })));
     }
 
     /// Replaces the bundle of what was published last. Before the first publication there is nothing to replace.
     pub(crate) fn publish_bundle(&self, bundle: Arc<Bundle>) {
         self.snapshots.send_if_modified(|snapshot| {
             let Some(last) = snapshot.as_ref().filter(|last| !Arc::ptr_eq(&last.bundle, &bundle)) else { return false };
-            let Snapshot { entries, by_first_selector, bundle: _, federated } = last.as_ref();
+            let Snapshot { entries, by_first_selector, bundle: _, foreign } = last.as_ref();
             *snapshot = Some(Arc::new(Snapshot {
                 entries: entries.clone(),
                 by_first_selector: Arc::clone(by_first_selector),
                 bundle,
-                federated: federated.clone(),
+                foreign: foreign.clone(),
+            }));
+            true
+        });
+    }
+
+    /// Replaces the foreign bundles of what was published last.
+    pub(crate) fn publish_foreign(&self, foreign: Foreign) {
+        self.snapshots.send_if_modified(|snapshot| {
+            let Some(last) = snapshot.as_ref() else { return false };
+            let Snapshot { entries, by_first_selector, bundle, foreign: _ } = last.as_ref();
+            *snapshot = Some(Arc::new(Snapshot {
+                entries: entries.clone(),
+                by_first_selector: Arc::clone(by_first_selector),
+                bundle: Arc::clone(bundle),
+                foreign,
             }));
             true
         });
@@ -97,7 +123,7 @@ pub(crate) struct Snapshot {
     pub(crate) entries: BTreeMap<Arc<str>, Arc<HeldEntry>>,
     pub(crate) by_first_selector: Arc<SelectorIndex>,
     pub(crate) bundle: Arc<Bundle>,
-    pub(crate) federated: BTreeMap<TrustDomain, Arc<Bundle>>,
+    pub(crate) foreign: Foreign,
 }
 
 #[derive(Debug)]
@@ -125,8 +151,15 @@ impl Snapshot {
         matching
             .iter()
             .flat_map(|held| &held.entry.federates_with)
-            .filter_map(|domain| Some((domain.clone(), Arc::clone(self.federated.get(domain)?))))
+            .filter_map(|domain| Some((domain.clone(), Arc::clone(self.foreign.bundles.get(domain)?))))
             .collect()
+    }
+
+    /// Whether one of these entries federates with a trust domain that the server was not asked about yet.
+    pub(crate) fn awaits_foreign(&self, matching: &[&Arc<HeldEntry>]) -> bool {
+        let awaited = &self.foreign.awaited;
+        !awaited.is_empty()
+            && matching.iter().flat_map(|held| &held.entry.federates_with).any(|domain| awaited.contains(domain))
     }
 
     /// The index of these entries. An entry without selectors would match everyone and is in no index.

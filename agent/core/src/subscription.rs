@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use plastron_spiffe::{Bundle, Selector, TrustDomain};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout};
 
 use crate::Identity;
 use crate::snapshot::{DemandGuard, Snapshot};
 use crate::upstream::AuthorizedEntry;
 
-/// How long the first value waits for the last SVIDs: several batches of a server that is there, and no long wait for one that is away.
+/// How long the first value waits for the last SVIDs and foreign bundles: several batches of a server that is there, and no long wait for one
+/// that is away.
 const COMPLETE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The agent's identities, for whoever serves workloads. Cheap to clone.
@@ -74,7 +75,14 @@ impl WorkloadIdentities {
     /// The bundles that a workload with these selectors may verify its peers against: the own one for everybody, and those of the
     /// trust domains that its entries federate with. Waits for the first synchronisation; `None` if the agent ended before.
     pub async fn bundles(&self, selectors: &BTreeSet<Selector>) -> Option<BundleSet> {
-        let snapshot = self.snapshots.clone().wait_for(Option::is_some).await.ok()?.clone()?;
+        let mut snapshots = self.snapshots.clone();
+        snapshots.wait_for(Option::is_some).await.ok()?;
+        let complete = snapshots.wait_for(|snapshot| {
+            snapshot.as_ref().is_some_and(|snapshot| !snapshot.awaits_foreign(&snapshot.matching(selectors)))
+        });
+        // Whatever is there by then is better than nothing.
+        let _complete_or_late = timeout(COMPLETE_WITHIN, complete).await.map(drop);
+        let snapshot = self.latest()?;
         let matching = snapshot.matching(selectors);
         Some(BundleSet { bundle: Arc::clone(&snapshot.bundle), federated_bundles: snapshot.federated_of(&matching) })
     }
@@ -161,7 +169,8 @@ impl Subscription {
     /// bundle changed. Intermediate values may be skipped, the last one never is. `None` when the agent shuts down.
     ///
     /// Waits while the agent has not yet synchronised with its server, and while entries match but none of them has an SVID yet. The
-    /// first value waits a while for the SVIDs of all of them: a workload that asks once must not miss those beyond the cache's size.
+    /// first value waits a while for the SVIDs and foreign bundles of all of them: a workload that asks once must not miss those beyond the
+    /// cache's size.
     /// Cancel-safe.
     pub async fn next(&mut self) -> Option<WorkloadState> {
         loop {
@@ -179,7 +188,7 @@ impl Subscription {
         }
     }
 
-    /// Whether it is too early for a first value that lacks SVIDs.
+    /// Whether it is too early for a first value that lacks SVIDs or foreign bundles.
     fn waits_for_all(&mut self) -> bool {
         let from = *self.incomplete_from.get_or_insert_with(|| Instant::now() + COMPLETE_WITHIN);
         self.delivered.is_none() && Instant::now() < from
@@ -195,9 +204,10 @@ impl Subscription {
         if identities.len() < matching.len() {
             self.source.wanted.notify_one();
         }
+        let is_complete = identities.len() == matching.len() && !snapshot.awaits_foreign(&matching);
         let state = if matching.is_empty() {
             WorkloadState::NoIdentity
-        } else if identities.is_empty() || (identities.len() < matching.len() && self.waits_for_all()) {
+        } else if identities.is_empty() || (!is_complete && self.waits_for_all()) {
             return None;
         } else {
             let federated_bundles = snapshot.federated_of(&matching);
@@ -245,8 +255,10 @@ impl BundleSubscription {
         loop {
             let snapshot = self.snapshots.borrow_and_update().clone();
             if let Some(snapshot) = snapshot {
-                let set =
-                    BundleSet { bundle: Arc::clone(&snapshot.bundle), federated_bundles: snapshot.federated.clone() };
+                let set = BundleSet {
+                    bundle: Arc::clone(&snapshot.bundle),
+                    federated_bundles: snapshot.foreign.bundles.clone(),
+                };
                 let same = self.delivered.as_ref().is_some_and(|delivered| {
                     Arc::ptr_eq(&delivered.bundle, &set.bundle)
                         && same_bundles(&delivered.federated_bundles, &set.federated_bundles)

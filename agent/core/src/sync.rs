@@ -1,21 +1,21 @@
-//! The synchronisation with the server: bundles, entries, workload SVIDs (SPIRE: `pkg/agent/manager/sync.go`).
+//! The synchronisation with the server: the bundle, entries, workload SVIDs (SPIRE: `pkg/agent/manager/sync.go`). Foreign bundles are
+//! asked for beside it, in `foreign`.
 //!
 //! One loop, so that nothing is asked for twice at once. While the server is away, workloads keep what they have until it expires.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plastron_spiffe::Bundle;
 use plastron_spiffe::x509::X509Svid;
-use plastron_spiffe::{Bundle, TrustDomain};
 use plastron_telemetry::Status;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::agent::Parts;
 use crate::cache::{Cache, Wanted};
 use crate::enrol::millis;
+use crate::foreign::ForeignBundles;
 use crate::held_bundle::{BundleFault, HeldBundle};
 use crate::meters;
 use crate::report::Chain;
@@ -28,16 +28,14 @@ use crate::upstream::{AuthorizedEntry, Caller, MAX_SVIDS_PER_CALL, UpstreamError
 
 /// Longest delay between attempts while the server is away. SPIRE waits up to 8 minutes; most of a one-hour SVID's second half is
 /// needed for the outage itself, not for noticing its end.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// Shortest time between two synchronisations, however short-lived the SVIDs are.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// Where the server pushes, this many intervals pass between two synchronisations: what a push that was lost would cost, against a server's
 /// time for an agent that has nothing to ask.
-const SAFETY_NET: u32 = 12;
+pub(crate) const SAFETY_NET: u32 = 12;
 /// Seconds until an SVID is asked for again that a tainted authority signed although its taint is known.
 const TAINTED_AGAIN: u64 = 30;
-/// Federated bundles fetched at once (SPIRE's number).
-const PARALLEL_BUNDLES: usize = 10;
 
 pub(crate) struct Synchroniser<'a> {
     parts: &'a Parts,
@@ -45,7 +43,7 @@ pub(crate) struct Synchroniser<'a> {
     publisher: &'a Publisher,
     bundle: &'a HeldBundle<'a>,
     cache: Cache,
-    federated: BTreeMap<TrustDomain, Arc<Bundle>>,
+    foreign: &'a ForeignBundles<'a>,
     /// What was published last is not what is held now. True at first: the first synchronisation always publishes.
     changed: bool,
     /// The bundle whose tainted authorities were looked for last.
@@ -58,9 +56,10 @@ impl<'a> Synchroniser<'a> {
         standing: &'a Standing,
         publisher: &'a Publisher,
         bundle: &'a HeldBundle<'a>,
+        foreign: &'a ForeignBundles<'a>,
     ) -> Self {
         let cache = Cache::new(parts.settings.x509_svid_cache_max_size);
-        Self { parts, standing, publisher, bundle, cache, federated: BTreeMap::new(), changed: true, looked_at: None }
+        Self { parts, standing, publisher, bundle, cache, foreign, changed: true, looked_at: None }
     }
 
     /// Runs for ever.
@@ -91,22 +90,13 @@ impl<'a> Synchroniser<'a> {
         }
     }
 
-    /// Waits for the next synchronisation, and meanwhile signs what workloads ask for and what must be replaced. Foreign bundles are
-    /// asked for all the while: no push tells of their changes.
+    /// Waits for the next synchronisation, and meanwhile signs what workloads ask for and what must be replaced.
     async fn rest(&mut self, wait: Duration) {
         let interval = self.parts.settings.sync_interval;
         let mut until = Instant::now() + wait;
-        let mut foreign_at = Instant::now() + jittered(interval);
         loop {
-            let polls_foreign = self.standing.is_followed() && !self.foreign_domains().is_empty();
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return,
-                () = tokio::time::sleep_until(foreign_at), if polls_foreign => {
-                    self.fetch_federated_bundles().await;
-                    self.publish();
-                    foreign_at = Instant::now() + jittered(interval);
-                    continue;
-                }
                 () = self.standing.sync_now() => return,
                 () = self.publisher.wanted() => {}
                 () = self.standing.unfollowed() => {
@@ -143,6 +133,7 @@ impl<'a> Synchroniser<'a> {
         if cut_off {
             if self.cache.clear() {
                 tracing::warn!("The server refuses this node: workloads lose their identities until it attests again");
+                self.need_foreign();
                 self.changed = true;
                 self.publish();
             }
@@ -150,7 +141,7 @@ impl<'a> Synchroniser<'a> {
         }
         let call = meters::FETCH_ENTRIES.start();
         call.ended(self.fetch_authorised().await)?;
-        self.fetch_federated_bundles().await;
+        self.need_foreign();
         self.look_for_tainted().await;
         self.publish();
         self.sign_due().await
@@ -228,52 +219,11 @@ impl<'a> Synchroniser<'a> {
         Ok(())
     }
 
-    /// A foreign bundle that can't be fetched leaves the one held before: it must not stop our own workloads.
-    async fn fetch_federated_bundles(&mut self) {
-        let needed = self.foreign_domains();
-        let before = self.federated.len();
-        self.federated.retain(|domain, _| needed.contains(domain));
-        self.changed |= self.federated.len() != before;
-        for domains in needed.chunks(PARALLEL_BUNDLES) {
-            let mut fetches = JoinSet::new();
-            for domain in domains.iter().cloned() {
-                let (upstream, caller) = (Arc::clone(&self.parts.upstream), self.standing.caller());
-                fetches.spawn(async move {
-                    let result = upstream.federated_bundle(&caller, &domain).await;
-                    (domain, result)
-                });
-            }
-            while let Some(fetched) = fetches.join_next().await {
-                match fetched {
-                    Ok((domain, Ok(bundle))) => self.changed |= self.put_federated(domain, bundle),
-                    Ok((domain, Err(error))) => {
-                        tracing::error!(%domain, error = %Chain(&error), "Failed to fetch federated bundle");
-                    }
-                    Err(error) => tracing::error!(%error, "Fetching a federated bundle ended abnormally"),
-                }
-            }
-        }
-    }
-
     /// The trust domains that entries federate with; never our own.
-    fn foreign_domains(&self) -> Vec<TrustDomain> {
-        let own = &self.parts.settings.trust_domain;
-        self.cache.federated().into_iter().filter(|domain| domain != own).collect()
-    }
-
-    fn put_federated(&mut self, domain: TrustDomain, bundle: Option<Bundle>) -> bool {
-        match bundle {
-            None => self.federated.remove(&domain).is_some(),
-            Some(bundle) if bundle.trust_domain != domain => {
-                tracing::error!(%domain, got = %bundle.trust_domain, "The server sent the bundle of another trust domain");
-                false
-            }
-            Some(bundle) if self.federated.get(&domain).is_some_and(|held| **held == bundle) => false,
-            Some(bundle) => {
-                self.federated.insert(domain, Arc::new(bundle));
-                true
-            }
-        }
+    fn need_foreign(&mut self) {
+        let mut needed = self.cache.federated();
+        needed.remove(&self.parts.settings.trust_domain);
+        self.changed |= self.foreign.need(needed);
     }
 
     /// Has SVIDs signed for the entries that need one, in batches, and publishes each batch.
@@ -316,8 +266,9 @@ impl<'a> Synchroniser<'a> {
         if std::mem::take(&mut self.changed) {
             let (entries, svids) = self.cache.len();
             meters::holds(entries, svids);
-            meters::bundles(1 + self.federated.len());
-            self.publisher.publish(self.cache.served(), self.standing.caller().bundle, self.federated.clone());
+            let (bundle, foreign) = (self.standing.caller().bundle, self.foreign.present());
+            meters::bundles(1 + foreign.bundles.len());
+            self.publisher.publish_all(self.cache.served(), bundle, foreign);
         }
     }
 

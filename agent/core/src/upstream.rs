@@ -79,7 +79,13 @@ pub struct Pushed {
     pub bundle: Option<Bundle>,
     /// A name for the set of entries that the agent may serve: with another name, it is another set.
     pub entries: Option<u64>,
+    /// The foreign bundles whose names are others than before; in a stream's first message all of them that the agent's entries need. Never
+    /// there from a server that does not push them.
+    pub foreign: Option<ForeignNames>,
 }
+
+/// Names for the bundles that the server has of foreign trust domains: with another name, it is another bundle. `None` where it has none.
+pub type ForeignNames = BTreeMap<TrustDomain, Option<u64>>;
 
 /// The agent as the caller of an authenticated RPC: its SVID, and what verifies the server.
 #[derive(Clone, Debug)]

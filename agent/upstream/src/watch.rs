@@ -1,9 +1,10 @@
 //! `plastron.server.watch.v1.Watch`: the server's push stream. SPIRE's servers have none.
 
-use plastron_agent_core::upstream::{PushStream, Pushed, UpstreamError};
+use plastron_agent_core::upstream::{ForeignNames, PushStream, Pushed, UpstreamError};
 use plastron_proto::plastron::server::watch::v1::watch_client::WatchClient;
-use plastron_proto::plastron::server::watch::v1::{SubscribeRequest, SubscribeResponse};
+use plastron_proto::plastron::server::watch::v1::{ForeignBundle, ForeignBundles, SubscribeRequest, SubscribeResponse};
 use plastron_proto::types;
+use plastron_spiffe::TrustDomain;
 use prost::Message as _;
 use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
@@ -42,17 +43,26 @@ impl PushStream for Stream {
             bounded(&self.server, RPC, self.told.message()).await?
         };
         self.began = true;
-        let Some(SubscribeResponse { bundle, entries }) = message else { return Ok(None) };
+        let Some(SubscribeResponse { bundle, entries, foreign }) = message else { return Ok(None) };
+        let malformed = |reason: String| UpstreamError::MalformedReply { rpc: RPC, reason };
         let bundle = bundle.map(|bytes| {
-            let malformed = |reason: String| UpstreamError::MalformedReply { rpc: RPC, reason };
             let message = types::Bundle::decode(bytes).map_err(|error| malformed(error.to_string()))?;
             convert::bundle(RPC, message)
         });
-        Ok(Some(Pushed { bundle: bundle.transpose()?, entries }))
+        let foreign = foreign.map(|foreign| foreign_names(foreign).map_err(malformed));
+        Ok(Some(Pushed { bundle: bundle.transpose()?, entries, foreign: foreign.transpose()? }))
     }
 
     async fn acknowledge(&mut self, sequence: u64) -> Result<(), UpstreamError> {
         self.acknowledged.send_replace(sequence);
         Ok(())
     }
+}
+
+fn foreign_names(foreign: ForeignBundles) -> Result<ForeignNames, String> {
+    let name = |ForeignBundle { trust_domain, bundle }| match TrustDomain::parse(&trust_domain) {
+        Ok(domain) => Ok((domain, bundle)),
+        Err(error) => Err(format!("the trust domain of a foreign bundle: {error}")),
+    };
+    foreign.bundles.into_iter().map(name).collect()
 }

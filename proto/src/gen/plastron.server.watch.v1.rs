@@ -18,7 +18,7 @@ impl ::prost::Name for SubscribeRequest {
 }
 /// What is not set is as it was in the message before.
 #[allow(clippy::all)]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubscribeResponse {
     /// The trust domain's bundle: a serialised spire.api.types.Bundle.
     #[prost(bytes = "bytes", optional, tag = "1")]
@@ -27,6 +27,10 @@ pub struct SubscribeResponse {
     /// earlier one, entries changed, and the agent synchronises; it has no other meaning, and two servers may name the same set differently.
     #[prost(fixed64, optional, tag = "2")]
     pub entries: ::core::option::Option<u64>,
+    /// Which bundles the server has of the foreign trust domains that the agent's entries federate with. In the first message it is always set,
+    /// and tells of all of them; later of those alone whose bundles are others than before. The agent fetches what it does not have.
+    #[prost(message, optional, tag = "3")]
+    pub foreign: ::core::option::Option<ForeignBundles>,
 }
 impl ::prost::Name for SubscribeResponse {
     const NAME: &'static str = "SubscribeResponse";
@@ -36,6 +40,42 @@ impl ::prost::Name for SubscribeResponse {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/plastron.server.watch.v1.SubscribeResponse".into()
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ForeignBundles {
+    #[prost(message, repeated, tag = "1")]
+    pub bundles: ::prost::alloc::vec::Vec<ForeignBundle>,
+}
+impl ::prost::Name for ForeignBundles {
+    const NAME: &'static str = "ForeignBundles";
+    const PACKAGE: &'static str = "plastron.server.watch.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "plastron.server.watch.v1.ForeignBundles".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/plastron.server.watch.v1.ForeignBundles".into()
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForeignBundle {
+    #[prost(string, tag = "1")]
+    pub trust_domain: ::prost::alloc::string::String,
+    /// A name for the bundle: with another name, it is another bundle. It has no other meaning, and two servers may name the same bundle
+    /// differently. Not set where the server has none.
+    #[prost(fixed64, optional, tag = "2")]
+    pub bundle: ::core::option::Option<u64>,
+}
+impl ::prost::Name for ForeignBundle {
+    const NAME: &'static str = "ForeignBundle";
+    const PACKAGE: &'static str = "plastron.server.watch.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "plastron.server.watch.v1.ForeignBundle".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/plastron.server.watch.v1.ForeignBundle".into()
     }
 }
 /// Generated client implementations.

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use plastron_proto::plastron::server::watch::v1::watch_server::Watch;
-use plastron_proto::plastron::server::watch::v1::{SubscribeRequest, SubscribeResponse};
+use plastron_proto::plastron::server::watch::v1::{ForeignBundle, ForeignBundles, SubscribeRequest, SubscribeResponse};
 use plastron_server_core::Services;
 use plastron_server_core::authorization::{Caller, rpc};
-use plastron_server_core::watch::{Subscription, Update};
-use plastron_spiffe::{Bundle, SpiffeId};
+use plastron_server_core::watch::{ForeignNames, Subscription, Update};
+use plastron_spiffe::{Bundle, SpiffeId, TrustDomain};
 use plastron_transport::{Place, Places};
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -101,13 +101,19 @@ impl Push {
                 () = sleep_until(self.ends) => return Ok(None),
             };
             self.services.authorizer.authorize::<rpc::WatchSubscribe>(&self.caller).await.map_err(Failure::from)?;
-            let Update { bundle, entries } = update;
-            if bundle.is_some() || entries.is_some() {
+            if !update.is_empty() {
+                let Update { bundle, entries, foreign } = update;
                 let bundle = bundle.map(|bundle| self.encoded.get(&bundle));
-                return Ok(Some(SubscribeResponse { bundle, entries }));
+                return Ok(Some(SubscribeResponse { bundle, entries, foreign: foreign.map(foreign_to_proto) }));
             }
         }
     }
+}
+
+fn foreign_to_proto(names: ForeignNames) -> ForeignBundles {
+    let bundle =
+        |(domain, bundle): (TrustDomain, Option<u64>)| ForeignBundle { trust_domain: domain.to_string(), bundle };
+    ForeignBundles { bundles: names.into_iter().map(bundle).collect() }
 }
 
 /// The places for push streams, and what they share.
@@ -150,8 +156,6 @@ impl Encoded {
 
 #[cfg(test)]
 mod tests {
-    use plastron_spiffe::TrustDomain;
-
     use super::*;
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Everything that is answered often is answered from here. Locks are held for lookups in maps and never across an await.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -13,6 +13,7 @@ use plastron_spiffe::{Bundle, FederationRelationship, RegistrationEntry, SpiffeI
 
 use crate::index::{EntryIndex, Federated, NodeIndex};
 use crate::store::{Change, Event, JournalEntry, Node, ServerId, SlotName, Snapshot, Standing};
+use crate::watch::{Authorized, Changes, ForeignNames};
 
 /// The state as of one revision.
 pub struct State {
@@ -23,6 +24,8 @@ struct Current {
     revision: u64,
     /// Counts what changed entries; not a position in the log.
     entry_changes: u64,
+    /// Counts what changed bundles of foreign trust domains.
+    foreign_changes: u64,
     entries: EntryIndex,
     nodes: NodeIndex,
     bundle: Option<Arc<Bundle>>,
@@ -36,6 +39,7 @@ impl Current {
         Self {
             revision,
             entry_changes: 0,
+            foreign_changes: 0,
             entries: EntryIndex::build(entries),
             nodes: NodeIndex::build(nodes),
             bundle: bundle.map(Arc::new),
@@ -47,6 +51,9 @@ impl Current {
     fn set(&mut self, event: &Event) {
         if matches!(event, Event::Entry(_) | Event::EntryDeleted { .. }) {
             self.entry_changes += 1;
+        }
+        if matches!(event, Event::FederatedBundle(_) | Event::FederatedBundleDeleted { .. }) {
+            self.foreign_changes += 1;
         }
         match event {
             Event::Entry(entry) => self.entries.set(Arc::clone(entry)),
@@ -79,8 +86,8 @@ impl State {
     pub(crate) fn replace(&self, snapshot: Snapshot) {
         let next = Current::new(snapshot);
         let mut current = self.write();
-        let entry_changes = current.entry_changes + 1;
-        *current = Current { entry_changes, ..next };
+        let (entry_changes, foreign_changes) = (current.entry_changes + 1, current.foreign_changes + 1);
+        *current = Current { entry_changes, foreign_changes, ..next };
     }
 
     /// Applies committed changes, in order. Changes that the state already has are passed over.
@@ -109,9 +116,10 @@ impl State {
         self.read().revision
     }
 
-    /// Rises whenever an entry may have changed.
-    pub(crate) fn entry_changes(&self) -> u64 {
-        self.read().entry_changes
+    /// What rises whenever something that agents are told of may have changed.
+    pub(crate) fn changes(&self) -> Changes {
+        let current = self.read();
+        Changes { entries: current.entry_changes, foreign: current.foreign_changes }
     }
 
     /// The bundle of the server's own trust domain; `None` before the first authority.
@@ -216,16 +224,23 @@ impl State {
         current.entries.authorized(agent, selectors, now)
     }
 
-    /// A name for the set of entries that this agent may serve, as far as identifier, revision and creation tell states of an entry apart.
-    /// The same set has the same name in every process of one build, in whichever order it came about.
-    pub(crate) fn name_authorized_entries(&self, agent: &SpiffeId, now: i64) -> u64 {
+    /// What this agent may serve, by names. That of the set of its entries tells states of an entry apart as far as identifier, revision and
+    /// creation do; the same set has the same name in every process of one build, in whichever order it came about.
+    pub(crate) fn name_authorized(&self, agent: &SpiffeId, now: i64) -> Authorized {
         let current = self.read();
-        let entries = current.entries.authorized_refs(agent, current.nodes.selectors(agent), now);
-        entries.fold(0, |sum, entry| {
+        let (mut sum, mut domains) = (0_u64, BTreeSet::new());
+        for entry in current.entries.authorized_refs(agent, current.nodes.selectors(agent), now) {
             let mut hasher = DefaultHasher::new();
             (&entry.id, entry.revision_number, entry.created_at).hash(&mut hasher);
-            sum.wrapping_add(hasher.finish())
-        })
+            sum = sum.wrapping_add(hasher.finish());
+            domains.extend(&entry.federates_with);
+        }
+        Authorized { entries: sum, foreign: Arc::new(current.federated.names(domains.into_iter())) }
+    }
+
+    /// The present names of the bundles of these trust domains.
+    pub(crate) fn name_foreign<'a>(&self, domains: impl Iterator<Item = &'a TrustDomain>) -> ForeignNames {
+        self.read().federated.names(domains)
     }
 
     /// Of the entries with these identifiers, those that this agent may serve.

@@ -2,13 +2,15 @@
 //!
 //! One task follows the ledger's revisions. A new bundle goes out at once. Everything else is looked at in rounds that are coalesced: a
 //! round asks, for each connected agent, whether its node's record is another one (then its stream asks the authorisation table again) and,
-//! only where some entry changed, whether the name of its set of entries is another one. Nothing is queued: a stream that is late finds the
+//! only where some entry changed, whether the name of its set of entries is another one, and where the bundle of some foreign trust domain
+//! did, whether that is one of those that its entries federate with. Nothing is queued: a stream that is late finds the
 //! latest state and none in between. No database is read.
 //!
 //! What it does not do: it decides about no caller (the authorisation table does, whenever a stream is to be sent something), and it knows only
 //! the agents of this server, not those that other servers of the same store have.
 
 mod acknowledged;
+mod authorized;
 mod dependent;
 mod seat;
 mod subscription;
@@ -27,6 +29,8 @@ use crate::clock::{Clock, unix_seconds};
 use crate::ledger::Ledger;
 
 pub use acknowledged::Acknowledged;
+pub use authorized::ForeignNames;
+pub(crate) use authorized::{Authorized, Changes};
 pub use dependent::Dependent;
 use seat::Seat;
 pub use subscription::{Ended, Subscription, Update};
@@ -84,7 +88,7 @@ impl Watchers {
             (seat, stream)
         };
         let state = self.ledger.state();
-        seat.note(state.node(id), state.name_authorized_entries(id, self.now()), Instant::now());
+        seat.note(state.node(id), state.name_authorized(id, self.now()), Instant::now());
         let subscription = Subscription::new(
             seat,
             stream,
@@ -100,7 +104,7 @@ impl Watchers {
     pub async fn follow(&self, cancelled: CancellationToken) {
         let mut revisions = self.ledger.revisions();
         revisions.mark_changed();
-        let (mut next_round, mut changed, mut entry_changes) = (Instant::now(), false, 0);
+        let (mut next_round, mut changed, mut seen) = (Instant::now(), false, Changes::default());
         loop {
             tokio::select! {
                 biased;
@@ -115,7 +119,7 @@ impl Watchers {
                 () = sleep_until(next_round), if changed => {
                     changed = false;
                     let began = Instant::now();
-                    entry_changes = self.round(entry_changes).await;
+                    seen = self.round(seen).await;
                     let took = began.elapsed();
                     next_round = Instant::now() + (took * REST).clamp(SHORTEST_SPACING, LONGEST_SPACING);
                 }
@@ -168,10 +172,10 @@ impl Watchers {
         });
     }
 
-    /// Looks at every connected agent. `seen`: the count of entry changes that the last round saw; the result is what this one saw.
-    async fn round(&self, seen: u64) -> u64 {
+    /// Looks at every connected agent. `seen`: what the last round saw; the result is what this one saw.
+    async fn round(&self, seen: Changes) -> Changes {
         let state = self.ledger.state();
-        let entry_changes = state.entry_changes();
+        let changes = state.changes();
         let seats = self.connected();
         let (now, mut due) = (self.now(), Instant::now());
         for (index, seat) in seats.iter().enumerate() {
@@ -179,16 +183,20 @@ impl Watchers {
                 tokio::task::yield_now().await;
             }
             let node = state.node(seat.id());
-            let other_node = !seat.has_node(node.as_ref());
-            if !other_node && entry_changes == seen {
+            let authorized = if !seat.has_node(node.as_ref()) || changes.entries != seen.entries {
+                state.name_authorized(seat.id(), now)
+            } else if changes.foreign != seen.foreign {
+                // The same entries federate with the same trust domains.
+                let held = seat.authorized();
+                Authorized { foreign: Arc::new(state.name_foreign(held.foreign.keys())), ..held }
+            } else {
                 continue;
-            }
-            let entries = state.name_authorized_entries(seat.id(), now);
-            if seat.note(node, entries, due) {
+            };
+            if seat.note(node, authorized, due) {
                 due += PACE;
             }
         }
-        entry_changes
+        changes
     }
 
     /// Those who are, or were a moment ago. The others are forgotten here.

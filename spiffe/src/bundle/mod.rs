@@ -20,7 +20,7 @@ pub use jwks::MAX_DOCUMENT_LEN;
 pub const MAX_AUTHORITIES: usize = 1024;
 
 /// An X.509 authority of a trust domain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct X509Authority {
     /// The CA certificate, DER.
     pub certificate: Vec<u8>,
@@ -63,7 +63,7 @@ fn public_key(certificate: &[u8]) -> Result<Vec<u8>, BundleError> {
 }
 
 /// A JWT authority of a trust domain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JwtAuthority {
     /// `kid`.
     pub key_id: String,
@@ -90,7 +90,7 @@ impl JwtAuthority {
 }
 
 /// What one trust domain's SVIDs are verified against. Bundles of two trust domains are never merged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Bundle {
     /// Whose it is.
     pub trust_domain: TrustDomain,

@@ -1,13 +1,14 @@
 //! A server in memory: it verifies CSRs and signs real SVIDs, and can be told to be away, to deny, or to lie.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use plastron_agent_core::Clock;
 use plastron_agent_core::upstream::{
-    AgentDenial, AttestResult, AuthorizedEntry, Caller, EntrySync, JwtSvidReply, KnownEntries, NodeAttestation,
-    PushStream, Pushed, SvidOutcome, SvidRequest, Upstream, UpstreamError,
+    AgentDenial, AttestResult, AuthorizedEntry, Caller, EntrySync, ForeignNames, JwtSvidReply, KnownEntries,
+    NodeAttestation, PushStream, Pushed, SvidOutcome, SvidRequest, Upstream, UpstreamError,
 };
 use plastron_plugins::node::{AgentAttestError, AgentContext, AgentConversation, AgentNodeAttestor};
 use plastron_spiffe::x509::verify_csr;
@@ -64,6 +65,10 @@ pub(crate) struct State {
     pub(crate) foreign: BTreeMap<TrustDomain, Bundle>,
     /// Asking for a foreign bundle fails.
     pub(crate) foreign_fails: bool,
+    /// Asking for a foreign bundle takes as long as a call may take, and fails.
+    pub(crate) foreign_hangs: bool,
+    /// The stream tells which foreign bundles there are.
+    pub(crate) foreign_pushed: bool,
     pub(crate) foreign_asked_for: usize,
     pub(crate) entries: BTreeMap<String, AuthorizedEntry>,
     pub(crate) away: bool,
@@ -114,7 +119,7 @@ struct FakeStream {
     server: Arc<FakeServer>,
     caller: Caller,
     changed: watch::Receiver<()>,
-    told: Option<(Bundle, u64)>,
+    told: Option<(Bundle, u64, ForeignNames)>,
 }
 
 pub(crate) fn domain() -> TrustDomain {
@@ -132,6 +137,8 @@ impl FakeServer {
             authority,
             foreign: BTreeMap::new(),
             foreign_fails: false,
+            foreign_hangs: false,
+            foreign_pushed: false,
             foreign_asked_for: 0,
             entries: BTreeMap::new(),
             away: false,
@@ -295,6 +302,11 @@ impl Upstream for FakeServer {
         trust_domain: &TrustDomain,
     ) -> Result<Option<Bundle>, UpstreamError> {
         self.authenticate(caller)?;
+        let hangs = self.state().foreign_hangs;
+        if hangs {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            return Err(busy());
+        }
         let mut state = self.state();
         state.foreign_asked_for += 1;
         if state.foreign_fails {
@@ -389,6 +401,17 @@ impl Upstream for FakeServer {
 }
 
 impl State {
+    /// What the real server's names are to the agent: others with another content.
+    fn foreign_names(&self) -> ForeignNames {
+        let needed = self.entries.values().flat_map(|entry| &entry.federates_with);
+        let name = |bundle: &Bundle| {
+            let mut hasher = DefaultHasher::new();
+            format!("{bundle:?}").hash(&mut hasher);
+            hasher.finish()
+        };
+        needed.map(|domain| (domain.clone(), self.foreign.get(domain).map(name))).collect()
+    }
+
     fn entries_name(&self) -> u64 {
         let entry =
             |entry: &AuthorizedEntry| entry.id.bytes().map(u64::from).sum::<u64>() * 1000 + entry.revision as u64;
@@ -404,7 +427,7 @@ impl PushStream for FakeStream {
             self.server.authenticate(&self.caller)?;
             {
                 let state = self.server.state();
-                let now = (state.bundle.clone(), state.entries_name());
+                let now = (state.bundle.clone(), state.entries_name(), state.foreign_names());
                 match state.watch {
                     WatchService::Busy | WatchService::Unimplemented => return Err(busy()),
                     WatchService::EndsAtOnce if self.told.is_some() => return Ok(None),
@@ -413,8 +436,15 @@ impl PushStream for FakeStream {
                     _ => {
                         let bundle = self.told.as_ref().is_none_or(|told| told.0 != now.0).then(|| now.0.clone());
                         let entries = self.told.as_ref().is_none_or(|told| told.1 != now.1).then_some(now.1);
+                        let told = self.told.as_ref().map(|told| &told.2);
+                        let is_new = |(domain, name): &(&TrustDomain, &Option<u64>)| {
+                            told.is_none_or(|told| told.get(*domain) != Some(*name))
+                        };
+                        let names: ForeignNames =
+                            now.2.iter().filter(is_new).map(|(domain, name)| (domain.clone(), *name)).collect();
+                        let foreign = (state.foreign_pushed && (told.is_none() || !names.is_empty())).then_some(names);
                         self.told = Some(now);
-                        return Ok(Some(Pushed { bundle, entries }));
+                        return Ok(Some(Pushed { bundle, entries, foreign }));
                     }
                 }
             }

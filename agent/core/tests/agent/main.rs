@@ -5,6 +5,7 @@
 mod authority;
 mod denial;
 mod fake_server;
+mod foreign;
 mod jwt;
 mod jwt_authority;
 mod push;

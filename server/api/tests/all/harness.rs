@@ -201,10 +201,19 @@ impl Server {
 
     /// An entry below the agent, by its identifier.
     pub(crate) async fn entry(&self, parent: &Agent, path: &str) -> String {
+        self.create_entry(parent, path, Vec::new()).await
+    }
+
+    pub(crate) async fn federated_entry(&self, parent: &Agent, path: &str, with: &str) -> String {
+        self.create_entry(parent, path, vec![with.to_owned()]).await
+    }
+
+    async fn create_entry(&self, parent: &Agent, path: &str, federates_with: Vec<String>) -> String {
         let entry = Entry {
             spiffe_id: Some(Spiffeid { trust_domain: TRUST_DOMAIN.into(), path: path.into() }),
             parent_id: parent.svid.id.clone(),
             selectors: vec![Selector { r#type: "unix".into(), value: "uid:1000".into() }],
+            federates_with,
             ..Default::default()
         };
         let request = BatchCreateEntryRequest { entries: vec![entry], output_mask: None };

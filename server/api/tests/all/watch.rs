@@ -6,8 +6,8 @@ use plastron_proto::plastron::server::watch::v1::watch_client::WatchClient;
 use plastron_proto::plastron::server::watch::v1::{SubscribeRequest, SubscribeResponse};
 use plastron_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use plastron_proto::spire::api::server::agent::v1::{BanAgentRequest, DeleteAgentRequest};
-use plastron_proto::spire::api::server::bundle::v1::AppendBundleRequest;
 use plastron_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
+use plastron_proto::spire::api::server::bundle::v1::{AppendBundleRequest, BatchSetFederatedBundleRequest};
 use plastron_proto::types::{Bundle, JwtKey};
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -83,6 +83,35 @@ async fn an_agent_is_told_at_once_and_what_it_acknowledges_counts() {
         tokio::join!(waiting, acknowledging, tokio::time::timeout(Duration::from_secs(1), stream.told.message()));
     sent.unwrap();
     assert_eq!((acknowledged.of, acknowledged.count()), (1, 1));
+}
+
+/// The names, as they stand on the wire.
+fn foreign(message: SubscribeResponse) -> Vec<(String, Option<u64>)> {
+    message.foreign.unwrap().bundles.into_iter().map(|one| (one.trust_domain, one.bundle)).collect()
+}
+
+#[tokio::test]
+async fn an_agent_is_told_at_once_of_a_foreign_bundle() {
+    let server = Server::start().await;
+    let agent = server.attest(&server.token().await).await.unwrap();
+    let mut bundles = BundleClient::new(server.local.clone());
+    let mut set = async |sequence| {
+        let bundle = vec![crate::federation::foreign("other.test", sequence)];
+        let request = BatchSetFederatedBundleRequest { bundle, output_mask: None };
+        bundles.batch_set_federated_bundle(request).await.unwrap();
+    };
+    set(1).await;
+    let mut stream = Stream::open(&server, &agent).await.unwrap();
+    assert_eq!(foreign(stream.next().await.unwrap().unwrap()), []);
+    server.federated_entry(&agent, "/db", "other.test").await;
+    let before = foreign(stream.next().await.unwrap().unwrap());
+    assert!(matches!(&before[..], [(domain, Some(_))] if domain == "other.test"), "{before:?}");
+    set(2).await;
+    let began = Instant::now();
+    let told = stream.next().await.unwrap().unwrap();
+    assert!(told.bundle.is_none() && told.entries.is_none());
+    println!("the name of a foreign bundle arrives {:?} after the call that changed it", began.elapsed());
+    assert_ne!(foreign(told), before);
 }
 
 async fn bundle_of(server: &Server) -> Bundle {

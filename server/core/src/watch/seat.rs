@@ -11,15 +11,16 @@ use tokio::time::Instant;
 
 use crate::limits::MAX_WATCHES_OF_AGENT;
 use crate::store::Node;
+use crate::watch::Authorized;
 
 /// What a stream is to look at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Signal {
     /// Rises when the node's record changed: ask the authorisation table again.
     pub(super) look: u64,
-    /// Name of the set of its entries.
-    pub(super) entries: u64,
-    /// When it may be told of `entries`.
+    /// What it may serve.
+    pub(super) authorized: Authorized,
+    /// When it may be told of `authorized`.
     pub(super) due: Instant,
     /// A later stream of the same agent took its place.
     pub(super) replaced: bool,
@@ -45,7 +46,8 @@ struct Inner {
 impl Seat {
     pub(super) fn new(svid: &Arc<VerifiedSvid>) -> Self {
         let now = Instant::now();
-        let signal = Signal { look: 0, entries: 0, due: now, replaced: false };
+        let authorized = Authorized { entries: 0, foreign: Arc::default() };
+        let signal = Signal { look: 0, authorized, due: now, replaced: false };
         let streams = VecDeque::with_capacity(MAX_WATCHES_OF_AGENT);
         let (id, svid) = (svid.id().clone(), Arc::clone(svid));
         let inner = Inner { node: None, signal, acknowledged: 0, svid, streams, opened: 0, empty_since: Some(now) };
@@ -67,7 +69,7 @@ impl Seat {
         }
         inner.opened += 1;
         inner.empty_since = None;
-        let (number, (sender, receiver)) = (inner.opened, watch::channel(inner.signal));
+        let (number, (sender, receiver)) = (inner.opened, watch::channel(inner.signal.clone()));
         inner.streams.push_back((number, sender));
         (number, receiver)
     }
@@ -94,31 +96,35 @@ impl Seat {
         }
     }
 
-    /// Takes note of what is so now, and tells the streams what is new; whether its entries are.
-    pub(super) fn note(&self, node: Option<Arc<Node>>, entries: u64, due: Instant) -> bool {
+    /// What it was found to be authorised to serve last.
+    pub(super) fn authorized(&self) -> Authorized {
+        self.lock().signal.authorized.clone()
+    }
+
+    /// Takes note of what is so now, and tells the streams what is new; whether what it may serve is.
+    pub(super) fn note(&self, node: Option<Arc<Node>>, authorized: Authorized, due: Instant) -> bool {
         let mut inner = self.lock();
         let same_node = match (&inner.node, &node) {
             (None, None) => true,
             (Some(held), Some(node)) => Arc::ptr_eq(held, node),
             _ => false,
         };
-        let other_entries = inner.signal.entries != entries;
-        if same_node && !other_entries {
+        let is_other = inner.signal.authorized != authorized;
+        if same_node && !is_other {
             return false;
         }
         inner.node = node;
         if !same_node {
             inner.signal.look += 1;
         }
-        if other_entries {
-            inner.signal.entries = entries;
+        if is_other {
+            inner.signal.authorized = authorized;
             inner.signal.due = due;
         }
-        let signal = inner.signal;
         for (_, stream) in &inner.streams {
-            stream.send_replace(signal);
+            stream.send_replace(inner.signal.clone());
         }
-        other_entries
+        is_other
     }
 
     pub(super) fn svid(&self) -> Arc<VerifiedSvid> {

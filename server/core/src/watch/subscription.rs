@@ -7,15 +7,27 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::authorized::news;
 use super::seat::{Seat, Signal};
+use super::{Authorized, ForeignNames};
 
-/// What is new for an agent. With neither, only its standing may be another: ask the authorisation table.
+/// What is new for an agent. With nothing, only its standing may be another: ask the authorisation table.
 #[derive(Clone, Debug, Default)]
 pub struct Update {
     /// The bundle, where it is another than the last one that was told.
     pub bundle: Option<Arc<Bundle>>,
     /// The name of the set of its entries, where it is another than the last one that was told.
     pub entries: Option<u64>,
+    /// The names of foreign bundles that are others than the last ones that were told: all in the first update, later never none.
+    pub foreign: Option<ForeignNames>,
+}
+
+impl Update {
+    /// Whether it says anything.
+    pub fn is_empty(&self) -> bool {
+        let Self { bundle, entries, foreign } = self;
+        bundle.is_none() && entries.is_none() && foreign.is_none()
+    }
 }
 
 /// Why a stream ends.
@@ -38,7 +50,7 @@ pub struct Subscription {
     acknowledgements: Arc<watch::Sender<()>>,
     stopped: CancellationToken,
     told_bundle: Option<Arc<Bundle>>,
-    told_entries: Option<u64>,
+    told: Option<Authorized>,
     looked: u64,
 }
 
@@ -51,17 +63,7 @@ impl Subscription {
         stopped: CancellationToken,
     ) -> Self {
         let looked = signals.borrow().look;
-        Self {
-            seat,
-            number,
-            signals,
-            bundles,
-            acknowledgements,
-            stopped,
-            told_bundle: None,
-            told_entries: None,
-            looked,
-        }
+        Self { seat, number, signals, bundles, acknowledgements, stopped, told_bundle: None, told: None, looked }
     }
 
     /// The present state at once, then what differs from it. What changed twice in between is told once. Cancel-safe.
@@ -70,13 +72,13 @@ impl Subscription {
             if self.stopped.is_cancelled() {
                 return Err(Ended::Stopping);
             }
-            let signal = *self.signals.borrow_and_update();
+            let signal = self.signals.borrow_and_update().clone();
             if signal.replaced {
                 return Err(Ended::Replaced);
             }
             let is_due = signal.due <= Instant::now();
             let update = self.update(&signal, is_due);
-            if update.bundle.is_some() || update.entries.is_some() || signal.look != self.looked {
+            if !update.is_empty() || signal.look != self.looked {
                 self.looked = signal.look;
                 return Ok(update);
             }
@@ -97,10 +99,17 @@ impl Subscription {
             self.told_bundle = Some(bundle);
         }
         // The first message has everything, whatever the pace.
-        if (is_due || self.told_entries.is_none()) && self.told_entries != Some(signal.entries) {
-            update.entries = Some(signal.entries);
-            self.told_entries = Some(signal.entries);
+        let Authorized { entries, foreign } = &signal.authorized;
+        match &self.told {
+            None => (update.entries, update.foreign) = (Some(*entries), Some(foreign.as_ref().clone())),
+            Some(told) if is_due => {
+                update.entries = (told.entries != *entries).then_some(*entries);
+                let is_same = Arc::ptr_eq(&told.foreign, foreign);
+                update.foreign = (!is_same).then(|| news(&told.foreign, foreign)).filter(|news| !news.is_empty());
+            }
+            Some(_) => return update,
         }
+        self.told = Some(signal.authorized.clone());
         update
     }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use plastron_server_core::Services;
 use plastron_server_core::authorization::{AgentDenial, Caller, Denied, rpc};
+use plastron_server_core::store::DeleteMode;
 use plastron_server_core::watch::{Acknowledged, Ended, Subscription, Update};
-use plastron_spiffe::JwtAuthority;
+use plastron_spiffe::{Bundle, JwtAuthority, TrustDomain};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{ThreadLog, audit};
@@ -53,6 +54,12 @@ impl Following {
         self.services().bundles.append(permit, Vec::new(), vec![authority]).await.unwrap().sequence_number
     }
 
+    async fn set_foreign(&self, domain: &TrustDomain, sequence_number: u64) {
+        let permit = self.server.permit::<rpc::BatchSetFederatedBundle>(&local()).await;
+        let bundle = Bundle { sequence_number, ..Bundle::empty(domain.clone()) };
+        self.services().federation.set_bundle(&permit, bundle).await.unwrap();
+    }
+
     async fn may_watch(&self, agent: &Caller) -> Result<(), Denied> {
         self.services().authorizer.authorize::<rpc::WatchSubscribe>(agent).await.map(drop)
     }
@@ -81,8 +88,7 @@ async fn an_agent_hears_at_once_what_is_so_and_then_what_changes_for_it() {
     });
     // The agents' own admission is news of their standing, and of nothing else.
     while let Ok(told) = tokio::time::timeout(SILENCE, first.next()).await {
-        let Update { bundle, entries } = told.unwrap();
-        assert!(bundle.is_none() && entries.is_none());
+        assert!(told.unwrap().is_empty());
     }
     silent(&mut second).await;
 
@@ -103,9 +109,54 @@ async fn an_agent_hears_at_once_what_is_so_and_then_what_changes_for_it() {
 
     let sequence = following.publish("key").await;
     for stream in [&mut first, &mut second] {
-        let Update { bundle, entries } = next(stream).await;
+        let Update { bundle, entries, foreign: _ } = next(stream).await;
         assert_eq!((bundle.unwrap().sequence_number, entries), (sequence, None));
     }
+}
+
+#[tokio::test]
+async fn an_agent_hears_of_the_foreign_bundles_that_its_entries_federate_with_and_of_no_others() {
+    let following = follow(&Disk::new()).await;
+    let (one, one_caller) = following.server.agent().await;
+    let (_two, two_caller) = following.server.agent().await;
+    let domains = ["a.test", "b.test", "c.test"].map(|name| TrustDomain::parse(name).unwrap());
+    let [a, b, c] = &domains;
+    for domain in &domains {
+        following.set_foreign(domain, 1).await;
+    }
+    let mut federated = entry("/db", &one, &["unix:uid:1"]);
+    federated.federates_with = vec![a.clone(), b.clone()];
+    following.server.create(vec![federated]).await;
+    tokio::time::sleep(SILENCE).await;
+    let (mut first, mut second) =
+        (following.subscribe(&one_caller, 0).await, following.subscribe(&two_caller, 0).await);
+    let names = next(&mut first).await.foreign.unwrap();
+    assert_eq!(names.keys().collect::<Vec<_>>(), [a, b]);
+    assert!(names.values().all(Option::is_some) && names[a] != names[b]);
+    assert!(next(&mut second).await.foreign.unwrap().is_empty(), "set, and of none");
+
+    following.set_foreign(c, 2).await;
+    silent(&mut first).await;
+    following.set_foreign(b, 2).await;
+    let Update { bundle, entries, foreign } = next(&mut first).await;
+    assert!(bundle.is_none() && entries.is_none());
+    let changed = foreign.unwrap();
+    assert_eq!(changed.keys().collect::<Vec<_>>(), [b], "only what changed");
+    assert_ne!(changed[b], names[b]);
+
+    // The same content has the same name again, on another stream too, and after a restart.
+    following.set_foreign(b, 1).await;
+    assert_eq!(next(&mut first).await.foreign.unwrap()[b], names[b]);
+    drop(first);
+    let mut first = following.subscribe(&one_caller, 0).await;
+    assert_eq!(next(&mut first).await.foreign.unwrap(), names);
+
+    // A bundle that goes takes its domain from the entry, which is news of the entry alone.
+    let permit = following.server.permit::<rpc::BatchDeleteFederatedBundle>(&local()).await;
+    following.services().federation.delete_bundle(&permit, a.clone(), DeleteMode::Dissociate).await.unwrap();
+    let Update { bundle: _, entries, foreign } = next(&mut first).await;
+    assert_eq!((entries.is_some(), foreign), (true, None));
+    silent(&mut second).await;
 }
 
 #[tokio::test]
@@ -149,8 +200,7 @@ async fn a_banned_agent_is_woken_and_the_table_refuses_it() {
     let permit = following.server.permit::<rpc::BanAgent>(&local()).await;
     following.services().nodes.ban(permit, agent.clone()).await.unwrap();
     loop {
-        let Update { bundle, entries } = next(&mut stream).await;
-        assert!(bundle.is_none() && entries.is_none());
+        assert!(next(&mut stream).await.is_empty());
         match following.may_watch(&caller).await {
             Err(Denied::Agent { reason: AgentDenial::Banned, .. }) => break,
             // The round of the admission came late.
@@ -173,7 +223,7 @@ async fn a_late_agent_finds_the_latest_state_and_none_in_between() {
         following.server.create(vec![entry(&format!("/{n}"), &agent, &["unix:uid:1"])]).await;
     }
     tokio::time::sleep(SILENCE).await;
-    let Update { bundle, entries } = next(&mut stream).await;
+    let Update { bundle, entries, foreign: _ } = next(&mut stream).await;
     assert_eq!((bundle.unwrap().sequence_number, entries.is_some()), (last, true));
     silent(&mut stream).await;
 }
@@ -348,6 +398,21 @@ async fn a_thousand_agents_are_told_of_a_change_without_looking_at_the_rest() {
         assert_eq!(next(stream).await.bundle.unwrap().sequence_number, sequence);
     }
     println!("a bundle: {:?} of CPU and {:?} until all have it", cpu() - before, began.elapsed());
+
+    let foreign = TrustDomain::parse("other.test").unwrap();
+    following.set_foreign(&foreign, 1).await;
+    let mut federated = entry("/federated", &shared, &["unix:uid:5"]);
+    federated.federates_with = vec![foreign.clone()];
+    following.server.create(vec![federated]).await;
+    for stream in &mut streams {
+        while next(stream).await.foreign.is_none() {}
+    }
+    let (before, began) = (cpu(), Instant::now());
+    following.set_foreign(&foreign, 2).await;
+    for stream in &mut streams {
+        assert!(next(stream).await.foreign.is_some());
+    }
+    println!("a foreign bundle: {:?} of CPU and {:?} until all are told", cpu() - before, began.elapsed());
 
     let (before, began) = (cpu(), Instant::now());
     following.server.create(vec![entry("/for-all", &shared, &["unix:uid:4"])]).await;

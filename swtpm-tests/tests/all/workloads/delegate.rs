@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use plastron_agent_cli::{Endpoint, connect};
 use plastron_proto::spire::agent::debug::v1::GetInfoRequest;
@@ -96,8 +97,10 @@ async fn a_delegate_and_a_workload_get_foreign_bundles_and_what_is_theirs() {
     // The foreign domain changes its authority, and then goes.
     let (pem, der) = foreign_authority(&bed, "next.pem");
     bed.server_cli(&["bundle", "set", "-id", "spiffe://other.test", "-path", pem.to_str().unwrap()]);
+    let began = Instant::now();
     let changed = tokio::time::timeout(PATIENCE, bundles.message()).await.unwrap().unwrap().unwrap();
     assert_eq!(changed.bundles["spiffe://other.test"], der);
+    println!("a foreign bundle is at a workload {:?} after `bundle set` has ended", began.elapsed());
     let changed = tokio::time::timeout(PATIENCE, all.message()).await.unwrap().unwrap().unwrap();
     assert_eq!(changed.ca_certificates["spiffe://other.test"], der);
     bed.server_cli(&["bundle", "delete", "-id", "spiffe://other.test", "-mode", "dissociate"]);

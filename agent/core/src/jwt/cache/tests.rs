@@ -51,7 +51,7 @@ fn snapshot(entries: &[Arc<AuthorizedEntry>], bundle: &Arc<Bundle>) -> Arc<Snaps
         entries: entries.iter().map(held).collect(),
         by_first_selector: Arc::new(SelectorIndex::new()),
         bundle: Arc::clone(bundle),
-        federated: BTreeMap::new(),
+        foreign: crate::foreign::Foreign::default(),
     })
 }
 
