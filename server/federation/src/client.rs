@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use plastron_server_core::Services;
 use plastron_server_core::federation::{BundleRefresher, FetchFailure, FetchedError, Kept, Refreshed};
@@ -20,6 +21,9 @@ use crate::schedule;
 
 /// Most fetches at a time: each holds a document of up to 1 MiB. An endpoint that hangs gives its place back after 15 s.
 const MAX_FETCHES: usize = 64;
+
+/// How long whoever asks for a refresh is kept waiting: a fetch takes 15 s at most, and so may the one before it whose turn it is.
+const REFRESH_WITHIN: Duration = Duration::from_secs(35);
 
 /// Where the authorities of `https_web` come from: asked before each fetch, so that what an operator installs counts at once. Blocks.
 pub type WebRootsNow = Arc<dyn Fn() -> Result<WebRoots, WebRootsError> + Send + Sync>;
@@ -57,12 +61,13 @@ impl BundleClient {
         let (mut followed, tasks) = (BTreeMap::new(), TaskTracker::new());
         let mut changes = self.services.federation.changes();
         changes.mark_changed();
+        let mut is_start = true;
         loop {
             tokio::select! {
                 () = ended.cancelled() => break,
                 changed = changes.changed() => if changed.is_err() { break },
             }
-            self.reconcile(&mut followed, &tasks, &ended);
+            self.reconcile(&mut followed, &tasks, &ended, std::mem::take(&mut is_start));
         }
         for (_, Followed { stop, .. }) in followed {
             stop.cancel();
@@ -76,6 +81,7 @@ impl BundleClient {
         followed: &mut BTreeMap<TrustDomain, Followed>,
         tasks: &TaskTracker,
         ended: &CancellationToken,
+        is_start: bool,
     ) {
         let wanted = self.relationships();
         followed.retain(|trust_domain, Followed { stop, .. }| {
@@ -113,7 +119,7 @@ impl BundleClient {
             tasks.spawn(async move {
                 tokio::select! {
                     () = stopped.cancelled() => {}
-                    () = client.follow(&of) => {}
+                    () = client.follow(&of, is_start) => {}
                 }
                 tracing::info!(trust_domain = %of.trust_domain, "No longer polling for updates");
             });
@@ -134,8 +140,15 @@ impl BundleClient {
 
     /// Fetches again and again. What fails is tried again when it is due, and not before, unless someone sets the bundle that the endpoint
     /// is authenticated with.
-    async fn follow(&self, relationship: &FederationRelationship) {
+    async fn follow(&self, relationship: &FederationRelationship, is_start: bool) {
         let (federation, trust_domain) = (&self.services.federation, &relationship.trust_domain);
+        if is_start {
+            let believed = basis::believed(&self.services, &relationship.profile);
+            tokio::select! {
+                () = tokio::time::sleep(schedule::first(federation.bundle(trust_domain).as_deref())) => {}
+                () = self.until_replaced(&relationship.profile, believed) => {}
+            }
+        }
         loop {
             tracing::debug!(%trust_domain, "Polling for bundle update");
             let believed = basis::believed(&self.services, &relationship.profile);
@@ -148,7 +161,7 @@ impl BundleClient {
                     tracing::error!(%trust_domain, error, "Error updating bundle");
                 }
             }
-            let pause = schedule::pause(federation.bundle(trust_domain).as_deref());
+            let pause = schedule::next(federation.bundle(trust_domain).as_deref());
             let at = OffsetDateTime::now_utc() + pause;
             let at = at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default();
             tracing::debug!(%trust_domain, at, "Scheduling next bundle refresh");
@@ -231,9 +244,10 @@ impl BundleRefresher for BundleClient {
         let Some(relationship) = self.relationships().remove(trust_domain) else {
             return Ok(Refreshed::NoRelationship);
         };
-        match self.update(&relationship).await {
-            Ok(_) => Ok(Refreshed::Fetched),
-            Err(error) => Err(FetchFailure { reason: crate::explain(&error) }),
+        match tokio::time::timeout(REFRESH_WITHIN, self.update(&relationship)).await {
+            Ok(Ok(_)) => Ok(Refreshed::Fetched),
+            Ok(Err(error)) => Err(FetchFailure { reason: crate::explain(&error) }),
+            Err(_elapsed) => Err(FetchFailure { reason: crate::explain(&UpdateError::TooMany) }),
         }
     }
 }
@@ -256,6 +270,11 @@ enum UpdateError {
     Interrupted,
     #[error("failed to fetch federated bundle from endpoint")]
     Fetch(#[from] FetchError),
+    #[error(
+        "fetches that were asked for before took all of {} s, and this one did not get its turn; see which endpoints do not answer",
+        REFRESH_WITHIN.as_secs()
+    )]
+    TooMany,
     #[error("failed to store fetched federated bundle")]
     Keep(#[from] FetchedError),
 }

@@ -26,6 +26,8 @@ pub const MAX_HTTPS_CONNECTIONS: usize = 512;
 pub const MAX_HTTPS_CONNECTIONS_OF_ADDRESS: usize = 64;
 /// How long a connection may live after its handshake: a document of some KiB needs seconds on the slowest link.
 const LIFETIME: Duration = Duration::from_secs(20);
+/// How long what is under way when the listener ends may still take: strangers who say nothing hold up no one's stop for longer.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Pause after a failed accept: most often the process is out of file descriptors, and that lasts.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -76,8 +78,9 @@ impl From<HttpsServerTls> for TlsNow {
     }
 }
 
-/// Hands each connection to `serve` after its handshake, until `ended` is cancelled; then waits for those that are being served. `serve`
-/// is dropped, and the connection with it, where it takes more than 20 seconds. The log calls the listener `what`.
+/// Hands each connection to `serve` after its handshake, until `ended` is cancelled; then waits for those that are under way, but no
+/// longer than 2 seconds. `serve` is dropped, and the connection with it, where it takes more than 20 seconds. The log calls the listener
+/// `what`.
 pub async fn serve_https<S, F>(
     what: &'static str,
     listener: TcpListener,
@@ -109,13 +112,23 @@ pub async fn serve_https<S, F>(
             }
             continue;
         };
-        let (tls, serve) = (Arc::clone(&tls), serve.clone());
+        let (tls, serve, ended) = (Arc::clone(&tls), serve.clone(), ended.clone());
         tasks.spawn(async move {
             let _place = place;
             let Some(tls) = tls() else { return };
-            match shake_hands(&tls, stream).await {
-                Ok(stream) => drop(tokio::time::timeout(LIFETIME, serve(stream)).await),
-                Err(error) => tracing::info!(%address, %error, "TLS handshake at {what} failed"),
+            let served = async {
+                match shake_hands(&tls, stream).await {
+                    Ok(stream) => drop(tokio::time::timeout(LIFETIME, serve(stream)).await),
+                    Err(error) => tracing::info!(%address, %error, "TLS handshake at {what} failed"),
+                }
+            };
+            let last_answers = async {
+                ended.cancelled().await;
+                tokio::time::sleep(LAST_ANSWERS).await;
+            };
+            tokio::select! {
+                () = served => {}
+                () = last_answers => {}
             }
         });
     }

@@ -63,7 +63,7 @@ async fn a_relationship_of_the_api_is_followed_from_its_bundle_on() {
     endpoint.show(6, &[&ca]);
     // The next one is due in five minutes, as the bundle has no hint.
     tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(301)).await;
+    tokio::time::advance(Duration::from_secs(331)).await;
     tokio::time::resume();
     server.until(6).await;
 }
@@ -151,7 +151,7 @@ async fn a_bundle_that_is_set_by_hand_is_used_at_once() {
     endpoint.show(6, &[&next]);
     assert!(server.refresh().await.is_some());
     tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(301)).await;
+    tokio::time::advance(Duration::from_secs(331)).await;
     tokio::time::resume();
     server.set(next.bundle.clone()).await;
     server.until(6).await;
@@ -315,4 +315,27 @@ async fn an_answer_that_comes_after_its_authority_was_taken_away_is_not_kept() {
     assert_eq!(server.bundle().unwrap().x509_authorities, next.bundle.x509_authorities);
     let said = said.unwrap();
     assert!(said.contains("was changed during the fetch"), "{said}");
+}
+
+/// Whoever asks for a refresh learns within bounded time that endpoints hang, however many domains come before.
+#[tokio::test]
+async fn a_refresh_that_does_not_get_its_turn_is_refused_with_the_reason() {
+    let ca = Ca::new("other.test");
+    let endpoint = Endpoint::start(&ca).await;
+    endpoint.show(5, &[&ca]);
+    endpoint.hold();
+    let server = Server::start(vec![by_id(&endpoint.fake)], &ca).await;
+    server.set(ca.bundle.clone()).await;
+    // The periodic fetch hangs, and the callers wait behind it, one after another.
+    endpoint.until_asked(1).await;
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let said = futures_util::future::join_all((0..6).map(|_| server.refresh())).await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(36), "{:?}", begun.elapsed());
+    let turned_away = said.iter().flatten().filter(|said| said.contains("did not get its turn")).count();
+    assert!(turned_away >= 3, "{said:?}");
+    assert_eq!(said.iter().flatten().count(), 6, "{said:?}");
+    tokio::time::resume();
+    endpoint.release();
+    assert_eq!(server.refresh().await, None);
 }

@@ -193,6 +193,25 @@ async fn the_end_waits_for_whoever_is_being_answered() {
     assert!(TcpStream::connect(served.address).await.is_err());
 }
 
+/// Strangers that hold a place, each at another step, held up the end of the server by up to ten seconds.
+#[tokio::test]
+async fn the_end_waits_for_no_stranger() {
+    let served = Served::start().await;
+    let silent = TcpStream::connect(served.address).await.unwrap();
+    let mut greeting = TcpStream::connect(served.address).await.unwrap();
+    greeting.write_all(&[22, 3, 1, 0]).await.unwrap();
+    let shaken = served.connect(&served.ca).await.unwrap();
+    let mut half = served.connect(&served.ca).await.unwrap();
+    half.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx: ").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    served.ended.cancel();
+    served.task.await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    drop((silent, greeting, shaken, half));
+}
+
 async fn read_end(mut stream: TcpStream) -> usize {
     stream.read(&mut [0; 16]).await.unwrap_or(0)
 }
