@@ -1,4 +1,4 @@
-//! `grpc.health.v1.Health`, on the Unix socket: serving means that the CA key has just made a signature.
+//! `grpc.health.v1.Health`, on the Unix socket: serving means that the CA's keys have just made a signature.
 //!
 //! The health protocol has no word for a server that serves from its cache. The server as a whole (the empty name) is not serving then,
 //! and the service [`CACHED`] is: bundles, entries and what was issued. Watch, which SPIRE's server does not have, tells the same
@@ -55,10 +55,11 @@ impl Asked {
     }
 
     async fn status(self, context: &Context) -> ServingStatus {
-        match (context.services.health.check().await, self) {
+        let answer = context.services.health.check().await;
+        match (answer.as_ref().map_err(AsRef::as_ref), self) {
             (Ok(()), _) | (Err(NotReady::FromCache(_)), Self::Cached) => ServingStatus::Serving,
             (Err(error), _) => {
-                tracing::warn!(reason = explain(&error), "Health check failed");
+                tracing::warn!(reason = explain(error), "Health check failed");
                 ServingStatus::NotServing
             }
         }

@@ -32,7 +32,7 @@ use plastron_spiffe::{TrustDomain, X509Authority};
 use rustls_pki_types::UnixTime;
 
 use crate::audit::AuditLog;
-use crate::authority::{JwtUse, SigningAuthority, X509Use};
+use crate::authority::{JwtUse, SigningAuthority, SigningUse, X509Use};
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::store::{ServerId, subject_key_id};
@@ -171,9 +171,21 @@ impl CertificateAuthority {
         }
     }
 
-    /// Whether the CA can sign: a real signature, verified.
+    /// Whether the CA can sign X.509-SVIDs: a real signature, verified.
     pub async fn probe(&self) -> Result<(), CaError> {
-        let authority = self.x509.published(&self.context)?;
+        self.probe_active(&self.x509).await
+    }
+
+    /// The same of JWT-SVIDs, unless they are switched off.
+    pub async fn probe_jwt(&self) -> Result<(), CaError> {
+        match &self.jwt {
+            Some(jwt) => self.probe_active(jwt).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn probe_active<U: SigningUse>(&self, rotor: &Rotor<U>) -> Result<(), CaError> {
+        let authority = rotor.published(&self.context)?;
         let now = self.context.clock.now().as_secs();
         if authority.not_after() < now {
             return Err(CaError::Expired { not_after: authority.not_after(), now });

@@ -17,7 +17,7 @@ pub(super) fn checks(services: &Arc<Services>, device: Option<Arc<dyn KeyDevice>
     let services = Arc::clone(services);
     let checks = Checks::builder().live("server", || async { Ok(()) }).ready_or_from_cache("server.ca", move || {
         let services = Arc::clone(&services);
-        async move { services.health.check().await.map_or_else(not_ready, |()| CheckOutcome::Passed) }
+        async move { services.health.check().await.map_or_else(|error| not_ready(&error), |()| CheckOutcome::Passed) }
     });
     match device {
         Some(device) => checks.detail("server.keys", move || describe(device.as_ref())).build(),
@@ -25,13 +25,13 @@ pub(super) fn checks(services: &Arc<Services>, device: Option<Arc<dyn KeyDevice>
     }
 }
 
-fn not_ready(error: NotReady) -> CheckOutcome {
+fn not_ready(error: &NotReady) -> CheckOutcome {
     match error {
         NotReady::FromCache(from_cache) => {
             let (since, remedy) = (from_cache.since, from_cache.obstacle.remedy().to_owned());
             CheckOutcome::FromCache(FromCache { since, reason: explain(&from_cache.obstacle), remedy })
         }
-        NotReady::Failed(error) => CheckOutcome::Failed(explain(&error)),
+        NotReady::Failed(error) => CheckOutcome::Failed(explain(error)),
     }
 }
 
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_server_that_serves_from_its_cache_says_since_when_why_and_what_to_do() {
         let cached = Cached { since: 7, obstacle: Obstacle::NoAnswer { seconds: 3 } };
-        let CheckOutcome::FromCache(told) = not_ready(NotReady::FromCache(cached)) else {
+        let CheckOutcome::FromCache(told) = not_ready(&NotReady::FromCache(cached)) else {
             unreachable!("it is cached")
         };
         assert_eq!(told.since, 7);

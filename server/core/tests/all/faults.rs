@@ -22,11 +22,18 @@ pub(crate) struct SlowKeys {
     gate: Arc<RwLock<()>>,
     waiting: Notify,
     signed: Mutex<Vec<KeyId>>,
+    asked: AtomicUsize,
 }
 
 impl SlowKeys {
     pub(crate) fn over(inner: Arc<dyn KeyStore>) -> Arc<Self> {
-        Arc::new(Self { inner, gate: Arc::default(), waiting: Notify::new(), signed: Mutex::default() })
+        Arc::new(Self {
+            inner,
+            gate: Arc::default(),
+            waiting: Notify::new(),
+            signed: Mutex::default(),
+            asked: AtomicUsize::new(0),
+        })
     }
 
     /// No signature is made before this is dropped.
@@ -37,6 +44,11 @@ impl SlowKeys {
     /// Returns once someone wants a signature while the gate is held.
     pub(crate) async fn somebody_waits(&self) {
         self.waiting.notified().await;
+    }
+
+    /// How many signatures were asked for, of any key.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
     }
 
     /// How many signatures this key made.
@@ -65,6 +77,7 @@ impl KeyStore for SlowKeys {
     }
 
     async fn sign(&self, id: &KeyId, scheme: SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, KeyStoreError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         if self.gate.try_read().is_err() {
             self.waiting.notify_one();
         }

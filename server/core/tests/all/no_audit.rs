@@ -179,8 +179,10 @@ async fn readiness_names_the_reason_and_comes_back() {
     let tried = disk.audit.writes().len();
     for _ in 0..20 {
         let unhealthy = server.services.health.check().await.unwrap_err();
-        let NotReady::FromCache(from_cache) = unhealthy else { unreachable!("it serves what it has: {unhealthy}") };
-        let Obstacle::Audit(source) = from_cache.obstacle else { unreachable!("the log is the reason") };
+        let NotReady::FromCache(from_cache) = unhealthy.as_ref() else {
+            unreachable!("it serves what it has: {unhealthy}")
+        };
+        let Obstacle::Audit(source) = &from_cache.obstacle else { unreachable!("the log is the reason") };
         assert_eq!(
             source.to_string(),
             "the audit log can't be written since 2026-06-01T00:00:00Z: No space left on device (os error 28)"
