@@ -2,6 +2,7 @@
 
 mod authority;
 mod counted;
+mod greeting;
 mod https;
 mod limits;
 mod places;
@@ -12,6 +13,7 @@ mod unix;
 
 pub use authority::AuthorityPatch;
 pub use counted::{CountCalls, CountedBody, CountedCalls, method_key};
+pub use greeting::PREFACE_TIMEOUT;
 pub use https::{
     CertificateSlot, ClientRefused, HttpsClientTls, HttpsClients, HttpsConnectError, HttpsServerTls, HttpsStream,
     MAX_HTTPS_CONNECTIONS, MAX_HTTPS_CONNECTIONS_OF_ADDRESS, ServedCertificate, ServedCertificateError, TlsConfigError,
@@ -21,7 +23,7 @@ pub use limits::{
     MAX_CONCURRENT_STREAMS, MAX_CONNECTION_AGE, MAX_CONNECTION_AGE_GRACE, MAX_HEADER_LIST_SIZE, MAX_TLS_STREAMS,
     tls_server, unix_server,
 };
-pub use places::{Place, Places};
+pub use places::{Place, Places, holder};
 pub use tls::{
     AddressError, BundleSlot, ClientTls, ConnectError, FIRST_BYTE_TIMEOUT, HANDSHAKE_TIMEOUT, IdentityError,
     IdentitySlot, MAX_ANONYMOUS_CONNECTIONS, MAX_ANONYMOUS_CONNECTIONS_OF_ADDRESS, MAX_HANDSHAKES,

@@ -68,8 +68,8 @@ impl<K: Copy + Eq + Hash> Drop for Place<K> {
     }
 }
 
-/// Whoever has one IPv6 address has the 2^64 of its network.
-pub(crate) fn holder(address: IpAddr) -> IpAddr {
+/// Who holds the places of an address: whoever has one IPv6 address has the 2^64 of its network.
+pub fn holder(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
         v4 => v4,
@@ -97,5 +97,20 @@ mod tests {
         held.clear();
         let taken = places.taken.lock().unwrap();
         assert_eq!((taken.all, taken.by_holder.len()), (0, 0));
+    }
+
+    /// Threat 45: whoever has one address of a network of IPv6 has all of them.
+    #[test]
+    fn a_network_of_ipv6_is_one_holder_and_an_address_of_ipv4_is_one() {
+        let places = Places::new(100, 3);
+        let take = |address: &str| places.take(holder(address.parse().unwrap()));
+        let held: Vec<_> = ["2001:db8:1:2::1", "2001:db8:1:2::2", "2001:db8:1:2:ffff:ffff:ffff:ffff"].map(take).into();
+        assert!(held.iter().all(Option::is_some));
+        assert!(take("2001:db8:1:2:3::").is_none(), "the same /64");
+        assert!(take("2001:db8:1:3::1").is_some(), "another /64");
+        let mapped: Vec<_> = ["::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"].map(take).into();
+        assert!(mapped.iter().all(Option::is_some));
+        assert!(take("192.0.2.1").is_none(), "however it is written");
+        assert!(take("::ffff:192.0.2.2").is_some() && take("192.0.2.3").is_some());
     }
 }

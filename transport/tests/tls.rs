@@ -1,6 +1,9 @@
 //! Handshakes between `ServerTls` and `ClientTls`, with a real gRPC server between them.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+#[path = "tls/handshakes.rs"]
+mod handshakes;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -76,7 +79,10 @@ struct Server {
 
 impl Server {
     async fn start(identity: TlsIdentity, bundles: Vec<Bundle>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), identity, bundles)
+    }
+
+    fn on(listener: TcpListener, identity: TlsIdentity, bundles: Vec<Bundle>) -> Self {
         let (address, peers) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
         let (identity, bundles) = (IdentitySlot::new(identity), BundleSlot::new(bundles));
         let (reporter, _) = tonic_health::server::health_reporter();

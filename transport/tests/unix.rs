@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use plastron_transport::{PeerCredentials, SocketModes, UnixSocket, unix_channel, unix_server};
+use plastron_transport::{PREFACE_TIMEOUT, PeerCredentials, SocketModes, UnixSocket, unix_channel, unix_server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -179,5 +179,39 @@ async fn any_authority_is_served() {
         assert_eq!(kinds, [1, 0, 1], "HEADERS, DATA and trailers for {}", authority.escape_ascii());
     }
     assert_eq!(server.peers.lock().unwrap().len(), 8);
+    server.stop().await;
+}
+
+/// Threat 45: whoever connects and does not say that it speaks HTTP/2 held its place for as long as it liked.
+#[tokio::test]
+async fn who_connects_and_says_nothing_is_gone_soon() {
+    let server = Server::start();
+    let mut silent = Vec::new();
+    for said in [&b""[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", b"P"] {
+        let mut stream = UnixStream::connect(&server.path).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        silent.push(stream);
+    }
+    let mut idle = UnixStream::connect(&server.path).await.unwrap();
+    idle.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    idle.read_exact(&mut [0; 9]).await.unwrap();
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    for mut stream in silent {
+        let mut said = Vec::new();
+        // The server may say why.
+        let _ = stream.read_to_end(&mut said).await;
+    }
+    assert!(begun.elapsed() <= PREFACE_TIMEOUT + std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+    // A workload that greeted and makes no call keeps its connection.
+    tokio::time::sleep(PREFACE_TIMEOUT * 10).await;
+    tokio::time::resume();
+    let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    idle.write_all(&ping).await.unwrap();
+    let mut answered = Vec::new();
+    while !answered.ends_with(&[1, 2, 3, 4, 5, 6, 7, 8]) {
+        answered.push(idle.read_u8().await.unwrap());
+    }
+    drop(idle);
     server.stop().await;
 }

@@ -12,6 +12,7 @@ mod fake_server;
 mod jwt_authority;
 #[path = "admin/operator.rs"]
 mod operator;
+mod raw;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,8 @@ use plastron_agent_workload_api::admin::{AdminServer, Delegates, LogControl};
 use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, LogLevel, WorkloadApi};
 use plastron_plugins::node::AgentNodeAttestor;
 use plastron_plugins::workload::{WorkloadAttestError, WorkloadAttestor, WorkloadProcess};
+use plastron_proto::spire::api::agent::delegatedidentity::v1::SubscribeToX509BundlesRequest;
+use plastron_proto::spire::api::agent::delegatedidentity::v1::delegated_identity_client::DelegatedIdentityClient;
 use plastron_spiffe::Selector;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
@@ -153,4 +156,27 @@ fn refused<T>(outcome: Result<T, Status>, code: Code, message: &str) {
         Ok(_) => panic!("not refused with {message:?}"),
         Err(status) => assert_eq!((status.code(), status.message()), (code, message)),
     }
+}
+
+/// Threats 31 and 45: whoever may open this socket may be broken, and a delegate serves many.
+#[tokio::test]
+async fn floods_of_one_delegate_take_nothing_from_another() {
+    let world = World::start().await;
+    let socket = socket_in(world.dir.path());
+    let method = "/spire.api.agent.delegatedidentity.v1.DelegatedIdentity/SubscribeToX509Bundles";
+    let target = raw::Target { socket: &socket, method };
+    let others = async || {
+        for _ in 0..5 {
+            let served = async {
+                let mut client = DelegatedIdentityClient::new(world.channel().await);
+                let request = SubscribeToX509BundlesRequest::default();
+                client.subscribe_to_x509_bundles(request).await.unwrap().into_inner().message().await.unwrap().unwrap();
+            };
+            tokio::time::timeout(Duration::from_secs(60), served).await.unwrap();
+        }
+    };
+    target.resets(&others).await;
+    target.endless_headers(&others).await;
+    target.unread_answers(&others).await;
+    target.trickling_calls(&others).await;
 }

@@ -1,6 +1,10 @@
 //! The Workload API on a real Unix socket, with identities published by the test in the agent's place.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+#[path = "socket/floods.rs"]
+mod floods;
+mod raw;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -105,12 +109,17 @@ fn socket_in(dir: &Path) -> PathBuf {
 }
 
 async fn channel(socket: &Path) -> Channel {
+    endpoint(socket, |endpoint| endpoint).await
+}
+
+/// A connection with these settings.
+async fn endpoint(socket: &Path, with: impl FnOnce(Endpoint) -> Endpoint) -> Channel {
     let socket = socket.to_owned();
     let connector = tower::service_fn(move |_| {
         let socket = socket.clone();
         async move { UnixStream::connect(socket).await.map(TokioIo::new) }
     });
-    Endpoint::from_static("http://localhost").connect_with_connector(connector).await.unwrap()
+    with(Endpoint::from_static("http://localhost")).connect_with_connector(connector).await.unwrap()
 }
 
 /// Sends the header.

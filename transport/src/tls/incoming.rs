@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use plastron_spiffe::x509::VerifiedSvid;
@@ -18,6 +18,7 @@ use tonic::transport::server::Connected;
 
 use super::ServerTls;
 use super::proxied::{TrustedProxies, read_proxy_header};
+use crate::greeting::Greeting;
 use crate::places::{Place, Places, holder};
 
 /// Most handshakes at a time. One that waits for its peer costs a socket and some KiB; those that compute are as many as there are cores.
@@ -56,6 +57,7 @@ pub struct TlsPeer {
 pub struct TlsConnection {
     stream: TlsStream<TcpStream>,
     peer: TlsPeer,
+    greeting: Greeting,
     /// Among all, and among those without a certificate if it is one.
     _places: (Place<IpAddr>, Option<Place<IpAddr>>),
 }
@@ -198,11 +200,11 @@ impl Door {
                 let anonymous =
                     take(&self.anonymous, address, "TLS connections without certificate refused: too many")?;
                 let peer = TlsPeer { address, svid: None };
-                Some(TlsConnection { stream, peer, _places: (place, Some(anonymous)) })
+                Some(TlsConnection { stream, peer, greeting: Greeting::begin(), _places: (place, Some(anonymous)) })
             }
             (Ok(stream), Some(Ok(svid))) => {
                 let peer = TlsPeer { address, svid: Some(svid) };
-                Some(TlsConnection { stream, peer, _places: (place, None) })
+                Some(TlsConnection { stream, peer, greeting: Greeting::begin(), _places: (place, None) })
             }
             (_, Some(Err(refused))) => {
                 let reason = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
@@ -227,7 +229,12 @@ impl Connected for TlsConnection {
 
 impl AsyncRead for TlsConnection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        let this = self.get_mut();
+        this.greeting.check(cx)?;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        this.greeting.heard(buf.filled().len().saturating_sub(before));
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,6 +14,7 @@ use tonic::transport::server::Connected;
 use super::bind::SocketFile;
 use super::{PeerCredentials, UnixSocket};
 use crate::AuthorityPatch;
+use crate::greeting::Greeting;
 use crate::places::{Place, Places};
 
 /// Most connections at a time on one socket: a node has some hundred workloads, each with one or two, and a connection holds two
@@ -31,6 +32,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct UnixConnection {
     stream: AuthorityPatch<UnixStream>,
     peer: PeerCredentials,
+    greeting: Greeting,
     _place: Place<u32>,
 }
 
@@ -68,7 +70,8 @@ async fn accept_loop(listener: &UnixListener, ready: &mpsc::Sender<io::Result<Un
             }
             continue;
         };
-        let connection = UnixConnection { stream: AuthorityPatch::new(stream), peer, _place: place };
+        let connection =
+            UnixConnection { stream: AuthorityPatch::new(stream), peer, greeting: Greeting::begin(), _place: place };
         if ready.send(Ok(connection)).await.is_err() {
             return;
         }
@@ -85,7 +88,12 @@ impl Connected for UnixConnection {
 
 impl AsyncRead for UnixConnection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        let this = self.get_mut();
+        this.greeting.check(cx)?;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        this.greeting.heard(buf.filled().len().saturating_sub(before));
+        Poll::Ready(Ok(()))
     }
 }
 
