@@ -38,6 +38,9 @@ pub(crate) struct Overrides {
     /// Refuse everything that is only warned of
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Give the trust domain's bundle to local processes that have no identity, too
+    #[arg(long = "allowUnauthenticatedVerifiers")]
+    pub(crate) allow_unauthenticated_verifiers: bool,
     /// Where the agent keeps its state
     #[arg(long = "dataDir", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,

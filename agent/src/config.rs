@@ -223,7 +223,7 @@ impl Config {
             jwt_svid_cache_hit_timeout: jwt_svid_cache_hit_timeout
                 .map_or(Ok(DEFAULT_JWT_SVID_CACHE_HIT_TIMEOUT), |text| cache_hit_timeout(&text))?,
             allowed_foreign_jwt_claims,
-            allow_unauthenticated_verifiers,
+            allow_unauthenticated_verifiers: flags.allow_unauthenticated_verifiers || allow_unauthenticated_verifiers,
             offers,
             sync_interval: sync_interval.map_or(Ok(DEFAULT_SYNC_INTERVAL), |text| interval(&text))?,
             plugins,

@@ -121,7 +121,7 @@ impl Strictness<'_> {
     fn refuses(&self, notice: &Notice) -> bool {
         let Self::Usual { tolerant, strict } = self else { return true };
         match notice.kind {
-            NoticeKind::Duplicate { .. } => false,
+            NoticeKind::Duplicate { .. } | NoticeKind::WithoutEffect => false,
             NoticeKind::UnknownKey => {
                 let path = notice.place.path.as_str();
                 let holds = |block: &&&str| path.strip_prefix(**block).is_some_and(|rest| rest.starts_with('.'));

@@ -86,24 +86,13 @@ impl<'r, 'p> Slot<'r, 'p> {
         self.nodes.last().map(|node| &node.value)
     }
 
-    /// The blocks behind this key, those in lists included.
+    /// The blocks behind this key. A list of blocks is none, as in HashiCorp's reader: which of them would count?
     fn blocks(&self) -> Result<Vec<&'r crate::Object>, Fault> {
-        let mut blocks = Vec::new();
-        for node in &self.nodes {
-            match &node.value {
-                Value::Object(object) => blocks.push(object),
-                Value::List(nodes) => {
-                    for node in nodes {
-                        match &node.value {
-                            Value::Object(object) => blocks.push(object),
-                            other => return Err(self.mismatch(node.position, "a block", other)),
-                        }
-                    }
-                }
-                other => return Err(self.mismatch(node.position, "a block", other)),
-            }
-        }
-        Ok(blocks)
+        let block = |node: &&'r Node| match &node.value {
+            Value::Object(object) => Ok(object),
+            other => Err(self.mismatch(node.position, "a block", other)),
+        };
+        self.nodes.iter().map(block).collect()
     }
 
     /// The elements of the list behind this key; a block is a list of one.
@@ -157,6 +146,7 @@ impl<'r, 'p> Slot<'r, 'p> {
     fn string<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Fault> {
         match self.scalar() {
             Some(Value::String(text) | Value::Number(text)) => visitor.visit_str(text),
+            Some(Value::Null) => visitor.visit_str(""),
             _ => Err(self.wrong(&visitor)),
         }
     }
@@ -175,7 +165,7 @@ impl<'de> Deserializer<'de> for Slot<'_, '_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.scalar() {
-            Some(Value::String(_)) => self.string(visitor),
+            Some(Value::String(_) | Value::Null) => self.string(visitor),
             Some(Value::Number(text)) if number::integer(text).is_some() => self.integer(visitor),
             Some(Value::Number(_) | Value::Float(_)) => self.float(visitor),
             Some(Value::Bool(value)) => visitor.visit_bool(*value),

@@ -1,4 +1,4 @@
-//! The JSON form of HCL1: RFC 8259, read into the same tree. A key whose value is `null` is absent.
+//! The JSON form of HCL1: RFC 8259, read into the same tree. A list of blocks is a block that repeats, since JSON has no other way to say so.
 
 use crate::cursor::Cursor;
 use crate::lexer::Fault;
@@ -17,13 +17,17 @@ pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
     }
 }
 
+fn only_blocks(nodes: &[Node]) -> bool {
+    !nodes.is_empty() && nodes.iter().all(|node| matches!(node.value, Value::Object(_)))
+}
+
 struct Reader<'t> {
     cursor: Cursor<'t>,
     depth: usize,
 }
 
 impl Reader<'_> {
-    fn value(&mut self) -> Result<Option<Node>, Fault> {
+    fn value(&mut self) -> Result<Node, Fault> {
         let position = self.cursor.position();
         let value = match self.cursor.peek() {
             Some('{') => Value::Object(self.object()?),
@@ -33,7 +37,7 @@ impl Reader<'_> {
             _ => match self.cursor.take_while(|c| c.is_ascii_alphabetic()) {
                 "true" => Value::Bool(true),
                 "false" => Value::Bool(false),
-                "null" => return Ok(None),
+                "null" => Value::Null,
                 "" => return Err(self.expected("a value")),
                 _ => {
                     let found = "a word without quotes".to_owned();
@@ -41,7 +45,7 @@ impl Reader<'_> {
                 }
             },
         };
-        Ok(Some(Node { position, value }))
+        Ok(Node { position, value })
     }
 
     fn object(&mut self) -> Result<Object, Fault> {
@@ -61,8 +65,11 @@ impl Reader<'_> {
                 return Err(self.expected("':'"));
             }
             self.skip_blanks();
-            if let Some(node) = self.value()? {
-                object.items.push(Item { key, position, node });
+            match self.value()? {
+                Node { value: Value::List(nodes), .. } if only_blocks(&nodes) => {
+                    object.items.extend(nodes.into_iter().map(|node| Item { key: key.clone(), position, node }));
+                }
+                node => object.items.push(Item { key, position, node }),
             }
             self.skip_blanks();
             more = self.cursor.eat(',');
@@ -78,7 +85,11 @@ impl Reader<'_> {
         let mut more = self.cursor.peek() != Some(']');
         while more {
             self.skip_blanks();
-            values.extend(self.value()?);
+            let node = self.value()?;
+            if node.value == Value::Null {
+                return Err((node.position, SyntaxError::Expected { expected: "a value", found: "null".to_owned() }));
+            }
+            values.push(node);
             self.skip_blanks();
             more = self.cursor.eat(',');
         }

@@ -23,6 +23,8 @@ pub enum NoticeKind {
         /// Where it was set first.
         first: Position,
     },
+    /// The key is known, and what it tunes is not there.
+    WithoutEffect,
 }
 
 impl fmt::Display for Notice {
@@ -34,6 +36,7 @@ impl fmt::Display for Notice {
             NoticeKind::Duplicate { first } => {
                 write!(f, "{file}:{position}: {key} was set at {first} already; the last value counts")
             }
+            NoticeKind::WithoutEffect => write!(f, "{file}:{position}: {key} has no effect"),
         }
     }
 }

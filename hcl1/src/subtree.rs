@@ -76,7 +76,6 @@ impl Subtree {
                 }
                 Ok(())
             }
-            Value::List(nodes) => nodes.iter().try_for_each(|node| self.collect(node, blocks)),
             other => {
                 let place = Place { position: node.position, ..self.place.clone() };
                 Err(place.refuse(format_args!("expected a block, got {}", other.kind())))
@@ -117,6 +116,7 @@ enum FlatValue {
     Number(String),
     Float(String),
     Bool(bool),
+    Null,
     List(usize),
     Object(usize),
 }
@@ -143,6 +143,7 @@ fn push(node: &Node, key: Option<(String, Position)>, out: &mut Vec<FlatNode>) {
         Value::Number(text) => FlatValue::Number(text.clone()),
         Value::Float(text) => FlatValue::Float(text.clone()),
         Value::Bool(value) => FlatValue::Bool(*value),
+        Value::Null => FlatValue::Null,
         Value::List(nodes) => FlatValue::List(nodes.len()),
         Value::Object(object) => FlatValue::Object(object.items.len()),
     };
@@ -152,7 +153,7 @@ fn push(node: &Node, key: Option<(String, Position)>, out: &mut Vec<FlatNode>) {
         Value::Object(object) => {
             object.items.iter().for_each(|item| push(&item.node, Some((item.key.clone(), item.position)), out));
         }
-        Value::String(_) | Value::Number(_) | Value::Float(_) | Value::Bool(_) => {}
+        Value::String(_) | Value::Number(_) | Value::Float(_) | Value::Bool(_) | Value::Null => {}
     }
 }
 
@@ -164,6 +165,7 @@ fn pull(nodes: &mut std::vec::IntoIter<FlatNode>) -> Option<(Option<(String, Pos
         FlatValue::Number(text) => Value::Number(text),
         FlatValue::Float(text) => Value::Float(text),
         FlatValue::Bool(value) => Value::Bool(value),
+        FlatValue::Null => Value::Null,
         FlatValue::List(count) => {
             Value::List((0..count).map(|_| pull(nodes).map(|(_, node)| node)).collect::<Option<_>>()?)
         }

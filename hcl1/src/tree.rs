@@ -41,6 +41,8 @@ pub enum Value {
     Float(String),
     /// `true` or `false`, unquoted.
     Bool(bool),
+    /// JSON's `null`: an empty text, and nothing else.
+    Null,
     /// `[ … ]`.
     List(Vec<Node>),
     /// `{ … }` or a label's level.
@@ -55,6 +57,7 @@ impl Value {
             Self::Number(_) => "a number",
             Self::Float(_) => "a float",
             Self::Bool(_) => "a bool",
+            Self::Null => "null",
             Self::List(_) => "a list",
             Self::Object(_) => "a block",
         }

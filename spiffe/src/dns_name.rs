@@ -1,5 +1,8 @@
-//! DNS names in registration entries, by SPIRE's rules: ASCII, lower case, no final dot, a wildcard only as the whole first label,
-//! and no name that a wildcard of the same entry covers. Internationalised names come as A-labels.
+//! DNS names in registration entries, by SPIRE's rules: ASCII, no final dot, a wildcard only as the whole first label, and no name that
+//! a wildcard of the same entry covers. Internationalised names come as A-labels.
+//!
+//! Of the characters SPIRE takes all of ASCII; here it is those that verifiers match: letters of either case, digits, hyphens, and the
+//! underscore, which no host name has and many names of services do. Whether an A-label decodes is not looked at.
 
 /// Longest DNS name, in bytes (RFC 1035, section 2.3.4, without the root's dot).
 const MAX_LEN: usize = 253;
@@ -32,8 +35,10 @@ pub enum DnsNameError {
         /// The label's length.
         len: usize,
     },
-    /// Something else than lower-case letters, digits and inner hyphens.
-    #[error("label {label:?} of DNS name {name:?} is not lower-case letters, digits and inner hyphens")]
+    /// Something else than letters, digits, underscores and inner hyphens, or hyphens where A-labels have theirs (RFC 5891, section 4.2.3.1).
+    #[error(
+        "label {label:?} of DNS name {name:?} is not letters, digits, underscores and inner hyphens, the third and fourth not both hyphens"
+    )]
     Label {
         /// The name.
         name: String,
@@ -63,8 +68,9 @@ pub fn check_dns_names(names: &[String]) -> Result<(), DnsNameError> {
     }
     for wildcard in names {
         let Some(parent) = wildcard.strip_prefix("*.") else { continue };
-        if let Some(name) = names.iter().find(|name| name.split_once('.').is_some_and(|(l, p)| l != "*" && p == parent))
-        {
+        let covered =
+            |name: &&String| name.split_once('.').is_some_and(|(l, p)| l != "*" && p.eq_ignore_ascii_case(parent));
+        if let Some(name) = names.iter().find(covered) {
             return Err(DnsNameError::Overlap { name: name.clone(), wildcard: wildcard.clone() });
         }
     }
@@ -89,8 +95,9 @@ fn check(name: &str) -> Result<(), DnsNameError> {
         if label.is_empty() || label.len() > MAX_LABEL_LEN {
             return Err(DnsNameError::LabelLength { name: name.to_owned(), len: label.len() });
         }
-        let plain = label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-        if !plain || label.starts_with('-') || label.ends_with('-') {
+        let plain = label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        let reserved = label.get(2..4) == Some("--") && !label.get(..2).is_some_and(|xn| xn.eq_ignore_ascii_case("xn"));
+        if !plain || reserved || label.starts_with('-') || label.ends_with('-') {
             return Err(DnsNameError::Label { name: name.to_owned(), label: label.to_owned() });
         }
     }
@@ -107,7 +114,18 @@ mod tests {
 
     #[test]
     fn good_names() {
-        for name in ["web", "a.b.c", "*.example.org", "xn--bcher-kva.example", "1.2.3.4", &"a".repeat(63)] {
+        for name in [
+            "web",
+            "a.b.c",
+            "Web.Example",
+            "_grpc.a_b",
+            "*.A_b",
+            "_",
+            "*.example.org",
+            "xn--bcher-kva.example",
+            "1.2.3.4",
+            &"a".repeat(63),
+        ] {
             assert_eq!(one(name), Ok(()), "{name}");
         }
     }
@@ -121,7 +139,7 @@ mod tests {
         assert_eq!(one("a..b"), Err(DnsNameError::LabelLength { name: owned("a..b"), len: 0 }));
         let long = "a".repeat(64);
         assert_eq!(one(&long), Err(DnsNameError::LabelLength { name: long.clone(), len: 64 }));
-        for bad in ["A", "a_b", "-a", "a-", "a b", "bücher"] {
+        for bad in ["-a", "a-", "-", "ab--cd", "a b", "a\tb", "a:80", "a/b", "bücher"] {
             assert_eq!(one(bad), Err(DnsNameError::Label { name: owned(bad), label: owned(bad) }));
         }
         for bad in ["*", "a.*", "*a.b", "*.*.a", "**.a"] {
@@ -136,6 +154,7 @@ mod tests {
             names(&["a.example", "*.example"]),
             Err(DnsNameError::Overlap { name: "a.example".to_owned(), wildcard: "*.example".to_owned() })
         );
+        assert!(names(&["a.Example", "*.example"]).is_err(), "DNS knows no case");
         assert_eq!(names(&["a.b.example", "*.example", "example"]), Ok(()));
     }
 }

@@ -172,11 +172,13 @@ fn flags_win_over_the_file() {
         flags.join_token = Some("secret".to_owned());
         flags.log_level = Some("warn".to_owned());
         flags.data_dir = Some("elsewhere".into());
+        flags.allow_unauthenticated_verifiers = true;
     })
     .unwrap();
     assert_eq!(config.trust_domain.as_str(), "other.example");
     assert_eq!(config.server_port, 1);
     assert_eq!(config.data_dir, Path::new("elsewhere"));
+    assert!(config.allow_unauthenticated_verifiers);
     assert!(matches!(&config.join_token, JoinToken::Literal(token) if token.as_str() == "secret"));
     assert!(!format!("{config:?}").contains("secret"));
     let refused = load_text(MINIMAL, |flags| flags.trust_domain = Some("Not A Domain".to_owned())).unwrap_err();

@@ -36,6 +36,7 @@ fn shown(node: &Node) -> Value {
         Hcl::String(text) => json!({ "at": at, "text": text }),
         Hcl::Number(text) | Hcl::Float(text) => json!({ "at": at, "literal": text }),
         Hcl::Bool(value) => json!({ "at": at, "literal": value.to_string() }),
+        Hcl::Null => json!({ "at": at, "literal": "null" }),
         Hcl::List(nodes) => json!({ "at": at, "list": nodes.iter().map(shown).collect::<Vec<_>>() }),
         Hcl::Object(object) => {
             let item =

@@ -8,6 +8,7 @@ fn shown(node: &Node) -> String {
         Value::String(text) => format!("{text:?}"),
         Value::Number(text) | Value::Float(text) => text.clone(),
         Value::Bool(value) => value.to_string(),
+        Value::Null => "null".to_owned(),
         Value::List(nodes) => format!("[{}]", nodes.iter().map(shown).collect::<Vec<_>>().join(" ")),
         Value::Object(object) => {
             let items: Vec<String> = object.items.iter().map(|i| format!("{}={}", i.key, shown(&i.node))).collect();

@@ -1,7 +1,8 @@
 //! The authorisation table before the routes: who may not call a method costs its head, and no byte of its message is read or decoded.
 //!
 //! The handlers ask the table again, for a permit of their own RPC: this layer keeps bytes away from them, it proves nothing to them.
-//! A path without a row is unimplemented here, before any router sees it. A message of one piece must arrive in time; how long a stream
+//! A path without a row is unimplemented here, before any router sees it, and so is over TLS what the admin socket alone serves: SPIRE's
+//! server has no such services there, and whoever asks which there are is told the same. A message of one piece must arrive in time; how long a stream
 //! may wait for its next one is its handler's business.
 
 use std::pin::Pin;
@@ -12,7 +13,7 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use plastron_server_core::Services;
-use plastron_server_core::authorization::Method;
+use plastron_server_core::authorization::{Caller, Method};
 use tokio::time::{Instant, Sleep};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -76,6 +77,10 @@ fn admit(
     let caller = caller(request.extensions());
     async move {
         let method = method.ok_or_else(|| Status::unimplemented("no such method"))?;
+        if method.columns().only_local() && !matches!(caller, Caller::Local(_)) {
+            let service = method.path().split('/').nth(1).unwrap_or_default();
+            return Err(Status::unimplemented(format!("unknown service {service}")));
+        }
         services.authorizer.authorize_path(method.path(), &caller).await.map_err(Failure::from)?;
         Ok(method)
     }

@@ -391,6 +391,24 @@ fn keys_without_effect_are_warned_of() {
 }
 
 #[test]
+fn what_a_database_on_a_server_needs_is_refused_and_what_tunes_one_is_warned_of() {
+    let sql = |more: &str| with("", &PLUGINS.replace("database_type", &format!("{more} database_type")));
+    let tuned =
+        "max_open_conns = 5 max_idle_conns = 2 conn_max_lifetime = \"1h\" disable_migration = true log_sql = true";
+    let warnings = load_text(&sql(tuned), |_| {}).unwrap().warnings;
+    assert_eq!(warnings.len(), 5, "{warnings:?}");
+    assert!(warnings[0].ends_with("plugins.DataStore.sql.plugin_data.max_open_conns has no effect"), "{warnings:?}");
+    for key in ["ro_connection_string", "root_ca_path", "client_cert_path", "client_key_path"] {
+        let refused = load_text(&sql(&format!("{key} = \"x\"")), |_| {}).unwrap_err();
+        assert!(
+            refused.ends_with(&format!("{key}: is for databases on servers, which this server does not have")),
+            "{refused}"
+        );
+        assert!(load_text(&sql(&format!("{key} = \"\"")), |_| {}).is_ok(), "{key}");
+    }
+}
+
+#[test]
 fn jwt_keys_follow_ca_keys_and_all_four_types_are_taken() {
     for (name, key_type) in [
         ("rsa-2048", KeyType::Rsa2048),

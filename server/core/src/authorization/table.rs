@@ -22,6 +22,11 @@ pub struct Columns {
 impl Columns {
     /// No one.
     pub const NONE: Self = Self { anyone: false, local: false, admin: false, downstream: false, agent: false };
+
+    /// Whether the row is for the admin socket alone, so that the network has no such service.
+    pub fn only_local(self) -> bool {
+        self == Self { local: true, ..Self::NONE }
+    }
 }
 
 /// An RPC, as a type: permits for different RPCs can't be exchanged.

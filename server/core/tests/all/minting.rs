@@ -159,7 +159,7 @@ async fn every_csr_that_gets_nothing() {
         asks(&[uri(WEB), dns("web.")], "CSR DNS name is invalid: DNS name \"web.\" ends with a dot"),
         asks(&[uri(WEB), dns("a..b")], "CSR DNS name is invalid: "),
         asks(&[uri(WEB), dns("a.*.b")], "CSR DNS name is invalid: "),
-        asks(&[uri(WEB), dns("Web")], "CSR DNS name is invalid: "),
+        asks(&[uri(WEB), dns("we b")], "CSR DNS name is invalid: "),
         asks(
             &[uri(WEB), dns("*.example.org"), dns("web.example.org")],
             "CSR DNS name contains a wildcard that covers another non-wildcard name: \

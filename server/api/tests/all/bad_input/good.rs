@@ -278,6 +278,12 @@ pub(super) fn message(method: Method, world: &World) -> Vec<u8> {
         Method::RevokeX509UpstreamAuthority => {
             localauthority::RevokeX509UpstreamAuthorityRequest { subject_key_id: "none".into() }.encode_to_vec()
         }
+        Method::NewDownstreamX509Ca => {
+            svid::NewDownstreamX509caRequest { csr: csr_of(), preferred_ttl: 60 }.encode_to_vec()
+        }
+        Method::PublishJwtAuthority => {
+            bundle::PublishJwtAuthorityRequest { jwt_authority: Some(jwt_key(world)) }.encode_to_vec()
+        }
         Method::SetLogLevel => logger::SetLogLevelRequest { new_level: 5 }.encode_to_vec(),
         _without_fields_or_not_here => Vec::new(),
     }

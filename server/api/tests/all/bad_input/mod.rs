@@ -7,12 +7,14 @@
 mod good;
 mod raw;
 mod spire;
+mod tls;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use plastron_server_core::authorization::Method;
+use plastron_spiffe::SpiffeId;
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -69,7 +71,11 @@ fn of_spire(method: Method) -> bool {
 }
 
 /// Sends everything, in one order.
-async fn ask(ways: &Ways, world: &World, wanted: impl Fn(Method) -> bool) -> BTreeMap<Case, Outcome> {
+async fn ask<'a>(
+    way: impl Fn(Method) -> &'a Channel,
+    world: &World,
+    wanted: impl Fn(Method) -> bool,
+) -> BTreeMap<Case, Outcome> {
     let interfaces = Interfaces::read();
     let mut outcomes = BTreeMap::new();
     for method in &interfaces.methods {
@@ -78,7 +84,7 @@ async fn ask(ways: &Ways, world: &World, wanted: impl Fn(Method) -> bool) -> BTr
         let whole = Spoilt { field: String::new(), how: "good", bytes: good.clone() };
         let spoilt = interfaces.spoil(method, &good);
         for Spoilt { field, how, bytes } in std::iter::once(whole).chain(spoilt) {
-            let outcome = match raw::call(ways.of(row), row.path(), bytes).await {
+            let outcome = match raw::call(way(row), row.path(), bytes).await {
                 Ok(answer) => {
                     let mut items = interfaces.items(method, &answer);
                     items.dedup();
@@ -108,7 +114,8 @@ fn render(outcomes: &BTreeMap<Case, Outcome>) -> String {
 }
 
 async fn ours() -> (Server, Ways, World) {
-    let server = Server::start().await;
+    let admin = SpiffeId::parse(tls::ADMINISTRATOR).unwrap();
+    let server = Server::configured(|config| config.admin_ids = vec![admin]).await;
     let agent = server.attest(&server.token().await).await.unwrap();
     let entry_id = server.entry(&agent, "/db").await;
     let ways =
@@ -122,7 +129,7 @@ async fn ours() -> (Server, Ways, World) {
 async fn every_field_of_every_rpc_is_answered_as_reviewed() {
     let (_server, ways, world) = ours().await;
     let endless = |method| matches!(method, Method::HealthWatch | Method::WatchSubscribe);
-    let outcomes = ask(&ways, &world, |method| !endless(method)).await;
+    let outcomes = ask(|method| ways.of(method), &world, |method| !endless(method)).await;
     for (case, outcome) in &outcomes {
         assert!(!outcome.text.contains('\u{1b}'), "what a stranger wrote steers terminals: {case:?} {outcome:?}");
     }
