@@ -1,3 +1,5 @@
+//! Connections that say nothing, and too many of one address.
+
 use axum::Router;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
