@@ -48,8 +48,10 @@ impl AgentInfo {
     /// The agent's SVID with its own bundle, and the bundles of other trust domains that it holds. `None` before it has attested.
     pub fn caller(&self) -> Option<(Caller, Vec<Arc<Bundle>>)> {
         let caller = self.standing.get()?.caller();
-        let foreign =
-            self.identities.latest().map_or_else(Vec::new, |snapshot| snapshot.federated.values().cloned().collect());
+        let foreign = self
+            .identities
+            .latest()
+            .map_or_else(Vec::new, |snapshot| snapshot.foreign.bundles.values().cloned().collect());
         Some((caller, foreign))
     }
 

@@ -25,7 +25,6 @@ pub(crate) fn counted(services: &[&str]) -> CountedCalls {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{admin, serve};
 
     /// A name that no descriptor has would count nothing.

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use plastron_hsm::{KeyId, KeyRecord, KeyStore, KeyStoreError, KeyType, SignatureScheme, StoreIdentity};
 use plastron_server_core::ca::CaError;
 use plastron_server_core::health::{FromCache, NotReady, Obstacle, Unhealthy};
+use plastron_server_core::ledger::Write;
 use plastron_server_core::store::{Committed, StoreError};
 
 use crate::faults::SlowKeys;
@@ -169,7 +170,8 @@ async fn whatever_hangs_there_is_an_answer() {
     let server = disk.start().await.unwrap();
     let ledger = Arc::clone(&server.services.ledger);
     let hangs = tokio::spawn(async move {
-        let write = ledger.write("hang", |_store| std::future::pending::<Result<Committed<()>, StoreError>>());
+        let write =
+            ledger.write(Write::CreateEntries, |_store| std::future::pending::<Result<Committed<()>, StoreError>>());
         write.await.unwrap();
     });
     // It has its turn before anyone looks at the log.
