@@ -151,6 +151,7 @@ impl Failure {
             Self::JwtDisabled => (Code::Unimplemented, Told::Chain),
             Self::Mint(error) => mint(error),
             Self::Bundle(BundleError::Store(_)) => (Code::Internal, Told::Step),
+            Self::Bundle(BundleError::KeyIdTaken { .. }) => (Code::AlreadyExists, Told::Chain),
             Self::Bundle(
                 BundleError::Nothing
                 | BundleError::TooMany { .. }

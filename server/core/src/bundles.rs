@@ -31,8 +31,9 @@ impl Bundles {
         self.ledger.state().bundle().unwrap_or_else(|| Arc::new(Bundle::empty(self.trust_domain.clone())))
     }
 
-    /// Adds authorities that the bundle does not have yet. Checks that there are some and not too many, and that each parses. That one
-    /// is tainted is not for the caller to say here (`local_authority`): the flag is dropped, as in SPIRE.
+    /// Adds authorities that the bundle does not have yet; a JWT key that it has gets the later of its two ends. Checks, in order: there
+    /// are some, and not too many; each parses; none has the key ID of another key. That one is tainted is not for the caller to say
+    /// here (`local_authority`): the flag is dropped, as in SPIRE.
     pub async fn append(
         &self,
         permit: Permit<rpc::AppendBundle>,
@@ -56,18 +57,39 @@ impl Bundles {
                 .map_err(|source| BundleError::JwtAuthority { index, source })
         };
         let jwt = jwt.into_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+        for (index, authority) in jwt.iter().enumerate() {
+            key_id_is_free(authority, present.jwt_authorities.iter().chain(jwt.iter().take(index)))?;
+        }
+        let wanted = jwt.clone();
         let subject = format!("{} X.509 and {} JWT authorities", x509.len(), jwt.len());
         let trust_domain = self.trust_domain.clone();
-        let result = self
+        let result: Result<Arc<Bundle>, StoreError> = self
             .ledger
             .write(Write::AppendToBundle, move |store| async move {
                 store.append_authorities(trust_domain, x509, jwt).await
             })
             .await;
+        // The store keeps the first of two that came at once.
+        let result = result.map_err(BundleError::Store).and_then(|bundle| {
+            wanted.iter().try_for_each(|authority| key_id_is_free(authority, bundle.jwt_authorities.iter()))?;
+            Ok(bundle)
+        });
         let outcome = audit::outcome(&result);
         audit::change(permit.identity(), "bundle append", &subject, &outcome);
-        Ok(result?)
+        result
     }
+}
+
+/// No token that names a key is verified with another one.
+fn key_id_is_free<'a>(
+    authority: &JwtAuthority,
+    mut known: impl Iterator<Item = &'a JwtAuthority>,
+) -> Result<(), BundleError> {
+    let JwtAuthority { key_id, public_key, .. } = authority;
+    if known.any(|known| known.key_id == *key_id && known.public_key != *public_key) {
+        return Err(BundleError::KeyIdTaken { key_id: key_id.clone() });
+    }
+    Ok(())
 }
 
 /// Why the bundle was not changed.
@@ -97,6 +119,12 @@ pub enum BundleError {
         index: usize,
         /// What is wrong with it.
         source: AuthorityFault,
+    },
+    /// Tokens that name it would be verified with the other key: AlreadyExists.
+    #[error("the bundle has another JWT authority with the key ID {key_id:?}")]
+    KeyIdTaken {
+        /// The identifier.
+        key_id: String,
     },
     /// The store failed.
     #[error("the bundle can't be stored")]

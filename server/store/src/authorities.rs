@@ -166,7 +166,8 @@ pub(crate) async fn rewrite(write: &mut Write<'_>, mut bundle: Bundle) -> Result
     Ok(())
 }
 
-/// Adds what the bundle does not have yet; its sequence number rises if there was something.
+/// Adds what the bundle does not have yet, and lets keys that come again live longer; its sequence number rises if there was something.
+/// Another key with a key ID that the bundle has is left out, which the caller sees from the bundle that it gets.
 pub(crate) async fn append(
     write: &mut Write<'_>,
     trust_domain: TrustDomain,
@@ -184,8 +185,12 @@ pub(crate) async fn append(
         }
     }
     for authority in jwt {
-        if !bundle.jwt_authorities.iter().any(|known| known.key_id == authority.key_id) {
-            bundle.jwt_authorities.push(authority);
+        match bundle.jwt_authorities.iter_mut().find(|known| known.key_id == authority.key_id) {
+            Some(known) if known.public_key == authority.public_key => {
+                known.expires_at = later_end(known.expires_at, authority.expires_at);
+            }
+            Some(_) => {}
+            None => bundle.jwt_authorities.push(authority),
         }
     }
     if bundle == before && known {
@@ -196,4 +201,9 @@ pub(crate) async fn append(
     let bundle = Arc::new(bundle);
     write.note(Event::Bundle(Arc::clone(&bundle)));
     Ok(bundle)
+}
+
+/// Of two ends of one key. What is not above zero never comes.
+fn later_end(one: i64, other: i64) -> i64 {
+    if one <= 0 || other <= 0 { one.min(other) } else { one.max(other) }
 }

@@ -50,6 +50,33 @@ async fn appended_authorities_are_in_the_bundle_and_never_tainted_by_it() {
     assert!(masked.x509_authorities.is_empty() && masked.sequence_number == 0);
 }
 
+/// Whoever publishes its key again and again, as SPIRE's own test of administrators does, has it live on.
+#[tokio::test]
+async fn a_key_that_is_appended_again_gets_the_later_end() {
+    let server = Server::start().await;
+    let public_key = key(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let until = |expires_at| JwtKey { expires_at, tainted: false, ..jwt_key("again", public_key.clone()) };
+    let end = 1_900_000_000;
+    for (sent, kept) in [(end, end), (end + 60, end + 60), (end, end + 60), (0, 0), (end, 0)] {
+        let bundle = append(&server, Vec::new(), vec![until(sent)]).await.unwrap();
+        let found: Vec<_> = bundle.jwt_authorities.iter().filter(|known| known.key_id == "again").collect();
+        assert_eq!(found, [&until(kept)], "after {sent}; 0 never ends");
+    }
+}
+
+/// Tokens that name it would be verified with the wrong key by some.
+#[tokio::test]
+async fn another_key_with_a_known_key_id_is_refused_and_not_passed_over() {
+    let server = Server::start().await;
+    let [one, other] = [(); 2].map(|()| jwt_key("taken", key(&rcgen::PKCS_ECDSA_P256_SHA256)));
+    let refused = append(&server, Vec::new(), vec![one.clone(), other.clone()]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused:?}");
+    append(&server, Vec::new(), vec![one]).await.unwrap();
+    let refused = append(&server, Vec::new(), vec![other]).await.unwrap_err();
+    let words = r#"the bundle has another JWT authority with the key ID "taken""#;
+    assert_eq!((refused.code(), refused.message()), (Code::AlreadyExists, words));
+}
+
 /// Agents would have to skip them, and one that can't be read would keep the bundle from being told at all.
 #[tokio::test]
 async fn what_no_one_could_verify_with_is_refused() {

@@ -66,7 +66,8 @@ pub trait AuthorityStore: Send + Sync {
     /// In one transaction: this server's slot becomes `Active`, and its other one of the kind, if it was active, `Old`.
     async fn activate_authority(&self, server: ServerId, slot: SlotName) -> Result<Committed<()>, StoreError>;
 
-    /// Adds authorities that the bundle does not have yet.
+    /// Adds authorities that the bundle does not have yet. A JWT key that it has gets the later of its two ends; another key with a
+    /// key ID that it has is left out.
     async fn append_authorities(
         &self,
         trust_domain: TrustDomain,
