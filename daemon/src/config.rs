@@ -84,6 +84,26 @@ pub enum LoadError {
         /// All of them.
         notices: Vec<Notice>,
     },
+    /// Several parts of the file, each with its own problem.
+    #[error("{}", .problems.iter().map(|problem| explain(problem)).collect::<Vec<_>>().join("\n"))]
+    Several {
+        /// In the order of the file.
+        problems: Vec<LoadError>,
+    },
+}
+
+impl LoadError {
+    /// What is wrong with the parts of a file, if something is.
+    pub fn of_parts(mut problems: Vec<Self>) -> Result<(), Self> {
+        match (problems.pop(), problems.is_empty()) {
+            (None, _) => Ok(()),
+            (Some(only), true) => Err(only),
+            (Some(last), false) => {
+                problems.push(last);
+                Err(Self::Several { problems })
+            }
+        }
+    }
 }
 
 impl From<ConfigError> for LoadError {

@@ -9,6 +9,7 @@
 //! What a plugin's own keys mean is its own business; unknown ones are found when [`Plugin::decode`] reads them.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 
 use plastron_hcl1::{Located, Notice, Place, Subtree};
@@ -28,7 +29,15 @@ pub struct Plugin {
     pub place: Place,
     /// The program of a plugin in another process; `None` for one of ours.
     pub command: Option<ExternalCommand>,
-    data: Subtree,
+    data: Data,
+}
+
+/// Where a plugin's own configuration stands. A file is read by [`Plugin::decode`], so that one that can't be read is its plugin's
+/// problem alone.
+#[derive(Clone, Debug)]
+enum Data {
+    Here(Subtree),
+    File(Located<PathBuf>),
 }
 
 /// The program that serves a plugin in another process.
@@ -56,9 +65,27 @@ struct RawPlugin {
 impl Plugin {
     /// The plugin's own configuration, with what its reader should be told.
     pub fn decode<T: DeserializeOwned>(&self, strictness: &Strictness<'_>) -> Result<(T, Vec<Notice>), LoadError> {
-        let (config, notices) = self.data.decode()?;
+        let (config, notices) = match &self.data {
+            Data::Here(data) => data.decode()?,
+            Data::File(file) => read_file(file)?.decode()?,
+        };
         Ok((config, strictness.judge(notices)?))
     }
+}
+
+/// In SPIRE's words, which scripts look for.
+fn read_file(file: &Located<PathBuf>) -> Result<Subtree, LoadError> {
+    load_subtree(&file.value).map_err(|error| match error {
+        LoadError::Unreadable { path, source } => {
+            let reason = match source.kind() {
+                io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+                io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+                _ => source.to_string(),
+            };
+            file.refuse(format_args!("failed to read plugin configuration: open {}: {reason}", path.display())).into()
+        }
+        error => error,
+    })
 }
 
 /// Reads the `plugins` block. Disabled plugins are left out; a second block of the same type and name is refused.
@@ -87,9 +114,9 @@ pub fn read(plugins: &Subtree, strictness: &Strictness<'_>) -> Result<(Vec<Plugi
 fn plugin(kind: String, name: String, place: Place, raw: RawPlugin) -> Result<Plugin, LoadError> {
     let data = match (raw.plugin_data, raw.plugin_data_file) {
         (Some(_), Some(file)) => return Err(file.refuse("plugin_data is given too; choose one").into()),
-        (Some(data), None) => data,
-        (None, Some(file)) => load_subtree(&file.value)?,
-        (None, None) => Subtree::absent(place.clone()),
+        (Some(data), None) => Data::Here(data),
+        (None, Some(file)) => Data::File(file),
+        (None, None) => Data::Here(Subtree::absent(place.clone())),
     };
     let command =
         raw.plugin_cmd.map(|path| ExternalCommand { path, args: raw.plugin_args, checksum: raw.plugin_checksum });

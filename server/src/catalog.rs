@@ -50,36 +50,19 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// Reads the `plugins` block. Exactly one DataStore and one KeyManager; an unknown plugin is refused by name.
+    /// Reads the `plugins` block. Exactly one DataStore and one KeyManager; an unknown plugin is refused by name. What is wrong with
+    /// plugins is told of all of them at once.
     pub(crate) fn read(block: &Subtree, strictness: &Strictness<'_>) -> Result<(Self, Vec<Notice>), LoadError> {
         let (configured, mut notices) = plugins::read(block, strictness)?;
-        let (mut data_store, mut key_manager, mut upstream) = (None, None, None);
-        let (mut tpm, mut x509pop) = (None, None);
+        let (mut chosen, mut problems) = (Chosen::default(), Vec::new());
         for plugin in &configured {
-            if plugin.command.is_some() {
-                return Err(refuse(
-                    plugin,
-                    "plugins in other processes (plugin_cmd) are not supported by this server yet",
-                ));
+            match chosen.read(plugin, strictness) {
+                Ok(more) => notices.extend(more),
+                Err(problem) => problems.push(problem),
             }
-            let more = match (plugin.kind.as_str(), plugin.name.as_str()) {
-                ("DataStore", "sql") => set(&mut data_store, plugin, DataStore::read(plugin, strictness)?)?,
-                ("KeyManager", name @ ("memory" | "disk" | "pkcs11")) => {
-                    set(&mut key_manager, plugin, KeyManager::read(name, plugin, strictness)?)?
-                }
-                ("NodeAttestor", "join_token") => plugin.decode::<NoKeys>(strictness)?.1,
-                ("NodeAttestor", "tpm") => set(&mut tpm, plugin, Pools::read(plugin, strictness)?)?,
-                ("NodeAttestor", "x509pop") => set(&mut x509pop, plugin, X509Pop::read(plugin, strictness)?)?,
-                ("UpstreamAuthority", "disk") => set(&mut upstream, plugin, Upstream::read_disk(plugin, strictness)?)?,
-                ("UpstreamAuthority", "spire") => {
-                    set(&mut upstream, plugin, Upstream::read_spire(plugin, strictness)?)?
-                }
-                (kind, name) => {
-                    return Err(refuse(plugin, format_args!("this server has no {kind} {name:?}; {}", have(kind))));
-                }
-            };
-            notices.extend(more);
         }
+        LoadError::of_parts(problems)?;
+        let Chosen { data_store, key_manager, tpm, x509pop, upstream } = chosen;
         let missing = |what: &str| LoadError::from(block.place().refuse(format_args!("a {what} must be configured")));
         let catalog = Self {
             data_store: data_store.ok_or_else(|| missing("DataStore"))?,
@@ -136,6 +119,38 @@ impl Catalog {
             attestors.judge = Some(tpm);
         }
         Ok(attestors)
+    }
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Chosen {
+    data_store: Option<DataStore>,
+    key_manager: Option<KeyManager>,
+    tpm: Option<Pools>,
+    x509pop: Option<X509Pop>,
+    upstream: Option<Upstream>,
+}
+
+impl Chosen {
+    fn read(&mut self, plugin: &Plugin, strictness: &Strictness<'_>) -> Result<Vec<Notice>, LoadError> {
+        if plugin.command.is_some() {
+            return Err(refuse(plugin, "plugins in other processes (plugin_cmd) are not supported by this server yet"));
+        }
+        match (plugin.kind.as_str(), plugin.name.as_str()) {
+            ("DataStore", "sql") => set(&mut self.data_store, plugin, DataStore::read(plugin, strictness)?),
+            ("KeyManager", name @ ("memory" | "disk" | "pkcs11")) => {
+                set(&mut self.key_manager, plugin, KeyManager::read(name, plugin, strictness)?)
+            }
+            ("NodeAttestor", "join_token") => Ok(plugin.decode::<NoKeys>(strictness)?.1),
+            ("NodeAttestor", "tpm") => set(&mut self.tpm, plugin, Pools::read(plugin, strictness)?),
+            ("NodeAttestor", "x509pop") => set(&mut self.x509pop, plugin, X509Pop::read(plugin, strictness)?),
+            ("UpstreamAuthority", "disk") => set(&mut self.upstream, plugin, Upstream::read_disk(plugin, strictness)?),
+            ("UpstreamAuthority", "spire") => {
+                set(&mut self.upstream, plugin, Upstream::read_spire(plugin, strictness)?)
+            }
+            (kind, name) => Err(refuse(plugin, format_args!("this server has no {kind} {name:?}; {}", have(kind)))),
+        }
     }
 }
 

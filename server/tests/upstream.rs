@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_plastron-server");
@@ -15,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Server {
     dir: tempfile::TempDir,
     process: Option<Child>,
+    log: Arc<Mutex<String>>,
 }
 
 impl Drop for Server {
@@ -37,6 +39,7 @@ impl Server {
                 data_dir = "{at}/data"
                 bind_address = "127.0.0.1"
                 bind_port = 0
+                log_level = "DEBUG"
                 socket_path = "{at}/private/api.sock"
             }}
             plugins {{
@@ -58,7 +61,7 @@ impl Server {
                           subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid:always\n";
         let req = format!("[req]\ndistinguished_name=dn\nx509_extensions=ca\n[dn]\n[ca]\n{extensions}");
         fs::write(dir.path().join("req.cnf"), req).unwrap();
-        Self { dir, process: None }
+        Self { dir, process: None, log: Arc::default() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -128,13 +131,24 @@ impl Server {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let mut log = String::new();
-        while !log.contains("network=unix") {
-            let line = lines.next().unwrap_or_else(|| unreachable!("the server ended: {log}")).unwrap();
-            log.push_str(&line);
+        let mut started = String::new();
+        while !started.contains("network=unix") {
+            let line = lines.next().unwrap_or_else(|| unreachable!("the server ended: {started}")).unwrap();
+            started.push_str(&line);
         }
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        *self.log.lock().unwrap() = started;
+        let log = Arc::clone(&self.log);
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| log.lock().unwrap().push_str(&line)));
         self.process = Some(process);
+    }
+
+    /// Waits until the log has these words so many times since the server started.
+    fn logged(&self, words: &str, times: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.log.lock().unwrap().matches(words).count() != times {
+            assert!(Instant::now() < deadline, "{times} times {words:?} in {}", self.log.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Output {
@@ -210,6 +224,8 @@ fn a_server_below_files_is_verified_by_openssl_over_a_rotation_and_a_replaced_up
     assert_eq!(server.mint(), 3, "leaf, the server's CA, the upstream's");
 
     let first = server.rotate();
+    // What scripts around SPIRE wait for after an activation.
+    server.logged("Successfully rotated X.509 CA", 2);
     assert_eq!(server.mint(), 3);
     assert_eq!(server.bundle(), ["CN=old root"], "no authority but the upstream's");
     let error = server.fails(&["localauthority", "x509", "taint", "-authorityID", &first]);

@@ -123,7 +123,9 @@ fn no_token(error: &JwtSvidError) -> Status {
         JwtSvidError::Upstream(error) => match error {
             UpstreamError::Unavailable { .. } | UpstreamError::DeadlineExceeded { .. } => "the server can't be reached",
             UpstreamError::UntrustedServer { .. } => "the server is not trusted",
-            UpstreamError::Unimplemented { message, .. } if message.contains(JWT_DISABLED) => JWT_DISABLED,
+            UpstreamError::Unimplemented { message, .. } if message.contains(JWT_DISABLED) => {
+                "rpc error: code = Unimplemented desc = JWT functionality is disabled"
+            }
             UpstreamError::AgentDenied { .. }
             | UpstreamError::PermissionDenied { .. }
             | UpstreamError::InvalidArgument { .. }

@@ -73,6 +73,13 @@ fn a_plugin_can_have_a_file_of_its_own() {
     let error = plugins[0].decode::<Tpm>(&USUAL).unwrap_err();
     assert_eq!(explain(&error), format!("{shown}:2:10: device: expected a string, got a bool"));
 
+    let gone = folder.path().join("gone.conf");
+    let text = format!("plugins {{ NodeAttestor \"tpm\" {{ plugin_data_file = \"{}\" }} }}", gone.display());
+    let (plugins, _) = read(&block(&text), &USUAL).unwrap();
+    let error = explain(&plugins[0].decode::<Tpm>(&USUAL).unwrap_err());
+    let words = format!("failed to read plugin configuration: open {}: no such file or directory", gone.display());
+    assert!(error.starts_with("f:1:") && error.ends_with(&words), "{error}");
+
     let text = format!("plugins {{ NodeAttestor \"tpm\" {{ plugin_data {{}} plugin_data_file = \"{shown}\" }} }}");
     assert!(explain(&read(&block(&text), &USUAL).unwrap_err()).ends_with("plugin_data is given too; choose one"));
 }

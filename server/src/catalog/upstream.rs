@@ -58,11 +58,11 @@ impl Upstream {
         if let Some(ttl) = ttl {
             return Err(ttl.refuse("the lifetime is that of ca_ttl: take it out").into());
         }
-        let config = DiskConfig {
-            cert_file: cert_file_path.ok_or_else(|| missing(plugin, "cert_file_path"))?,
-            key_file: key_file_path.ok_or_else(|| missing(plugin, "key_file_path"))?,
-            bundle_file: bundle_file_path.filter(|path| !path.as_os_str().is_empty()),
+        let set = |path: &PathBuf| !path.as_os_str().is_empty();
+        let (Some(cert_file), Some(key_file)) = (cert_file_path.filter(set), key_file_path.filter(set)) else {
+            return Err(plugin.place.refuse("'cert_file_path' and 'key_file_path' must be set and not empty").into());
         };
+        let config = DiskConfig { cert_file, key_file, bundle_file: bundle_file_path.filter(set) };
         Ok((Self::Disk(config), notices))
     }
 

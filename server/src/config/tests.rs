@@ -46,6 +46,23 @@ fn spires_quick_start_runs_with_spires_defaults() {
     assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
 }
 
+/// As SPIRE's `validate` does it, so that a file is mended in one go.
+#[test]
+fn what_is_wrong_with_several_plugins_is_told_at_once_in_spires_words() {
+    let plugins = format!(
+        "{}\n    NodeAttestor \"x509pop\" {{ plugin_data_file = \"no/such/x509pop.conf\" }}\n    {}\n}}\n",
+        PLUGINS.trim_end().trim_end_matches('}'),
+        "UpstreamAuthority \"disk\" { plugin_data { } }",
+    );
+    let error = load_text(&with("", &plugins), |_| {}).unwrap_err();
+    let expected = [
+        "server.conf:12:49: plugins.NodeAttestor.x509pop.plugin_data_file: failed to read plugin configuration: \
+         open no/such/x509pop.conf: no such file or directory",
+        "server.conf:13:23: plugins.UpstreamAuthority.disk: 'cert_file_path' and 'key_file_path' must be set and not empty",
+    ];
+    assert_eq!(error.lines().collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn flags_win_over_the_file_and_agents_follow_the_default_ttl() {
     let text = with("bind_port = 1\ndefault_x509_svid_ttl = \"30m\"\nratelimit { attestation = false }", PLUGINS);
@@ -107,11 +124,14 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
         (
             with("", &plugins("UpstreamAuthority \"disk\" { plugin_data { key_file_path = \"k\" } }")),
-            "cert_file_path must be configured",
+            "'cert_file_path' and 'key_file_path' must be set and not empty",
         ),
         (
-            with("", &plugins("UpstreamAuthority \"disk\" { plugin_data { cert_file_path = \"c\" } }")),
-            "key_file_path must be configured",
+            with(
+                "",
+                &plugins("UpstreamAuthority \"disk\" { plugin_data { cert_file_path = \"c\" key_file_path = \"\" } }"),
+            ),
+            "'cert_file_path' and 'key_file_path' must be set and not empty",
         ),
         (
             with("", &plugins("UpstreamAuthority \"disk\" { plugin_data { ttl = \"1h\" } }")),

@@ -117,7 +117,11 @@ async fn what_the_server_does_wrong_is_told_in_general_terms() {
     let unimplemented = |message: &str| UpstreamError::Unimplemented { rpc: "NewJWTSVID", message: message.to_owned() };
     let cases = [
         (UpstreamError::DeadlineExceeded { rpc: "NewJWTSVID", seconds: 30 }, "the server can't be reached"),
-        (unimplemented("JWT functionality is disabled"), "JWT functionality is disabled"),
+        // In the words that SPIRE's agent repeats, code and all, which scripts look for.
+        (
+            unimplemented("JWT functionality is disabled"),
+            "rpc error: code = Unimplemented desc = JWT functionality is disabled",
+        ),
         (unimplemented("secret"), "the server issues none"),
         (UpstreamError::InvalidArgument { rpc: "NewJWTSVID", message: "secret".to_owned() }, "the server issues none"),
         (UpstreamError::MalformedReply { rpc: "NewJWTSVID", reason: "secret".to_owned() }, "the server issues none"),

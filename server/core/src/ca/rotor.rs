@@ -76,7 +76,11 @@ impl Turn {
         self.prepared = None;
         let local_authority_id = authority.authority_id();
         match U::KIND {
-            SlotKind::X509 => tracing::info!(%slot, %local_authority_id, "X509 CA activated"),
+            SlotKind::X509 => {
+                tracing::info!(%slot, %local_authority_id, "X509 CA activated");
+                // Scripts around SPIRE wait for this one.
+                tracing::debug!(trust_domain_id = %context.config.trust_domain.id(), "Successfully rotated X.509 CA");
+            }
             SlotKind::Jwt => tracing::info!(%slot, %local_authority_id, "JWT key activated"),
         }
         meters::activate(U::KIND).increment();
