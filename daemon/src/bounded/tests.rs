@@ -1,5 +1,4 @@
 //! Connections that say nothing, and too many of one address.
-//! Floods of the listener for probes and scrapes, from addresses of the loopback.
 
 use axum::Router;
 use axum::routing::get;
