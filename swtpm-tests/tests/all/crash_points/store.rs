@@ -7,8 +7,8 @@ use std::sync::Arc;
 use plastron_server_core::store::{
     AdmissionRecord, AdmitError, AuthorityChangeError, AuthoritySet, AuthorityStore, Change, Committed, CutOff,
     Decision, EntryConflict, EntryStore, JoinTokenRecord, JournalEntry, Node, NodeError, NodeStore, NodeSvid,
-    PendingError, PendingStore, PendingTpm, ServerId, ServerRecord, ServerStore, SlotName, Snapshot, Store, StoreError,
-    StoreStatistics, TokenError, TokenHash, TokenStore, WaitRecord,
+    PendingError, PendingStore, PendingTpm, PublishError, Published, ServerId, ServerRecord, ServerStore, SlotName,
+    Snapshot, Store, StoreError, StoreStatistics, TokenError, TokenHash, TokenStore, WaitRecord,
 };
 use plastron_spiffe::x509::SerialNumber;
 use plastron_spiffe::{Bundle, JwtAuthority, RegistrationEntry, SpiffeId, TrustDomain, X509Authority};
@@ -43,6 +43,14 @@ impl AuthorityStore for SteppedStore {
         jwt: Vec<JwtAuthority>,
     ) -> Result<Committed<Arc<Bundle>>, StoreError> {
         self.steps.take("append authorities", self.inner.append_authorities(trust_domain, x509, jwt)).await
+    }
+
+    async fn publish_jwt_authority(
+        &self,
+        trust_domain: TrustDomain,
+        published: Published,
+    ) -> Result<Committed<Arc<Bundle>>, PublishError> {
+        self.steps.take("publish a JWT authority", self.inner.publish_jwt_authority(trust_domain, published)).await
     }
 
     async fn drop_authorities(&self, authorities: AuthoritySet) -> Result<Committed<usize>, StoreError> {
