@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_util::debugging::DebuggingRecorder;
 use plastron_hsm::KeyInventory as _;
 use plastron_hsm_soft::SoftStore;
 use plastron_server_core::authorization::rpc;
@@ -118,6 +119,10 @@ async fn an_expired_entry_is_kept_for_an_hour() {
 /// Threat 24: what is forgotten is what an operator would evict, and never a ban.
 #[tokio::test]
 async fn nodes_that_expired_long_ago_are_forgotten_and_bans_are_not() {
+    // No other test prunes nodes, so it is here that their meters find a recorder.
+    let recorder = DebuggingRecorder::new();
+    let counted = recorder.snapshotter();
+    let _recording = metrics::set_default_local_recorder(&recorder);
     let server = Disk::new().start().await.unwrap();
     let (gone, _) = server.agent().await;
     let (banned, _) = server.agent().await;
@@ -135,6 +140,10 @@ async fn nodes_that_expired_long_ago_are_forgotten_and_bans_are_not() {
     let (alive, _) = server.agent().await;
     assert_eq!(server.services.prune_nodes(&NodePruning { batch: 0, ..rule }).await.unwrap(), 0);
     assert_eq!(server.services.prune_nodes(&rule).await.unwrap(), 1);
+    let counted = counted.snapshot().into_hashmap();
+    for name in ["datastore.node.prune", "node.manager.prune"] {
+        assert!(counted.keys().any(|key| key.key().name() == name), "{name}");
+    }
     assert!(!there(&gone) && there(&banned) && there(&alive));
     assert_eq!(server.services.prune_nodes(&rule).await.unwrap(), 0);
 }
