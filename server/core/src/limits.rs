@@ -26,6 +26,8 @@ pub const MAX_AUTHORITIES: usize = 256;
 /// JWT authorities of one downstream server, and of those below it, in the bundle: a quarter, so that one that fell does not keep the others
 /// from rotating. A key stays for a day after its end, so a server with a `ca_ttl` of an hour has about thirty.
 pub const MAX_PUBLISHED_KEYS: usize = MAX_AUTHORITIES / 4;
+/// JWT authorities of all servers below one that is itself below another: the rest of its share there is for its own.
+pub const MAX_KEYS_PASSED_UP: usize = MAX_PUBLISHED_KEYS - MAX_PUBLISHED_KEYS / 4;
 /// Length of the key identifier of a downstream server's JWT authority, as of a path segment: agents and peers keep every one of them.
 pub const MAX_PUBLISHED_KEY_ID_LEN: usize = 255;
 /// Bundles, or federation relationships, in one batch call: each is a transaction of its own, as in SPIRE.

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use plastron_spiffe::x509::{CsrError, VerifiedCsr, verify_csr};
 use plastron_spiffe::{Bundle, BundleError as AuthorityFault, JwtAuthority, SpiffeId, TrustDomain};
+use tokio::sync::Mutex;
 
 use crate::audit::{self, AuditLog, AuditSinkError, Issue, Recorded};
 use crate::authorization::{Permit, rpc};
 use crate::ca::{CaError, CertificateAuthority, DownstreamCa, SignError};
 use crate::clock::{Clock, unix_seconds};
 use crate::ledger::{Ledger, Write};
-use crate::limits::{MAX_AUTHORITIES, MAX_PUBLISHED_KEY_ID_LEN, MAX_PUBLISHED_KEYS};
+use crate::limits::{MAX_AUTHORITIES, MAX_KEYS_PASSED_UP, MAX_PUBLISHED_KEY_ID_LEN, MAX_PUBLISHED_KEYS};
 use crate::store::{PublishError, Published};
 
 /// Serves downstream servers.
@@ -21,6 +22,8 @@ pub struct Nesting {
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
     audit: Arc<AuditLog>,
+    /// Below another server, one publication at a time: what two publish at once would go up both where there is room for one.
+    publishing: Mutex<()>,
 }
 
 impl Nesting {
@@ -30,7 +33,7 @@ impl Nesting {
         clock: Arc<dyn Clock>,
         audit: Arc<AuditLog>,
     ) -> Self {
-        Self { ca, ledger, clock, audit }
+        Self { ca, ledger, clock, audit, publishing: Mutex::default() }
     }
 
     /// A CA certificate for the key of a CSR, and the bundle that holds its root. `preferred_ttl`: seconds; 0 and less mean the lifetime
@@ -56,8 +59,7 @@ impl Nesting {
 
     /// Puts a downstream server's JWT authority into the bundle, unless it is there. Checks, in order: its key and identifier; that it ends,
     /// and not before now; there is no other key with this identifier; the bundle does not grow too large, nor the caller's
-    /// share of it; where
-    /// this server is a downstream server itself, its upstream takes it.
+    /// share of it, nor where this server is a downstream server itself all callers' part of its own; then its upstream takes it.
     pub async fn publish_jwt_authority(
         &self,
         permit: Permit<rpc::PublishJwtAuthority>,
@@ -83,6 +85,11 @@ impl Nesting {
         if total > MAX_AUTHORITIES {
             return Err(NestingError::TooMany { got: total });
         }
+        let is_below = self.ca.upstream_bundle().is_some();
+        let _publishing = if is_below { Some(self.publishing.lock().await) } else { None };
+        if is_below {
+            self.check_shares(permit.caller().id()).await?;
+        }
         // Whoever takes it as published may sign with it: it is known up to the root before.
         self.ca.publish_upstream(&authority).await.map_err(|source| NestingError::Upstream(Box::new(source)))?;
         let subject = format!("{:?} until {expires_at}", authority.key_id);
@@ -107,6 +114,21 @@ impl Nesting {
         });
         audit::change(permit.identity(), "jwt authority publish", &subject, &audit::outcome(&result));
         result
+    }
+
+    /// What goes up is this server's there: what would be refused here must not, and it needs a place for its own.
+    async fn check_shares(&self, publisher: &SpiffeId) -> Result<(), NestingError> {
+        let (store, now) = (self.ledger.store(), unix_seconds(self.clock.now()));
+        let failed = |source| NestingError::Publish(PublishError::Store(source));
+        let got = store.living_jwt_authorities(Some(publisher.clone()), now).await.map_err(failed)?;
+        if got >= MAX_PUBLISHED_KEYS {
+            return Err(NestingError::Publish(PublishError::ShareUsed { got, share: MAX_PUBLISHED_KEYS }));
+        }
+        let got = store.living_jwt_authorities(None, now).await.map_err(failed)?;
+        if got >= MAX_KEYS_PASSED_UP {
+            return Err(NestingError::BelowUsed { got, most: MAX_KEYS_PASSED_UP });
+        }
+        Ok(())
     }
 
     fn still_downstream(&self, id: &SpiffeId) -> Result<(), NestingError> {
@@ -167,6 +189,14 @@ pub enum NestingError {
     TooMany {
         /// How many there would be.
         got: usize,
+    },
+    /// They go up to this server's own upstream, where its own keys need a place: ResourceExhausted.
+    #[error("servers below this one have {got} JWT authorities in the bundle above, of at most {most}")]
+    BelowUsed {
+        /// How many there are.
+        got: usize,
+        /// The limit.
+        most: usize,
     },
     /// This server's own upstream did not take it.
     #[error("failed to publish JWT key upstream")]

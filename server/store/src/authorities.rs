@@ -6,7 +6,7 @@ use plastron_server_core::store::{
     AuthorityChangeError, AuthoritySet, AuthorityStore, Committed, Event, JournalAuthority, JournalEntry, Publication,
     PublishError, Published, ServerId, SlotName, SlotStatus, StoreError,
 };
-use plastron_spiffe::{Bundle, JwtAuthority, TrustDomain, X509Authority};
+use plastron_spiffe::{Bundle, JwtAuthority, SpiffeId, TrustDomain, X509Authority};
 
 use crate::SqliteStore;
 use crate::error::Purpose;
@@ -73,6 +73,10 @@ impl AuthorityStore for SqliteStore {
         published: Published,
     ) -> Result<Committed<Arc<Bundle>>, PublishError> {
         self.publish(trust_domain, published).await
+    }
+
+    async fn living_jwt_authorities(&self, publisher: Option<SpiffeId>, now: i64) -> Result<usize, StoreError> {
+        self.living_keys(publisher, now).await
     }
 
     async fn drop_authorities(&self, authorities: AuthoritySet) -> Result<Committed<usize>, StoreError> {

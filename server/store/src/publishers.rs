@@ -27,7 +27,7 @@ impl SqliteStore {
             let changes = write.commit(PURPOSE).await?;
             return Ok(Committed { value: Arc::new(bundle), changes });
         }
-        let mine = self.keys_of(write.connection(), &publisher).await?;
+        let mine = self.keys_of(write.connection(), Some(&publisher)).await?;
         let count = |bundle: &Bundle| bundle.jwt_authorities.iter().filter(|key| mine.contains(&key.key_id)).count();
         if count(&bundle) >= share {
             let is_useless = |key_id: &String, end: i64| mine.contains(key_id) && end < now;
@@ -43,13 +43,24 @@ impl SqliteStore {
         Ok(Committed { value: bundle, changes: write.commit(PURPOSE).await? })
     }
 
+    pub(crate) async fn living_keys(&self, publisher: Option<SpiffeId>, now: i64) -> Result<usize, StoreError> {
+        const PURPOSE: Purpose = Purpose("count published JWT authorities");
+        let mut connection = self.readers.acquire().await.map_err(|error| self.failed(PURPOSE, &error))?;
+        let published = self.keys_of(&mut connection, publisher.as_ref()).await?;
+        let bundle = self.own_bundle(&mut connection).await?;
+        let keys = bundle.iter().flat_map(|bundle| &bundle.jwt_authorities);
+        Ok(keys.filter(|key| key.expires_at >= now && published.contains(&key.key_id)).count())
+    }
+
+    /// What this one published, or anyone.
     async fn keys_of(
         &self,
         connection: &mut SqliteConnection,
-        publisher: &SpiffeId,
+        publisher: Option<&SpiffeId>,
     ) -> Result<BTreeSet<String>, StoreError> {
         self.count_read();
-        let keys = sqlx::query_scalar("SELECT key_id FROM jwt_publishers WHERE publisher = ?").bind(publisher.as_str());
+        let keys = sqlx::query_scalar("SELECT key_id FROM jwt_publishers WHERE publisher = coalesce(?, publisher)")
+            .bind(publisher.map(SpiffeId::as_str));
         let keys: Vec<String> = keys.fetch_all(&mut *connection).await.map_err(|error| self.failed(PURPOSE, &error))?;
         Ok(keys.into_iter().collect())
     }

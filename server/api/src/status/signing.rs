@@ -52,7 +52,7 @@ pub(super) fn nesting(error: &NestingError) -> (Code, Told) {
         | NestingError::Ended { .. } => (Code::InvalidArgument, Told::Chain),
         NestingError::NotDownstream => (Code::PermissionDenied, Told::Chain),
         NestingError::KeyIdTaken { .. } => (Code::AlreadyExists, Told::Chain),
-        NestingError::TooMany { .. } => (Code::ResourceExhausted, Told::Chain),
+        NestingError::TooMany { .. } | NestingError::BelowUsed { .. } => (Code::ResourceExhausted, Told::Chain),
         NestingError::Sign(error) => (sign(error), Told::Step),
         NestingError::Audit(_) => (Code::Unavailable, Told::Chain),
         NestingError::Upstream(_) => (Code::Unavailable, Told::Step),

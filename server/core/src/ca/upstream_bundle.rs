@@ -1,13 +1,13 @@
 //! An upstream that is a server of the trust domain: its bundle is part of ours, and our JWT keys are published in it.
 //!
-//! What is followed, in order: a root that is tainted there is first replaced as what this server's CA hangs from, and then tainted here, so
+//! What is followed: a root that is tainted there is first replaced as what this server's CA hangs from, and then tainted here, so
 //! that whoever replaces an SVID gets one of another root; a tainted authority that is gone there is revoked here; what is new there is
 //! published here. What was there and is gone before its time was revoked there, although nobody saw it tainted: it is tainted and revoked
 //! here. Of this server's own JWT keys, one that is not there although it was published in the life of another process counts as revoked
 //! too, and is replaced: docs/adr/0015-published-upstream.md says why. What it does not do: what only this server has is not taken away, and
 //! nothing tainted here becomes good again. What a person revokes here and the upstream still has comes back with the next start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plastron_plugins::upstream::UpstreamError;
@@ -27,19 +27,39 @@ use crate::store::{
     subject_key_id,
 };
 
+/// How long, in seconds, a bundle may lack a key that the upstream said it has: one of its servers may be behind another.
+const SHOWN_WITHIN: u64 = 60;
+
 /// What is known of the upstream's bundle.
 #[derive(Default)]
 pub(super) struct Above(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
-    /// JWT keys that this process published and has not seen in the upstream's bundle yet: the bundle that is at hand may be older than the
-    /// publication.
-    unconfirmed: BTreeSet<String>,
+    /// JWT keys that the upstream answered with when one was published, and that were not seen in its bundle yet.
+    unconfirmed: BTreeMap<NamedKey, Answered>,
     /// The JWT keys of the bundle that was followed last.
-    keys: BTreeSet<String>,
+    keys: BTreeSet<NamedKey>,
     /// Its roots, DER.
     roots: BTreeSet<Vec<u8>>,
+}
+
+/// A JWT key by `kid` and public key: another one may come under the name of one that was revoked.
+type NamedKey = (String, Vec<u8>);
+
+/// When a key was answered with.
+struct Answered {
+    /// Unix seconds.
+    at: u64,
+    /// The bundle that was at hand then.
+    bundle: Option<Arc<Bundle>>,
+}
+
+impl Answered {
+    /// Whether this bundle may be older than the answer.
+    fn may_be_newer_than(&self, bundle: &Arc<Bundle>, now: u64) -> bool {
+        now < self.at.saturating_add(SHOWN_WITHIN) || self.bundle.as_ref().is_some_and(|it| Arc::ptr_eq(it, bundle))
+    }
 }
 
 impl Above {
@@ -47,13 +67,22 @@ impl Above {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All of this bundle is followed.
-    fn follow(&self, theirs: &Bundle) {
+    /// The upstream has these keys.
+    fn answered(&self, theirs: &[JwtAuthority], bundle: Option<&Arc<Bundle>>, now: u64) {
         let mut known = self.known();
-        known.keys = theirs.jwt_authorities.iter().map(|key| key.key_id.clone()).collect();
+        let Known { unconfirmed, keys, roots: _ } = &mut *known;
+        for key in theirs.iter().map(named_key).filter(|key| !keys.contains(key)) {
+            unconfirmed.entry(key).or_insert_with(|| Answered { at: now, bundle: bundle.cloned() });
+        }
+    }
+
+    /// All of this bundle is followed.
+    fn follow(&self, theirs: &Arc<Bundle>, now: u64) {
+        let mut known = self.known();
+        known.keys = theirs.jwt_authorities.iter().map(named_key).collect();
         known.roots = theirs.x509_authorities.iter().map(|root| root.certificate.clone()).collect();
         let Known { unconfirmed, keys, roots: _ } = &mut *known;
-        unconfirmed.retain(|key_id| !keys.contains(key_id));
+        unconfirmed.retain(|key, answered| !keys.contains(key) && answered.may_be_newer_than(theirs, now));
     }
 }
 
@@ -72,9 +101,13 @@ impl CaContext {
         if !theirs.iter().any(is_it) {
             return Err(fault(UpstreamFault::NotPublished { key_id: key.key_id.clone() }));
         }
-        self.above.known().unconfirmed.insert(key.key_id.clone());
-        let others = theirs.into_iter().filter(|it| it.key_id != key.key_id).collect();
-        self.take_over(Vec::new(), others).await
+        let at_hand = server.bundle().borrow().clone();
+        let answered = |keys: &[JwtAuthority]| self.above.answered(keys, at_hand.as_ref(), self.clock.now().as_secs());
+        answered(std::slice::from_ref(key));
+        let others: Vec<_> = theirs.into_iter().filter(|it| it.key_id != key.key_id).collect();
+        self.take_over(Vec::new(), others.clone()).await?;
+        answered(&others);
+        Ok(())
     }
 
     fn upstream_name(&self) -> String {
@@ -175,18 +208,20 @@ impl CertificateAuthority {
     pub(super) async fn follow_bundle(&self) -> Result<(), CaError> {
         let theirs = self.upstream_bundle().and_then(|bundle| bundle.borrow().clone());
         let Some(theirs) = theirs.filter(|theirs| !theirs.x509_authorities.is_empty()) else { return Ok(()) };
-        self.follow_root_taints(&theirs).await?;
         self.follow_jwt_taints(&theirs).await?;
+        // Where the upstream gives no other CA, the rest is followed all the same, and this once more.
+        let replaced = self.follow_root_taints(&theirs).await;
         self.follow_revocations(&theirs).await?;
         let (roots, keys) = {
             let known = self.context.above.known();
             let roots =
                 theirs.x509_authorities.iter().filter(|it| it.tainted && !known.roots.contains(&it.certificate));
-            let keys = theirs.jwt_authorities.iter().filter(|it| !known.keys.contains(&it.key_id));
+            let keys = theirs.jwt_authorities.iter().filter(|it| !known.keys.contains(&named_key(it)));
             (roots.cloned().collect(), keys.cloned().collect())
         };
         self.context.take_over(roots, keys).await?;
-        self.context.above.follow(&theirs);
+        replaced?;
+        self.context.above.follow(&theirs, self.context.clock.now().as_secs());
         Ok(())
     }
 
@@ -219,10 +254,14 @@ impl CertificateAuthority {
             && ends >= self.context.clock.now().as_secs()
     }
 
-    async fn follow_jwt_taints(&self, theirs: &Bundle) -> Result<(), CaError> {
+    /// One whose name another key has there is over too: tokens that name it are verified with that one.
+    async fn follow_jwt_taints(&self, theirs: &Arc<Bundle>) -> Result<(), CaError> {
         let ours = self.context.bundle();
         let there = |key: &JwtAuthority| theirs.jwt_authorities.iter().find(|it| it.key_id == key.key_id);
-        let is_over = |key: &JwtAuthority| there(key).map_or_else(|| self.was_published(key), |found| found.tainted);
+        let is_over = |key: &JwtAuthority| {
+            let is_not_it = |found: &JwtAuthority| found.tainted || found.public_key != key.public_key;
+            there(key).map_or_else(|| self.was_published(key, theirs), is_not_it)
+        };
         let over = ours.jwt_authorities.iter().filter(|key| !key.tainted && is_over(key));
         let jwt: Vec<_> = over.map(|key| key.key_id.clone()).collect();
         if jwt.is_empty() {
@@ -231,21 +270,24 @@ impl CertificateAuthority {
         self.context.taint("jwt authority taint", AuthoritySet { x509: Vec::new(), jwt }).await
     }
 
-    /// Whether the upstream must have had a key that it does not have: it had it at the last look, or this server signs with it or is to.
-    fn was_published(&self, key: &JwtAuthority) -> bool {
-        let now = unix_seconds(self.context.clock.now());
-        if key.expires_at != 0 && key.expires_at < now {
+    /// Whether the upstream must have had a key that this bundle of it does not have: it had it at the last look, it said so long enough ago,
+    /// or this server signs with it or is to.
+    fn was_published(&self, key: &JwtAuthority, theirs: &Arc<Bundle>) -> bool {
+        let now = self.context.clock.now();
+        if key.expires_at != 0 && key.expires_at < unix_seconds(now) {
             return false;
         }
-        let known = self.context.above.known();
+        let (known, named) = (self.context.above.known(), named_key(key));
+        if let Some(answered) = known.unconfirmed.get(&named) {
+            return !answered.may_be_newer_than(theirs, now.as_secs());
+        }
         let is_it = |entry: &JournalEntry| {
             matches!(&entry.authority, JournalAuthority::Jwt(own) if own.key_id == key.key_id)
                 && matches!(entry.status, SlotStatus::Active | SlotStatus::Prepared)
         };
         let slots = SlotKind::Jwt.slots().into_iter();
         let is_own = || slots.filter_map(|slot| self.context.slot(slot)).any(|entry| is_it(&entry));
-        !known.unconfirmed.contains(&key.key_id)
-            && (known.keys.contains(&key.key_id) || (self.jwt.is_some() && is_own()))
+        known.keys.contains(&named) || (self.jwt.is_some() && is_own())
     }
 
     async fn follow_revocations(&self, theirs: &Bundle) -> Result<(), CaError> {
@@ -258,14 +300,18 @@ impl CertificateAuthority {
             self.context.revoke("x509 upstream authority revoke", set).await?;
             self.upstream_roots.forget(&x509);
         }
-        let is_gone =
-            |key: &&JwtAuthority| key.tainted && theirs.jwt_authorities.iter().all(|it| it.key_id != key.key_id);
+        let keys: BTreeSet<_> = theirs.jwt_authorities.iter().map(named_key).collect();
+        let is_gone = |key: &&JwtAuthority| key.tainted && !keys.contains(&named_key(key));
         let jwt: Vec<_> = ours.jwt_authorities.iter().filter(is_gone).map(|key| key.key_id.clone()).collect();
         if jwt.is_empty() {
             return Ok(());
         }
         self.context.revoke("jwt authority revoke", AuthoritySet { x509: Vec::new(), jwt }).await
     }
+}
+
+fn named_key(JwtAuthority { key_id, public_key, .. }: &JwtAuthority) -> NamedKey {
+    (key_id.clone(), public_key.clone())
 }
 
 fn root_id(authority: &X509Authority) -> Option<String> {

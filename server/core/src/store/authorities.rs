@@ -83,6 +83,9 @@ pub trait AuthorityStore: Send + Sync {
         published: Published,
     ) -> Result<Committed<Arc<Bundle>>, PublishError>;
 
+    /// How many JWT authorities of this downstream server, or of all of them, are in the bundle and end at `now` (Unix seconds) or later.
+    async fn living_jwt_authorities(&self, publisher: Option<SpiffeId>, now: i64) -> Result<usize, StoreError>;
+
     /// In one transaction: the bundle loses those of these authorities that no slot of any server has, and its sequence number
     /// rises. Says how many; of X.509 authorities the bundle keeps one in any case.
     async fn drop_authorities(&self, authorities: AuthoritySet) -> Result<Committed<usize>, StoreError>;

@@ -19,7 +19,7 @@ pub(crate) async fn downstream(server: &Server) -> (Caller, String) {
     downstream_as(server, "/nested").await
 }
 
-async fn downstream_as(server: &Server, path: &str) -> (Caller, String) {
+pub(crate) async fn downstream_as(server: &Server, path: &str) -> (Caller, String) {
     let (agent, agent_caller) = server.agent().await;
     let wanted = RegistrationEntry { downstream: true, ..entry(path, &agent, &["unix:uid:1"]) };
     let entry_id = server.create(vec![wanted]).await.remove(0).id.clone();

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use plastron_plugins::upstream::{UpstreamError, UpstreamServer};
 use plastron_server_core::StartError;
-use plastron_server_core::authorization::rpc;
+use plastron_server_core::authorization::{Caller, rpc};
 use plastron_server_core::ca::{CaError, UpstreamFault};
 use plastron_server_core::nesting::NestingError;
 use plastron_spiffe::{Bundle, JwtAuthority, X509Authority};
@@ -12,7 +12,7 @@ use rcgen::{KeyPair, PublicKeyData as _};
 use tokio::sync::watch;
 
 use crate::fixture::{CA_TTL, Disk, START, Server, local, trust_domain};
-use crate::nesting::downstream;
+use crate::nesting::{downstream, downstream_as};
 use crate::upstream::{Ca, Upstream, signing, svid_chain};
 
 /// What the server above answers to a key.
@@ -328,4 +328,111 @@ async fn a_downstream_servers_key_goes_up_first() {
     let permit = server.permit::<rpc::PublishJwtAuthority>(&caller).await;
     let bundle = server.services.nesting.publish_jwt_authority(permit, key.clone()).await.unwrap();
     assert!(bundle.jwt_authorities.contains(&key) && above.published().contains(&key));
+}
+
+/// Threat 61
+///
+/// Whoever fell publishes another key under the name of his that was revoked: the name is there still, and the key is not.
+#[tokio::test]
+async fn a_revoked_key_does_not_stay_because_another_one_has_its_name() {
+    let (root, above) = (Ca::root("root"), Above::new());
+    let server = below(&Upstream::honest(&[&root]), &above).start().await.unwrap();
+    above.change(|keys| keys.push(jwt_key("another's")));
+    above.show(&[(&root, false)]);
+    server.services.rotate().await;
+    let public_key = || {
+        let bundle = server.services.bundles.current();
+        bundle.jwt_authorities.iter().find(|key| key.key_id == "another's").map(|key| key.public_key.clone())
+    };
+    let revoked = public_key().unwrap();
+
+    let other = jwt_key("another's");
+    above.change(|keys| keys.iter_mut().filter(|key| key.key_id == "another's").for_each(|key| *key = other.clone()));
+    above.show(&[(&root, false)]);
+    server.services.rotate().await;
+    assert_ne!(public_key(), Some(revoked));
+    assert_eq!(public_key(), Some(other.public_key), "what is there now is known");
+
+    // The same under the name of this server's own key.
+    let first = active_key(&server);
+    above.change(|keys| keys.iter_mut().filter(|key| key.key_id == first).for_each(|key| *key = jwt_key(&first)));
+    above.show(&[(&root, false)]);
+    server.services.rotate().await;
+    assert_ne!(active_key(&server), first);
+    server.jwt("db", 60).await.unwrap();
+}
+
+/// Threat 61
+///
+/// Revoked before a bundle showed it: that it was published is known from the answer alone.
+#[tokio::test]
+async fn a_key_that_was_revoked_before_it_was_seen_above_is_given_up() {
+    let (root, above) = (Ca::root("root"), Above::new());
+    above.change(|keys| keys.push(jwt_key("another's")));
+    let server = below(&Upstream::honest(&[&root]), &above).start().await.unwrap();
+    let first = active_key(&server);
+    assert_eq!(jwt_keys(&server).len(), 2);
+    server.clock.advance(3600);
+    server.services.rotate().await;
+    assert_eq!((active_key(&server), jwt_keys(&server).len()), (first.clone(), 2), "no bundle says anything of them");
+
+    above.change(Vec::clear);
+    above.show(&[(&root, false)]);
+    server.services.rotate().await;
+    let second = active_key(&server);
+    assert_ne!(second, first);
+    assert_eq!(jwt_keys(&server), [(second, false)]);
+    server.jwt("db", 60).await.unwrap();
+}
+
+/// Threat 62
+///
+/// What goes up counts against the share that this server has there: its own next key needs a place.
+#[tokio::test]
+async fn servers_below_do_not_use_up_this_servers_share_above() {
+    let (root, above) = (Ca::root("root"), Above::new());
+    let server = below(&Upstream::honest(&[&root]), &above).start().await.unwrap();
+    let (one, _entry) = downstream(&server).await;
+    let (other, _entry) = downstream_as(&server, "/other").await;
+    let publish = async |caller: &Caller, key_id: String| {
+        let permit = server.permit::<rpc::PublishJwtAuthority>(caller).await;
+        let expires_at = i64::try_from(server.clock_now() + 600).unwrap();
+        let key = JwtAuthority { expires_at, ..jwt_key(&key_id) };
+        server.services.nesting.publish_jwt_authority(permit, key).await
+    };
+    for n in 0..48 {
+        publish(&one, format!("one-{n}")).await.unwrap();
+    }
+    for caller in [&one, &other] {
+        let refused = publish(caller, "more".to_owned()).await.unwrap_err();
+        assert!(matches!(refused, NestingError::BelowUsed { got: 48, most: 48 }), "{refused:?}");
+    }
+    assert!(above.published().iter().all(|key| key.key_id != "more"), "what is refused here does not go up");
+
+    // Only those that have not ended count.
+    server.clock.advance(601);
+    publish(&other, "later".to_owned()).await.unwrap();
+}
+
+/// Threat 61
+///
+/// No other CA to be had is no reason to trust a key on that was revoked.
+#[tokio::test]
+async fn revoked_keys_go_while_a_tainted_root_can_not_be_replaced() {
+    let (old, new, above) = (Ca::root("old"), Ca::root("new"), Above::new());
+    let upstream = Upstream::honest(&[&old]);
+    let server = below(&upstream, &above).start().await.unwrap();
+    above.change(|keys| keys.push(jwt_key("another's")));
+    above.show(&[(&old, false)]);
+    server.services.rotate().await;
+
+    upstream.answers(|_request| Err(away()));
+    above.change(|keys| keys.retain(|key| key.key_id != "another's"));
+    above.change(|keys| keys.push(jwt_key("a new one")));
+    above.show(&[(&old, true), (&new, false)]);
+    server.services.rotate().await;
+    let mut keys: Vec<_> = jwt_keys(&server).into_iter().map(|(key_id, _)| key_id).collect();
+    keys.retain(|key_id| *key_id != active_key(&server));
+    assert_eq!(keys, ["a new one"]);
+    assert!(!roots(&server).contains(&(old.der.clone(), true)), "nothing is to replace it yet");
 }

@@ -53,6 +53,10 @@ impl AuthorityStore for SteppedStore {
         self.steps.take("publish a JWT authority", self.inner.publish_jwt_authority(trust_domain, published)).await
     }
 
+    async fn living_jwt_authorities(&self, publisher: Option<SpiffeId>, now: i64) -> Result<usize, StoreError> {
+        self.inner.living_jwt_authorities(publisher, now).await
+    }
+
     async fn drop_authorities(&self, authorities: AuthoritySet) -> Result<Committed<usize>, StoreError> {
         self.steps.take("drop expired authorities", self.inner.drop_authorities(authorities)).await
     }
