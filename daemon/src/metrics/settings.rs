@@ -228,6 +228,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_empty_counts_as_not_given_and_only_localhost_is_local() {
+        assert_eq!(settings("MetricPrefix = \"\"").unwrap().naming.prefix, None);
+        assert_eq!(settings("MetricPrefix = \"x\"").unwrap().naming.prefix.as_deref(), Some("x"));
+        for (host, expected, is_local) in
+            [("", "localhost", true), ("host = \"\"", "localhost", true), ("host = \"0.0.0.0\"", "0.0.0.0", false)]
+        {
+            let shown = settings(&format!("Prometheus {{ {host} port = 1 }}")).unwrap().prometheus.unwrap();
+            assert_eq!((shown.host.as_str(), shown.is_local()), (expected, is_local), "{host}");
+        }
+    }
+
+    #[test]
     fn an_address_that_leads_nowhere_is_refused() {
         for (text, fault) in [
             ("Statsd = [{}]", "needs an address"),

@@ -185,6 +185,20 @@ mod tests {
     }
 
     #[test]
+    fn what_would_end_a_name_or_a_tag_becomes_an_underscore() {
+        for c in [':', ' ', '\n', '|', ',', '#', '@'] {
+            let kept = Kept { name: format!("a{c}b"), labels: vec![(format!("label{c}of"), format!("value{c}of"))] };
+            for (form, line) in
+                [(Form::Statsd, "a_b.value_of:1.000000|c\n"), (Form::DogStatsd, "a_b:1|c|#label_of:value_of\n")]
+            {
+                let (queue, mut lines) = queue();
+                Lines::new(form, queue).counter(&kept).increment(1);
+                assert_eq!(lines.try_recv().unwrap(), line, "{c:?}");
+            }
+        }
+    }
+
+    #[test]
     fn dog_statsd_gets_tags() {
         let tags = "status:OK,trust_domain:example_org,host:node_1.local";
         assert_eq!(

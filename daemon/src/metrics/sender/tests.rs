@@ -51,9 +51,27 @@ async fn a_receiver_that_is_away_holds_up_no_one() {
         for _ in 0..3 * WAITING {
             queue.push("x:1|c\n".to_owned());
         }
+        // Or it would end before it looked for anyone.
+        tokio::task::yield_now().await;
         stop.cancel();
         timeout(PATIENCE, task).await.unwrap_or_else(|_| panic!("{to} holds up the end")).unwrap();
     }
+}
+
+/// The time of the runtime, which stands still unless something waits for it.
+#[tokio::test(start_paused = true)]
+async fn the_end_does_not_wait_for_the_pause_to_be_over() {
+    let missing = TempDir::new().unwrap().path().join("missing.sock");
+    let (queue, stop, task) = start(Destination::Unix(missing));
+    queue.push("lost:1|c\n".to_owned());
+    // What is pushed is thrown away once it pauses.
+    while queue.0.capacity() < WAITING {
+        tokio::task::yield_now().await;
+    }
+    let cancelled = Instant::now();
+    stop.cancel();
+    task.await.unwrap();
+    assert_eq!(cancelled.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
