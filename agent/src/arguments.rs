@@ -44,6 +44,9 @@ pub(crate) struct Overrides {
     /// Where the agent keeps its state
     #[arg(long = "dataDir", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Give the trust domain's bundle to every local process
+    #[arg(long = "allowUnauthenticatedVerifiers")]
+    pub(crate) allow_unauthenticated_verifiers: bool,
     /// Do not serve Envoy's SDS
     #[arg(long = "disableSDSAPI")]
     pub(crate) disable_sds_api: bool,
@@ -77,9 +80,21 @@ pub(crate) struct Overrides {
     /// Where workloads find the Workload API
     #[arg(long = "socketPath", value_name = "PATH")]
     pub(crate) socket_path: Option<PathBuf>,
+    /// never, auto or always: ask again whom to believe when the server is no longer one that the bundle leads to
+    #[arg(long = "rebootstrapMode", value_name = "MODE")]
+    pub(crate) rebootstrap_mode: Option<String>,
+    /// For how long the server must have been such a one
+    #[arg(long = "rebootstrapDelay", value_name = "DURATION")]
+    pub(crate) rebootstrap_delay: Option<String>,
     /// The bundle that verifies the server at first
     #[arg(long = "trustBundle", value_name = "FILE")]
     pub(crate) trust_bundle: Option<PathBuf>,
+    /// pem or spiffe
+    #[arg(long = "trustBundleFormat", value_name = "FORMAT")]
+    pub(crate) trust_bundle_format: Option<String>,
+    /// Where that bundle is fetched from
+    #[arg(long = "trustBundleUrl", value_name = "URL")]
+    pub(crate) trust_bundle_url: Option<String>,
     /// The trust domain
     #[arg(long = "trustDomain", value_name = "NAME")]
     pub(crate) trust_domain: Option<String>,

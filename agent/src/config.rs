@@ -2,6 +2,7 @@
 //! types: [`RawConfig`] as the file says it, [`Config`] as the program needs it. Nothing is opened here but the file itself.
 
 mod admin;
+mod bootstrap;
 mod missing;
 mod offers;
 mod raw;
@@ -10,7 +11,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use plastron_agent_core::SvidKeyType;
+use plastron_agent_bootstrap::Source as BundleSource;
+use plastron_agent_core::{Rebootstrap, SvidKeyType};
 use plastron_agent_workload_api::Offers;
 use plastron_daemon::config::{LoadError, Loaded, Source, Strictness, load};
 use plastron_daemon::health::{HealthError, RawHealthChecks};
@@ -32,9 +34,6 @@ const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(5);
 const DEFAULT_X509_SVID_CACHE: usize = 1000;
 const DEFAULT_JWT_SVID_CACHE: usize = 1000;
 const DEFAULT_JWT_SVID_CACHE_HIT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// An agent that believes whoever answers can be given to an attacker at its first start, and stays his.
-const NO_INSECURE_BOOTSTRAP: &str = "is not supported: copy the server's bundle to this machine (plastron-server bundle show) and set trust_bundle_path";
 
 /// Bounds of the synchronisation interval: below, the server has more to do than the agent learns; above, a removed entry serves on.
 const SYNC_INTERVAL_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -69,7 +68,10 @@ pub(crate) struct Config {
     pub(crate) admin: Option<Admin>,
     /// X.509-SVIDs are to outlast an outage of the server of this length.
     pub(crate) availability_target: Option<Duration>,
-    pub(crate) bootstrap: Bootstrap,
+    /// What verifies the server at the first attestation.
+    pub(crate) bootstrap: BundleSource,
+    /// Whether that counts again later.
+    pub(crate) rebootstrap: Rebootstrap,
     pub(crate) join_token: JoinToken,
     pub(crate) log: LogOptions,
     pub(crate) workload_key_type: SvidKeyType,
@@ -87,20 +89,6 @@ pub(crate) struct Config {
     pub(crate) telemetry: TelemetrySettings,
     /// What the operator should hear of once there is a log.
     pub(crate) warnings: Vec<String>,
-}
-
-/// What verifies the server at the first attestation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Bootstrap {
-    pub(crate) path: PathBuf,
-    pub(crate) format: BundleFormat,
-}
-
-/// `trust_bundle_format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BundleFormat {
-    Pem,
-    Spiffe,
 }
 
 /// Where a join token comes from.
@@ -159,7 +147,8 @@ impl Config {
         Observed { health, telemetry }: Observed,
         warnings: Vec<String>,
     ) -> Result<Self, ConfigProblem> {
-        let bootstrap = bootstrap(&raw, flags)?;
+        let bootstrap = bootstrap::source(&raw, flags)?;
+        let rebootstrap = bootstrap::again(&raw, flags)?;
         let offers = offers::read(&raw, flags);
         let RawAgent {
             data_dir,
@@ -170,9 +159,6 @@ impl Config {
             server_address,
             server_port,
             socket_path,
-            trust_bundle_path: _,
-            trust_bundle_format: _,
-            insecure_bootstrap: _,
             join_token,
             join_token_file,
             trust_domain,
@@ -185,7 +171,7 @@ impl Config {
             authorized_delegates,
             availability_target,
             experimental: RawExperimental { sync_interval, jwt_svid_cache_hit_timeout, .. },
-            // Refused by `missing`, or without effect.
+            // Read by `bootstrap` and `offers`, refused by `missing`, or without effect.
             ..
         } = raw;
         let log_level = Chosen::of("logLevel", flags.log_level.as_ref(), log_level);
@@ -213,6 +199,7 @@ impl Config {
             trust_domain,
             socket_path,
             bootstrap,
+            rebootstrap,
             join_token: self::join_token(flags, join_token, join_token_file)?,
             log,
             workload_key_type: workload_x509_svid_key_type.map_or(Ok(SvidKeyType::default()), |name| {
@@ -232,29 +219,6 @@ impl Config {
             warnings,
         })
     }
-}
-
-fn bootstrap(raw: &RawAgent, flags: &Overrides) -> Result<Bootstrap, ConfigProblem> {
-    if let Some(insecure) = raw.insecure_bootstrap.as_ref().filter(|insecure| insecure.value) {
-        return Err(insecure.refuse(NO_INSECURE_BOOTSTRAP).into());
-    }
-    if flags.insecure_bootstrap {
-        return Err(ConfigProblem::Flag { flag: "insecureBootstrap", problem: NO_INSECURE_BOOTSTRAP.to_owned() });
-    }
-    let format = match &raw.trust_bundle_format {
-        None => BundleFormat::Pem,
-        Some(format) => match format.value.as_str() {
-            "pem" => BundleFormat::Pem,
-            "spiffe" => BundleFormat::Spiffe,
-            _ => return Err(format.refuse("use pem or spiffe").into()),
-        },
-    };
-    let path = flags.trust_bundle.clone().or_else(|| raw.trust_bundle_path.as_ref().map(|path| path.value.clone()));
-    let path = path.ok_or(missing(
-        "trust_bundle_path",
-        ": copy the server's bundle to this machine (plastron-server bundle show)",
-    ))?;
-    Ok(Bootstrap { path, format })
 }
 
 fn join_token(

@@ -1,14 +1,15 @@
 //! Assembles an agent from its configuration and runs it until it is told to stop or has to.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use plastron_agent_bootstrap::{ConfiguredSource, Source, SourceError};
 use plastron_agent_core::jwt::JwtSvids;
 use plastron_agent_core::{
-    Agent, AgentError, AgentInfo, Clock, DataDir, PersistError, Readiness, Settings, WorkloadIdentities,
+    Agent, AgentError, AgentInfo, BootstrapAttempt, BootstrapReason, Clock, DataDir, PersistError, Readiness, Settings,
+    WorkloadIdentities,
 };
 use plastron_agent_upstream::{GrpcUpstream, tls_identity};
 use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, ServeError, WorkloadApi, WorkloadApiServer};
@@ -17,8 +18,7 @@ use plastron_daemon::health::{Checks, HealthError};
 use plastron_daemon::logging::{self, LoggingError};
 use plastron_daemon::metrics::{Exporter, MetricsError, Own, OwnNow, Program};
 use plastron_daemon::shutdown::{DRAIN_LIMIT, drain, stop_token};
-use plastron_spiffe::bundle::MAX_DOCUMENT_LEN;
-use plastron_spiffe::{Bundle, BundleError, SpiffeIdError};
+use plastron_spiffe::SpiffeIdError;
 use plastron_transport::{BundleSlot, IdentitySlot};
 use rustls_pki_types::UnixTime;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::arguments::Overrides;
 use crate::catalog::{Catalog, CatalogProblem, OpenAttestor};
-use crate::config::{Bootstrap, BundleFormat, Config, ConfigProblem, strictness};
+use crate::config::{Config, ConfigProblem, strictness};
 use crate::{admin, tpm};
 
 /// The machine's clock.
@@ -67,7 +67,8 @@ pub(crate) async fn run(overrides: &Overrides) -> Result<(), RunError> {
         version: env!("CARGO_PKG_VERSION"),
     };
     let exporter = Exporter::install(&config.telemetry, program).await?;
-    let (agent, identities) = assemble(&config, &catalog)?;
+    let bootstrap = bootstrap(&config).await?;
+    let (agent, identities) = assemble(&config, &catalog, bootstrap)?;
     let (jwt_svids, info) = (agent.jwt_svids(), agent.info());
     let tasks = TaskTracker::new();
     if let Some(health) = config.health.bind().await? {
@@ -101,14 +102,18 @@ pub(crate) async fn run(overrides: &Overrides) -> Result<(), RunError> {
     outcome
 }
 
-fn assemble(config: &Config, catalog: &Catalog) -> Result<(Agent, WorkloadIdentities), RunError> {
-    let bootstrap = Arc::new(load_bootstrap(config)?);
+fn assemble(
+    config: &Config,
+    catalog: &Catalog,
+    bootstrap: ConfiguredSource,
+) -> Result<(Agent, WorkloadIdentities), RunError> {
     let data = DataDir::open(&config.data_dir, catalog.keys())?;
     let OpenAttestor { attestor, held_keys } = catalog.node_attestor(config)?;
     let upstream = GrpcUpstream::new(&config.server_address, config.server_port, config.trust_domain.clone())?;
     let settings = Settings {
         trust_domain: config.trust_domain.clone(),
-        bootstrap,
+        bootstrap: Arc::new(bootstrap),
+        rebootstrap: config.rebootstrap,
         sync_interval: config.sync_interval,
         availability_target: config.availability_target,
         x509_svid_cache_max_size: config.x509_svid_cache_max_size,
@@ -180,18 +185,19 @@ async fn serve_workloads(
     Ok(())
 }
 
-fn load_bootstrap(config: &Config) -> Result<Bundle, RunError> {
-    let Bootstrap { path, format } = &config.bootstrap;
-    let limit = u64::try_from(MAX_DOCUMENT_LEN).unwrap_or(u64::MAX).saturating_add(1);
-    let mut document = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit).read_to_end(&mut document))
-        .map_err(|source| RunError::BundleFile { path: path.clone(), source })?;
-    let bundle = match format {
-        BundleFormat::Pem => Bundle::from_pem(config.trust_domain.clone(), &document),
-        BundleFormat::Spiffe => Bundle::from_spiffe_json(config.trust_domain.clone(), &document),
+/// The source of the bundle to begin with. A file that is not there, or is no bundle, is told at once: a person waits for that.
+async fn bootstrap(config: &Config) -> Result<ConfiguredSource, RunError> {
+    let source = ConfiguredSource {
+        source: config.bootstrap.clone(),
+        trust_domain: config.trust_domain.clone(),
+        server_address: config.server_address.clone(),
+        server_port: config.server_port,
     };
-    bundle.map_err(|source| RunError::Bundle { path: path.clone(), source })
+    if let Source::File { .. } = source.source {
+        let (reason, since) = (BootstrapReason::Bootstrap, UnixTime::now());
+        source.get(BootstrapAttempt { reason, number: 1, since }).await?;
+    }
+    Ok(source)
 }
 
 fn checks(identities: &WorkloadIdentities) -> Checks {
@@ -222,10 +228,8 @@ pub(crate) enum RunError {
     Logging(#[from] LoggingError),
     #[error("can't start the runtime")]
     Runtime(#[source] io::Error),
-    #[error("can't read the trust bundle {}", path.display())]
-    BundleFile { path: PathBuf, source: io::Error },
-    #[error("the trust bundle {} can't be used", path.display())]
-    Bundle { path: PathBuf, source: BundleError },
+    #[error(transparent)]
+    Bootstrap(#[from] SourceError),
     #[error("socket_path {path:?} can't be resolved from the working directory")]
     SocketPath { path: PathBuf, source: io::Error },
     #[error("the trust domain's name is too long for an agent's ID")]

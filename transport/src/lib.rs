@@ -15,9 +15,10 @@ pub use authority::AuthorityPatch;
 pub use counted::{CountCalls, CountedBody, CountedCalls, method_key};
 pub use greeting::PREFACE_TIMEOUT;
 pub use https::{
-    CertificateSlot, ClientRefused, HttpsClientTls, HttpsClients, HttpsConnectError, HttpsServerTls, HttpsStream,
-    MAX_HTTPS_CONNECTIONS, MAX_HTTPS_CONNECTIONS_OF_ADDRESS, ServedCertificate, ServedCertificateError, TlsConfigError,
-    TlsNow, WebRoots, WebRootsError, serve_https,
+    CertificateSlot, ClientRefused, FETCH_TIMEOUT, HttpGetError, HttpsClientTls, HttpsClients, HttpsConnectError,
+    HttpsServerTls, HttpsStream, MAX_HTTPS_CONNECTIONS, MAX_HTTPS_CONNECTIONS_OF_ADDRESS, MAX_REDIRECTS, Requester,
+    ServedCertificate, ServedCertificateError, TlsConfigError, TlsNow, WebRoots, WebRootsError, fetch_https, fetch_unix,
+    serve_https,
 };
 pub use limits::{
     MAX_CONCURRENT_STREAMS, MAX_CONNECTION_AGE, MAX_CONNECTION_AGE_GRACE, MAX_HEADER_LIST_SIZE, MAX_TLS_STREAMS,

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plastron_plugins::node::{AgentNodeAttestor, HoldsSvidKey};
-use plastron_spiffe::{Bundle, SpiffeId, TrustDomain};
+use plastron_spiffe::{SpiffeId, TrustDomain};
 
 use crate::attest::AttestError;
+use crate::bootstrap::{BootstrapSource, Rebootstrap};
+use crate::distrust::Distrust;
 use crate::follow::Follower;
 use crate::foreign::ForeignBundles;
 use crate::held_bundle::HeldBundle;
@@ -23,8 +25,10 @@ use crate::{AgentInfo, Clock, SvidKeyType, WorkloadIdentities, enrol, rotate};
 pub struct Settings {
     /// The agent's trust domain.
     pub trust_domain: TrustDomain,
-    /// Whom to believe before there is a bundle from the server.
-    pub bootstrap: Arc<Bundle>,
+    /// Who says whom to believe before there is a bundle from the server.
+    pub bootstrap: Arc<dyn BootstrapSource>,
+    /// Whether that counts again when the server is no longer one that its last bundle leads to.
+    pub rebootstrap: Rebootstrap,
     /// How often entries and bundles are synchronised where the server does not push changes; much rarer where it does.
     pub sync_interval: Duration,
     /// How long X.509-SVIDs are to outlast an outage of the server, where they live that long and half a day beyond it. `None` for half
@@ -51,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) held_keys: Option<Arc<dyn HoldsSvidKey>>,
     pub(crate) data: DataDir,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) distrust: Distrust,
 }
 
 /// An agent that does not run yet.
@@ -75,7 +80,8 @@ impl Agent {
         let capacity = settings.jwt_svid_cache_max_size;
         let (jwt_svids, jwt_signer) = JwtSvids::new(identities.clone(), Arc::clone(&clock), capacity);
         let info = AgentInfo::new(identities.clone(), jwt_svids.clone(), Arc::clone(&clock));
-        let parts = Parts { settings, upstream, attestor, held_keys: None, data, clock };
+        let distrust = Distrust::new(settings.rebootstrap);
+        let parts = Parts { settings, upstream, attestor, held_keys: None, data, clock, distrust };
         (Self { parts, publisher, jwt_svids, jwt_signer, info }, identities)
     }
 
@@ -147,6 +153,15 @@ pub enum AgentError {
         "the SVID of {agent_id} expired before it could be renewed and its attestor can't attest again; give it a new join token and start it"
     )]
     Expired {
+        /// The agent's ID.
+        agent_id: SpiffeId,
+    },
+    /// It is to rebootstrap whenever that is needed, and can't.
+    #[error(
+        "rebootstrap_mode is always, but {agent_id} can't attest again by itself: use a node attestor that can (tpm, x509pop), or set \
+         rebootstrap_mode to auto or never"
+    )]
+    CanNotRebootstrap {
         /// The agent's ID.
         agent_id: SpiffeId,
     },

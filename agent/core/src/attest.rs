@@ -7,6 +7,7 @@ use plastron_plugins::node::AgentContext;
 use plastron_spiffe::Bundle;
 
 use crate::agent::Parts;
+use crate::bootstrap::{BootstrapError, BootstrapReason};
 use crate::csr::{CsrBuildError, sign_csr};
 use crate::issued::{IssuedError, check_agent_svid, check_bundle};
 use crate::key::{KeyError, KeyPair, SvidKeyType};
@@ -21,18 +22,14 @@ use crate::{AgentSvid, SvidKey};
 const ATTESTATION_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Attests with a fresh key. The present SVID and its key stay as they are until this returns.
-pub(crate) async fn attest(
-    parts: &Parts,
-    trust: &Arc<Bundle>,
-    current: Option<&AgentSvid>,
-) -> Result<Caller, AttestError> {
+async fn attest(parts: &Parts, trust: &Arc<Bundle>, current: Option<&AgentSvid>) -> Result<Caller, AttestError> {
     let calls = meters::new_svid(parts.attestor.name());
     let call = calls.start();
     call.ended(exchange(parts, trust, current).await)
 }
 
 async fn exchange(parts: &Parts, trust: &Arc<Bundle>, current: Option<&AgentSvid>) -> Result<Caller, AttestError> {
-    let Parts { settings, upstream, attestor, held_keys: _, data, clock } = parts;
+    let Parts { settings, upstream, attestor, held_keys: _, data, clock, distrust } = parts;
     let request = NewKey::stage(parts, current).await?;
     let context = AgentContext {
         trust_domain: settings.trust_domain.clone(),
@@ -49,6 +46,7 @@ async fn exchange(parts: &Parts, trust: &Arc<Bundle>, current: Option<&AgentSvid
         check_agent_svid(result.chain, &settings.trust_domain, None, &request.public_key, &result.bundle, clock.now())?;
     let svid = AgentSvid { svid, key: request.key, reattestable: result.reattestable };
     data.save(Some(&svid), &result.bundle)?;
+    distrust.attested();
     if let Err(error) = conversation.admitted().await {
         tracing::error!(error = %Chain(&error), "Node attestor can't keep what it learnt; the next attestation starts afresh");
     }
@@ -64,11 +62,12 @@ async fn exchange(parts: &Parts, trust: &Arc<Bundle>, current: Option<&AgentSvid
 
 /// Renews the SVID of an agent that can't attest again, with a fresh key, on the strength of the present one.
 pub(crate) async fn renew(parts: &Parts, current: &Caller) -> Result<Caller, AttestError> {
-    let Parts { settings, upstream, attestor: _, held_keys: _, data, clock } = parts;
+    let Parts { settings, upstream, attestor: _, held_keys: _, data, clock, distrust } = parts;
     let request = NewKey::stage(parts, Some(&current.svid)).await?;
-    let chain = upstream.renew(current, &request.csr).await?;
+    let chain = upstream.renew(current, &request.csr).await;
+    distrust.note(chain.as_ref().err());
     let svid = check_agent_svid(
-        chain,
+        chain?,
         &settings.trust_domain,
         Some(current.svid.id()),
         &request.public_key,
@@ -80,24 +79,64 @@ pub(crate) async fn renew(parts: &Parts, current: &Caller) -> Result<Caller, Att
     Ok(Caller { svid: Arc::new(svid), bundle: Arc::clone(&current.bundle) })
 }
 
-/// Which authorities to believe when attesting: those that the server gave last, unless all of them have expired; then the configured
-/// ones. Where those have expired too, the node was away for longer than anything that it knows: it keeps to the last ones, and takes the
-/// server whose CA one of them named as its successor.
-pub(crate) fn trust(parts: &Parts, last: Option<&Arc<Bundle>>) -> Arc<Bundle> {
-    let now = parts.clock.now().as_secs();
-    let configured = &parts.settings.bootstrap;
-    match last {
-        Some(bundle) if has_live_authority(bundle, now) => Arc::clone(bundle),
-        Some(bundle) if !has_live_authority(configured, now) => {
-            tracing::warn!(
-                authorities = bundle.x509_authorities.len(),
-                "All X.509 authorities that this agent knows have expired: it takes a server whose CA one of them named as its \
-                 successor, or that a bundle at trust_bundle_path knows when the agent starts"
-            );
-            Arc::clone(bundle)
-        }
-        _ => Arc::clone(configured),
+/// Attests to the server that the held bundle leads to, and tells the clock of distrust what came of it.
+pub(crate) async fn attest_again(parts: &Parts, current: &Caller) -> Result<Caller, AttestError> {
+    let outcome = attest(parts, &trust(parts, Some(&current.bundle)).await?, Some(&current.svid)).await;
+    note(parts, &outcome);
+    outcome
+}
+
+/// The same before there is an SVID.
+pub(crate) async fn attest_first(parts: &Parts, last: Option<&Arc<Bundle>>) -> Result<Caller, AttestError> {
+    let outcome = attest(parts, &trust(parts, last).await?, None).await;
+    if last.is_some() {
+        note(parts, &outcome);
     }
+    outcome
+}
+
+/// Attests to whom the source says, whatever the held bundle says. What is held stays until that succeeds.
+pub(crate) async fn rebootstrap(parts: &Parts, current: Option<&AgentSvid>) -> Result<Caller, AttestError> {
+    tracing::warn!("Trust Bundle and Server don't agree, rebootstrapping");
+    let trust = configured(parts, BootstrapReason::Rebootstrap).await?;
+    attest(parts, &trust, current).await
+}
+
+fn note(parts: &Parts, outcome: &Result<Caller, AttestError>) {
+    if let Err(AttestError::Upstream(error)) = outcome {
+        parts.distrust.note(Some(error));
+    }
+}
+
+/// Which authorities to believe when attesting: those that the server gave last, unless all of them have expired; then the configured
+/// ones. Where those have expired too, or can't be had, the node was away for longer than anything that it knows: it keeps to the last
+/// ones, and takes the server whose CA one of them named as its successor.
+async fn trust(parts: &Parts, last: Option<&Arc<Bundle>>) -> Result<Arc<Bundle>, AttestError> {
+    let now = parts.clock.now().as_secs();
+    let Some(last) = last else { return configured(parts, BootstrapReason::Bootstrap).await };
+    if has_live_authority(last, now) {
+        return Ok(Arc::clone(last));
+    }
+    match configured(parts, BootstrapReason::Bootstrap).await {
+        Ok(configured) if has_live_authority(&configured, now) => return Ok(configured),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(error = %Chain(&error), "The configured bundle can't be had"),
+    }
+    tracing::warn!(
+        authorities = last.x509_authorities.len(),
+        "All X.509 authorities that this agent knows have expired: it takes a server whose CA one of them named as its successor, or \
+         that the configured bundle knows by then"
+    );
+    Ok(Arc::clone(last))
+}
+
+/// What the source says now.
+async fn configured(parts: &Parts, reason: BootstrapReason) -> Result<Arc<Bundle>, AttestError> {
+    let attempt = parts.distrust.asks(reason, parts.clock.now());
+    tracing::info!(attempt = attempt.number, mode = reason.name(), "Getting the bundle to begin with");
+    let bundle = parts.settings.bootstrap.bundle(attempt).await?;
+    check_bundle(&bundle, &parts.settings.trust_domain)?;
+    Ok(Arc::new(bundle))
 }
 
 fn has_live_authority(bundle: &Bundle, now: u64) -> bool {
@@ -142,6 +181,9 @@ impl NewKey {
 /// Why an attestation or renewal brought no SVID.
 #[derive(Debug, thiserror::Error)]
 pub enum AttestError {
+    /// There is nobody to believe.
+    #[error("can't attest the server")]
+    Bootstrap(#[from] BootstrapError),
     /// The server, or the way to it, failed.
     #[error("failed to attest")]
     Upstream(#[from] UpstreamError),

@@ -33,6 +33,10 @@ pub(crate) async fn enrol(parts: &Parts) -> Result<Caller, AgentError> {
     let remembered = call.ended(parts.data.load(&parts.settings.trust_domain, held.as_ref()));
     let Remembered { svid, bundle } = remembered?;
     let bundle = bundle.map(Arc::new);
+    let may_rebootstrap = match &svid {
+        Some(svid) => parts.distrust.permits(svid)?,
+        None => true,
+    };
     if let (Some(svid), Some(bundle)) = (svid, &bundle) {
         let chain = svid.svid.chain().to_vec();
         let own = &parts.settings.trust_domain;
@@ -54,7 +58,11 @@ pub(crate) async fn enrol(parts: &Parts) -> Result<Caller, AgentError> {
     loop {
         attempts += 1;
         meters::bootstrapping(since, attempts);
-        match attest::attest(parts, &attest::trust(parts, bundle.as_ref()), None).await {
+        let outcome = match attest::attest_first(parts, bundle.as_ref()).await {
+            Err(_) if may_rebootstrap && parts.distrust.is_due() => attest::rebootstrap(parts, None).await,
+            outcome => outcome,
+        };
+        match outcome {
             Ok(caller) => {
                 meters::bootstrapped();
                 return Ok(caller);

@@ -10,9 +10,11 @@
 mod agent;
 mod agent_svid;
 mod attest;
+mod bootstrap;
 mod cache;
 mod clock;
 mod csr;
+mod distrust;
 mod enrol;
 mod follow;
 mod foreign;
@@ -41,6 +43,10 @@ mod workload;
 pub use agent::{Agent, AgentError, Settings};
 pub use agent_svid::{AgentSvid, SvidKey};
 pub use attest::AttestError;
+pub use bootstrap::{
+    BootstrapAttempt, BootstrapError, BootstrapReason, BootstrapSource, DEFAULT_REBOOTSTRAP_DELAY, Rebootstrap,
+    RebootstrapMode,
+};
 pub use clock::Clock;
 pub use csr::CsrBuildError;
 pub use identity::Identity;

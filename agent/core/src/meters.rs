@@ -83,16 +83,26 @@ pub(crate) fn bundles(count: usize) {
 
 /// A first attestation is under way: since when, in Unix seconds, and how often it was tried. SPIRE's `mode` for it is `bootstrap`.
 pub(crate) fn bootstrapping(since: u64, attempts: usize) {
-    bootstrap(false, since, attempts);
+    bootstrap("bootstrap", false, since, attempts);
 }
 
 /// The agent has an SVID.
 pub(crate) fn bootstrapped() {
-    bootstrap(true, 0, 0);
+    bootstrap("bootstrap", true, 0, 0);
 }
 
-fn bootstrap(done: bool, since: u64, attempts: usize) {
-    let of_mode = |name| Gauge::new(name).label("mode", "bootstrap");
+/// The source of the bundle to begin with is asked again: since when, and how often by now.
+pub(crate) fn rebootstrapping(since: u64, attempts: u64) {
+    bootstrap("rebootstrap", false, since, usize::try_from(attempts).unwrap_or(usize::MAX));
+}
+
+/// The server that it named was attested.
+pub(crate) fn rebootstrapped() {
+    bootstrap("rebootstrap", true, 0, 0);
+}
+
+fn bootstrap(mode: &'static str, done: bool, since: u64, attempts: usize) {
+    let of_mode = |name| Gauge::new(name).label("mode", mode);
     BOOTSTRAPPED.set(f64::from(u8::from(done)));
     of_mode("bootstrap_seconds").set(f64::from(u32::try_from(since).unwrap_or(u32::MAX)));
     of_mode("bootstrap_attempts").set(gauge(attempts));

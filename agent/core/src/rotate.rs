@@ -57,10 +57,28 @@ pub(crate) async fn keep_identity(
     drop(first);
     let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
     let mut denied = false;
+    let mut rebootstrap_backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
+    let mut may_rebootstrap = match parts.distrust.permits(&standing.caller().svid) {
+        Ok(may) => may,
+        Err(error) => return error,
+    };
     loop {
+        let mut rebootstrapped = None;
         let denial = tokio::select! {
             () = rest(parts.clock.as_ref(), pause, from, due) => None,
             Some(denial) = denials.recv() => Some(denial),
+            () = parts.distrust.due(), if may_rebootstrap => {
+                match attest::rebootstrap(parts, Some(&standing.caller().svid)).await {
+                    Ok(fresh) => rebootstrapped = Some(fresh),
+                    Err(error) => {
+                        let delay = rebootstrap_backoff.next();
+                        tracing::error!(error = %Chain(&error), retry_in_ms = millis(delay), "Failed to rebootstrap");
+                        parts.distrust.put_off(delay);
+                        continue;
+                    }
+                }
+                None
+            }
             () = standing.svid_tainted() => {
                 due = due.min(replacement_point(parts.clock.now().as_secs(), standing.caller().svid.svid.not_after()));
                 continue;
@@ -87,8 +105,17 @@ pub(crate) async fn keep_identity(
             );
         }
         let call = if caller.svid.reattestable { &meters::REATTEST } else { &meters::AGENT_SVID_ROTATE }.start();
-        match call.ended(fresh_svid(parts, &caller).await) {
+        let outcome = match rebootstrapped {
+            Some(fresh) => Ok(fresh),
+            None => fresh_svid(parts, &caller).await,
+        };
+        match call.ended(outcome) {
             Ok(fresh) => {
+                rebootstrap_backoff.reset();
+                may_rebootstrap = match parts.distrust.permits(&fresh.svid) {
+                    Ok(may) => may,
+                    Err(error) => return error,
+                };
                 let (spiffe_id, expires_at) = (fresh.svid.id(), fresh.svid.svid.not_after());
                 if caller.svid.reattestable {
                     tracing::info!(%spiffe_id, expires_at, "Successfully reattested node");
@@ -156,7 +183,7 @@ async fn rest(clock: &dyn Clock, pause: Option<Instant>, from: u64, due: u64) {
 async fn fresh_svid(parts: &Parts, caller: &Caller) -> Result<Caller, AttestError> {
     if caller.svid.reattestable {
         tracing::info!(spiffe_id = %caller.svid.id(), "Reattesting node");
-        attest::attest(parts, &attest::trust(parts, Some(&caller.bundle)), Some(&caller.svid)).await
+        attest::attest_again(parts, caller).await
     } else {
         tracing::info!(spiffe_id = %caller.svid.id(), "Rotating agent SVID");
         attest::renew(parts, caller).await

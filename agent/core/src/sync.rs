@@ -23,7 +23,7 @@ use crate::schedule::{Backoff, jittered, random_below};
 use crate::sign::{SignError, sign};
 use crate::snapshot::Publisher;
 use crate::standing::Standing;
-use crate::taint::{leads_to, replacement_point, report_new_taints, tainted_authorities};
+use crate::taint::{leads_to, lost_an_authority, replacement_point, report_new_taints, tainted_authorities};
 use crate::upstream::{AuthorizedEntry, Caller, MAX_SVIDS_PER_CALL, UpstreamError};
 
 /// Longest delay between attempts while the server is away. SPIRE waits up to 8 minutes; most of a one-hour SVID's second half is
@@ -36,6 +36,15 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 pub(crate) const SAFETY_NET: u32 = 12;
 /// Seconds until an SVID is asked for again that a tainted authority signed although its taint is known.
 const TAINTED_AGAIN: u64 = 30;
+
+/// Which SVIDs are replaced before their time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// Of a tainted authority.
+    LeadThere,
+    /// Of an authority that the bundle no longer holds.
+    LeadNowhere,
+}
 
 pub(crate) struct Synchroniser<'a> {
     parts: &'a Parts,
@@ -154,12 +163,9 @@ impl<'a> Synchroniser<'a> {
 
     async fn fetch_bundle(&mut self) -> Result<(), SyncError> {
         let caller = self.standing.caller();
-        let bundle = self
-            .parts
-            .upstream
-            .bundle(&caller)
-            .await
-            .map_err(|error| self.failed(&caller, error, SyncError::Bundle))?;
+        let bundle = self.parts.upstream.bundle(&caller).await;
+        self.parts.distrust.note(bundle.as_ref().err());
+        let bundle = bundle.map_err(|error| self.failed(&caller, error, SyncError::Bundle))?;
         self.bundle.offer(bundle)?;
         Ok(())
     }
@@ -170,7 +176,15 @@ impl<'a> Synchroniser<'a> {
         if self.looked_at.as_ref().is_some_and(|last| Arc::ptr_eq(last, &bundle)) {
             return;
         }
-        report_new_taints(self.looked_at.replace(Arc::clone(&bundle)).as_deref(), &bundle);
+        let before = self.looked_at.replace(Arc::clone(&bundle));
+        report_new_taints(before.as_deref(), &bundle);
+        if before.is_some_and(|before| lost_an_authority(&before, &bundle)) {
+            let count = self.replace(self.cache.svids(), Arc::clone(&bundle), Which::LeadNowhere, 0).await;
+            tracing::info!(
+                count,
+                "X.509 authorities left the bundle: SVIDs that lead to none of the others are replaced"
+            );
+        }
         let Some(tainted) = tainted_authorities(&bundle) else { return };
         let now = self.parts.clock.now();
         if leads_to(&own.svid, &tainted, now) {
@@ -179,7 +193,7 @@ impl<'a> Synchroniser<'a> {
         }
         let svids = self.cache.svids();
         let call = meters::PROCESS_TAINTED.start();
-        let count = self.replace_tainted(svids, tainted, 0).await;
+        let count = self.replace(svids, tainted, Which::LeadThere, 0).await;
         call.done(Status::Ok);
         if count > 0 {
             meters::TAINTED.record(meters::gauge(count));
@@ -187,16 +201,19 @@ impl<'a> Synchroniser<'a> {
         }
     }
 
-    /// Of these SVIDs, has those replaced that lead to a tainted authority, from so many seconds on; how many there are.
-    async fn replace_tainted(
+    /// Of these SVIDs, has those replaced that lead to one of these authorities, or to none, from so many seconds on; how many there are.
+    async fn replace(
         &mut self,
         svids: Vec<(Arc<str>, Arc<X509Svid>)>,
-        tainted: Arc<Bundle>,
+        authorities: Arc<Bundle>,
+        which: Which,
         from: u64,
     ) -> usize {
         let now = self.parts.clock.now();
         let found = tokio::task::spawn_blocking(move || {
-            let leads = |(_, svid): &(Arc<str>, Arc<X509Svid>)| leads_to(svid, &tainted, now);
+            let leads = |(_, svid): &(Arc<str>, Arc<X509Svid>)| {
+                leads_to(svid, &authorities, now) == (which == Which::LeadThere)
+            };
             svids.into_iter().filter(leads).collect::<Vec<_>>()
         });
         // A panic in it would be a fault of ours; SVIDs are renewed at half-life all the same.
@@ -259,7 +276,7 @@ impl<'a> Synchroniser<'a> {
         let Some(tainted) = tainted_authorities(&self.standing.caller().bundle) else { return };
         let mut svids = self.cache.svids();
         svids.retain(|(id, _)| batch.iter().any(|entry| entry.id == *id));
-        self.replace_tainted(svids, tainted, TAINTED_AGAIN).await;
+        self.replace(svids, tainted, Which::LeadThere, TAINTED_AGAIN).await;
     }
 
     fn publish(&mut self) {

@@ -46,6 +46,12 @@ pub(crate) fn report_new_taints(earlier: Option<&Bundle>, later: &Bundle) {
     }
 }
 
+/// Whether the later bundle lacks an X.509 authority of the earlier one.
+pub(crate) fn lost_an_authority(earlier: &Bundle, later: &Bundle) -> bool {
+    let held = |certificate: &[u8]| later.x509_authorities.iter().any(|authority| authority.certificate == certificate);
+    earlier.x509_authorities.iter().any(|authority| !held(&authority.certificate))
+}
+
 /// Whether the chain leads to one of these authorities. What has expired need not be replaced by this rule.
 pub(crate) fn leads_to(svid: &X509Svid, authorities: &Bundle, now: UnixTime) -> bool {
     verify_chain(svid.clone(), authorities, Purpose::Any, now).is_ok()

@@ -270,14 +270,16 @@ pub enum UpstreamError {
     /// Whoever answered is not the server of our trust domain, as far as the bundle tells.
     #[error(
         "the server at {server} is not trusted: {reason}; check server_address. If the server lost its CA and made another, that is a \
-         new trust root, which an agent never takes by itself: put its bundle at trust_bundle_path, remove agent-data.json from data_dir \
-         and start the agent again"
+         new trust root, which an agent takes by itself only where rebootstrap_mode says so: put its bundle at trust_bundle_path, remove \
+         agent-data.json from data_dir and start the agent again"
     )]
     UntrustedServer {
         /// Its address.
         server: String,
         /// Which check failed.
         reason: String,
+        /// Its certificate is in order, and of an authority that the bundle does not know.
+        unknown_authority: bool,
     },
     /// Our own SVID and key can't be shown to the server.
     #[error("the agent's own SVID can't be used for TLS: {reason}")]
@@ -330,4 +332,36 @@ pub enum UpstreamError {
     /// Our own half of the node attestation can't go on.
     #[error("node attestation can't go on")]
     Attestor(#[from] AgentAttestError),
+}
+
+/// What a failed call tells about who answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Distrusted {
+    /// Nothing.
+    Unknown,
+    /// Someone with an SVID of an authority that the bundle does not know.
+    UnknownAuthority,
+    /// The server.
+    No,
+}
+
+impl UpstreamError {
+    /// Whether the server was one that the bundle leads to.
+    pub(crate) fn distrusted(&self) -> Distrusted {
+        match self {
+            Self::UntrustedServer { unknown_authority: true, .. } => Distrusted::UnknownAuthority,
+            Self::UntrustedServer { unknown_authority: false, .. }
+            | Self::Unavailable { .. }
+            | Self::OwnIdentity { .. }
+            | Self::DeadlineExceeded { .. }
+            | Self::Attestor(_) => Distrusted::Unknown,
+            Self::AgentDenied { .. }
+            | Self::PermissionDenied { .. }
+            | Self::InvalidArgument { .. }
+            | Self::ResourceExhausted { .. }
+            | Self::Unimplemented { .. }
+            | Self::Status { .. }
+            | Self::MalformedReply { .. } => Distrusted::No,
+        }
+    }
 }

@@ -17,14 +17,9 @@ pub(super) fn refuse(agent: &RawAgent, telemetry: &RawTelemetry) -> Result<(), C
 fn asked_for(agent: &RawAgent, telemetry: &RawTelemetry) -> Vec<Absence> {
     let experimental = &agent.experimental;
     let limits = &experimental.ratelimit;
-    let rebootstrap = agent.rebootstrap_mode.as_ref().filter(|mode| mode.value != "never");
     [
         Absence::of("selectors in log lines", filled(agent.log_selectors.as_ref())),
         Absence::of("profiling", on(agent.profiling_enabled.as_ref())),
-        Absence::of("rebootstrapping", rebootstrap),
-        Absence::of("trust bundle from another Workload API", agent.trust_bundle_spiffe_workload_api.as_ref()),
-        Absence::of("trust bundle from a URL", agent.trust_bundle_url.as_ref()),
-        Absence::of("trust bundle from a URL", agent.trust_bundle_unix_socket.as_ref()),
         Absence::of("named pipes", experimental.named_pipe_name.as_ref()),
         Absence::of("named pipes", experimental.admin_named_pipe_name.as_ref()),
         Absence::of("Broker API", experimental.broker.as_ref()),
@@ -52,7 +47,6 @@ pub(super) fn without_effect(agent: &RawAgent) -> Vec<String> {
         place(&agent.profiling_port),
         place(&agent.profiling_freq),
         place(&agent.profiling_names),
-        place(&agent.rebootstrap_delay),
         place(&agent.experimental.use_sync_authorized_entries),
     ]
     .into_iter()

@@ -54,7 +54,7 @@ pub(super) struct RawAgent {
     pub(super) trust_bundle_format: Option<Located<String>>,
     pub(super) trust_bundle_path: Option<Located<PathBuf>>,
     pub(super) trust_bundle_spiffe_workload_api: Option<Located<String>>,
-    pub(super) trust_bundle_unix_socket: Option<Located<String>>,
+    pub(super) trust_bundle_unix_socket: Option<Located<PathBuf>>,
     pub(super) trust_bundle_url: Option<Located<String>>,
     pub(super) trust_domain: Option<Located<String>>,
     pub(super) workload_x509_svid_key_type: Option<Located<String>>,
@@ -74,7 +74,6 @@ impl RawAgent {
             &mut self.server_address,
             &mut self.trust_bundle_format,
             &mut self.trust_bundle_spiffe_workload_api,
-            &mut self.trust_bundle_unix_socket,
             &mut self.trust_bundle_url,
             &mut self.trust_domain,
             &mut self.workload_x509_svid_key_type,
@@ -85,7 +84,12 @@ impl RawAgent {
         ] {
             unset_empty(text);
         }
-        for path in [&mut self.admin_socket_path, &mut self.join_token_file, &mut self.trust_bundle_path] {
+        for path in [
+            &mut self.admin_socket_path,
+            &mut self.join_token_file,
+            &mut self.trust_bundle_path,
+            &mut self.trust_bundle_unix_socket,
+        ] {
             unset_empty(path);
         }
         for path in [&mut self.data_dir, &mut self.log_file, &mut self.socket_path] {

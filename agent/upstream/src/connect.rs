@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use plastron_agent_core::upstream::{Caller, UpstreamError};
 use plastron_agent_core::{AgentSvid, SvidKey};
+use plastron_spiffe::x509::SvidError;
 use plastron_spiffe::{Bundle, SpiffeId};
-use plastron_transport::{BundleSlot, ClientTls, ConnectError, IdentityError, IdentitySlot, TlsIdentity};
+use plastron_transport::{BundleSlot, ClientTls, ConnectError, IdentityError, IdentitySlot, PeerRefused, TlsIdentity};
 use tonic::transport::Channel;
 
 pub(crate) struct Connections {
@@ -70,7 +71,8 @@ pub(crate) fn sort(address: &str, error: &ConnectError) -> UpstreamError {
     let server = address.to_owned();
     match error {
         ConnectError::Refused { address: _, source } => {
-            UpstreamError::UntrustedServer { server, reason: chain(source) }
+            let unknown_authority = matches!(source, PeerRefused::Svid(SvidError::UnknownAuthority { .. }));
+            UpstreamError::UntrustedServer { server, reason: chain(source), unknown_authority }
         }
         ConnectError::Address(_)
         | ConnectError::Tcp { .. }

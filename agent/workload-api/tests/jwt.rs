@@ -84,6 +84,7 @@ impl World {
         let settings = Settings {
             trust_domain: domain(),
             bootstrap: Arc::new(server.state().authority.bundle()),
+            rebootstrap: plastron_agent_core::Rebootstrap::default(),
             sync_interval: Duration::from_millis(20),
             availability_target: None,
             x509_svid_cache_max_size: 1000,

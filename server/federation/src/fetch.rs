@@ -1,33 +1,10 @@
-//! One fetch of a foreign bundle (SPIFFE_Federation.md, sections 5.2.1.4 and 5.2.2.4).
-//!
-//! The endpoint is foreign, and may be hostile or broken: its answer is bounded in time and size, and counts only with status 200. A
-//! redirect is never remembered, never leaves `https`, and is refused where the endpoint is authenticated by its SPIFFE ID. Neither cookies
-//! nor credentials are sent, no proxy of the environment is used, and nothing is decompressed.
+//! One fetch of a foreign bundle (SPIFFE_Federation.md, sections 5.2.1.4 and 5.2.2.4). What an answer may be is decided in `transport`.
 
-use std::time::Duration;
-
-use bytes::Bytes;
-use futures_util::future::{Either, select};
-use http::header::{ACCEPT, CONNECTION, HOST, LOCATION, USER_AGENT};
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use plastron_spiffe::bundle::MAX_DOCUMENT_LEN;
 use plastron_spiffe::{Bundle, BundleEndpointUrl, BundleError, TrustDomain};
-use plastron_transport::{HttpsClientTls, HttpsConnectError};
+use plastron_transport::{HttpGetError, HttpsClientTls, Requester, fetch_https};
 
-/// How long a fetch may take from name resolution to the last byte, redirects included.
-pub const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
-/// Redirects that are followed; a load balancer needs one.
-pub const MAX_REDIRECTS: usize = 5;
-/// Longest head of an answer, in bytes.
-const MAX_HEAD_LEN: usize = 32 * 1024;
-/// Most header fields of an answer.
-const MAX_HEADERS: usize = 64;
-/// How much of what came with another status is told, in bytes: enough for a sentence.
-const MAX_EXCERPT_LEN: usize = 256;
+const REQUESTER: Requester =
+    Requester { user_agent: concat!("plastron-server/", env!("CARGO_PKG_VERSION")), accept: "application/json" };
 
 /// Fetches the bundle of `trust_domain`. The document does not say whose it is, so the relationship must.
 pub async fn fetch(
@@ -35,153 +12,16 @@ pub async fn fetch(
     url: &BundleEndpointUrl,
     tls: &HttpsClientTls,
 ) -> Result<Bundle, FetchError> {
-    let body =
-        tokio::time::timeout(FETCH_TIMEOUT, follow(url, tls)).await.map_err(|_elapsed| FetchError::TimedOut)??;
+    let body = fetch_https(url, tls, REQUESTER).await?;
     Bundle::from_spiffe_json(trust_domain.clone(), &body).map_err(FetchError::Bundle)
-}
-
-async fn follow(url: &BundleEndpointUrl, tls: &HttpsClientTls) -> Result<Bytes, FetchError> {
-    let mut url = url.clone();
-    for _ in 0..=MAX_REDIRECTS {
-        match get(&url, tls).await? {
-            Answer::Document(body) => return Ok(body),
-            Answer::Redirect(location) => {
-                if let HttpsClientTls::Spiffe { .. } = tls {
-                    return Err(FetchError::Redirected { location: shown(location.as_bytes()) });
-                }
-                url = target(&url, &location)
-                    .ok_or_else(|| FetchError::RedirectTarget { location: shown(location.as_bytes()) })?;
-            }
-        }
-    }
-    Err(FetchError::TooManyRedirects)
-}
-
-enum Answer {
-    Document(Bytes),
-    Redirect(String),
-}
-
-async fn get(url: &BundleEndpointUrl, tls: &HttpsClientTls) -> Result<Answer, FetchError> {
-    let stream = tls.connect(url.host(), url.port()).await?;
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(MAX_HEAD_LEN).max_headers(MAX_HEADERS);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(FetchError::Http)?;
-    let request = Request::get(url.path_and_query())
-        .header(HOST, url.authority())
-        .header(ACCEPT, "application/json")
-        .header(USER_AGENT, concat!("plastron-server/", env!("CARGO_PKG_VERSION")))
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(FetchError::Url)?;
-    let exchange = std::pin::pin!(async move {
-        let response = sender.send_request(request).await.map_err(FetchError::Http)?;
-        read(response).await
-    });
-    // The connection ends when this function does. Where it ends first, the exchange says with what.
-    match select(exchange, std::pin::pin!(connection)).await {
-        Either::Left((answer, _connection)) => answer,
-        Either::Right((_ended, exchange)) => exchange.await,
-    }
-}
-
-async fn read(response: Response<Incoming>) -> Result<Answer, FetchError> {
-    let status = response.status();
-    if is_redirect(status)
-        && let Some(location) = response.headers().get(LOCATION)
-    {
-        let location =
-            location.to_str().map_err(|_| FetchError::RedirectTarget { location: shown(location.as_bytes()) })?;
-        return Ok(Answer::Redirect(location.to_owned()));
-    }
-    if status != StatusCode::OK {
-        let body = Limited::new(response.into_body(), MAX_EXCERPT_LEN).collect().await;
-        let excerpt = body.map(|body| shown(&body.to_bytes())).unwrap_or_default();
-        return Err(FetchError::Status { status: status.as_u16(), excerpt });
-    }
-    match Limited::new(response.into_body(), MAX_DOCUMENT_LEN).collect().await {
-        Ok(body) => Ok(Answer::Document(body.to_bytes())),
-        Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLong),
-        Err(error) => Err(FetchError::Body(error)),
-    }
-}
-
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::MOVED_PERMANENTLY
-            | StatusCode::FOUND
-            | StatusCode::SEE_OTHER
-            | StatusCode::TEMPORARY_REDIRECT
-            | StatusCode::PERMANENT_REDIRECT
-    )
-}
-
-/// Where a `Location` leads: a URL that a relationship could have, or a path at the same place. Nothing else is followed.
-fn target(from: &BundleEndpointUrl, location: &str) -> Option<BundleEndpointUrl> {
-    let absolute = if location.starts_with("//") {
-        format!("https:{location}")
-    } else if location.starts_with('/') {
-        format!("https://{}{location}", from.authority())
-    } else {
-        location.to_owned()
-    };
-    BundleEndpointUrl::parse(&absolute).ok()
-}
-
-/// What an endpoint wrote, for a person to read: short, and without anything that drives a terminal.
-fn shown(bytes: &[u8]) -> String {
-    let cut = bytes.get(..MAX_EXCERPT_LEN).unwrap_or(bytes);
-    String::from_utf8_lossy(cut).trim_end().escape_debug().to_string()
 }
 
 /// Why there is no bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// No connection to a server that is who it must be.
-    #[error("failed to fetch bundle")]
-    Connect(#[from] HttpsConnectError),
-    /// A URL that HTTP can't carry.
-    #[error("failed to fetch bundle: the URL can't be requested")]
-    Url(#[source] http::Error),
-    /// Not HTTP.
-    #[error("failed to fetch bundle: the endpoint does not answer as HTTP wants")]
-    Http(#[source] hyper::Error),
-    /// The body broke off.
-    #[error("failed to fetch bundle: the answer broke off")]
-    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Too slow.
-    #[error("failed to fetch bundle: no whole answer within {} s", FETCH_TIMEOUT.as_secs())]
-    TimedOut,
-    /// Too long.
-    #[error("failed to fetch bundle: the answer has more than {MAX_DOCUMENT_LEN} bytes")]
-    TooLong,
-    /// Another status than 200.
-    #[error("unexpected status {status} fetching bundle: {excerpt}")]
-    Status {
-        /// The status.
-        status: u16,
-        /// The beginning of what came with it, escaped.
-        excerpt: String,
-    },
-    /// A redirect under `https_spiffe`.
-    #[error(
-        "the endpoint redirects to \"{location}\", and redirects are not followed where it is authenticated by its SPIFFE ID: configure \
-         that URL"
-    )]
-    Redirected {
-        /// Where to, escaped.
-        location: String,
-    },
-    /// A redirect to something that is no URL of a bundle endpoint.
-    #[error("the endpoint redirects to \"{location}\", which is no https URL of a bundle endpoint")]
-    RedirectTarget {
-        /// Where to, escaped.
-        location: String,
-    },
-    /// Redirects without end.
-    #[error("the endpoint redirects more than {MAX_REDIRECTS} times")]
-    TooManyRedirects,
+    /// No document.
+    #[error(transparent)]
+    Get(#[from] HttpGetError),
     /// Not a bundle.
     #[error("failed to decode bundle")]
     Bundle(#[source] BundleError),

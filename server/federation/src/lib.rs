@@ -10,7 +10,7 @@ mod schedule;
 pub use certificate_files::{CertificateFiles, CertificateFilesError, FollowedFiles};
 pub use client::{BundleClient, WebRootsNow};
 pub use endpoint::{BundleEndpoint, BundleNow};
-pub use fetch::{FETCH_TIMEOUT, FetchError, MAX_REDIRECTS, fetch};
+pub use fetch::{FetchError, fetch};
 
 /// An error with all its sources, in one line.
 fn explain(error: &(dyn std::error::Error + 'static)) -> String {

@@ -1,5 +1,6 @@
 //! Trust bundles (SPIFFE_Trust_Domain_and_Bundle.md): what one trust domain's SVIDs are verified against.
 
+mod concatenated;
 mod jwk;
 mod jwks;
 mod pem;
@@ -114,11 +115,6 @@ impl Bundle {
             refresh_hint: 0,
             sequence_number: 0,
         }
-    }
-
-    /// The X.509 authorities as concatenated DER: the form in which the Workload API carries them.
-    pub fn x509_authorities_der(&self) -> Vec<u8> {
-        self.x509_authorities.iter().flat_map(|authority| authority.certificate.iter().copied()).collect()
     }
 }
 

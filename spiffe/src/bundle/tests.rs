@@ -218,3 +218,22 @@ fn pem_round_trips_and_names_its_faults() {
     assert_eq!(refused(&(pem + &leaf.to_pem())), BundleError::NotACa);
     assert!(matches!(refused(&" ".repeat(MAX_DOCUMENT_LEN + 1)), BundleError::TooLarge { .. }));
 }
+
+/// What goes into the Workload API comes out again, and nothing else is taken for certificates.
+#[test]
+fn concatenated_certificates_are_read_as_they_were_written() {
+    let authority = || X509Authority::parse(certificate(&rcgen::PKCS_ECDSA_P256_SHA256, true).0).unwrap();
+    let bundle = Bundle { x509_authorities: vec![authority(), authority()], ..Bundle::empty(td()) };
+    let der = bundle.x509_authorities_der();
+    assert_eq!(Bundle::from_x509_authorities_der(td(), &der), Ok(bundle));
+    let leaf = certificate(&rcgen::PKCS_ECDSA_P256_SHA256, false).0;
+    let with_leaf = [der.as_slice(), &leaf].concat();
+    assert_eq!(Bundle::from_x509_authorities_der(td(), &with_leaf), Err(BundleError::NotACa));
+    assert_eq!(Bundle::from_x509_authorities_der(td(), &[]), Err(BundleError::NoCertificate));
+    for cut in [1, 3, der.len() / 2 - 1, der.len() - 1] {
+        let refused = Bundle::from_x509_authorities_der(td(), &der[..cut]);
+        assert!(matches!(refused, Err(BundleError::Certificate { .. })), "{cut}: {refused:?}");
+    }
+    let long = vec![0x30; MAX_DOCUMENT_LEN + 1];
+    assert!(matches!(Bundle::from_x509_authorities_der(td(), &long), Err(BundleError::TooLarge { .. })));
+}

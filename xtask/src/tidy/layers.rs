@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("agent", 6),
     ("server", 6),
     // Adapters: databases, sockets, C libraries, other processes.
+    ("agent/bootstrap", 5),
     ("agent/cli", 5),
     ("agent/upstream", 5),
     ("agent/workload-api", 5),
@@ -71,6 +72,7 @@ const RESERVED: &[(&str, &[&str])] = &[
             "transport",
             "server/api",
             "server/cli",
+            "agent/bootstrap",
             "agent/upstream",
             "agent/workload-api",
             "agent/cli",

@@ -190,8 +190,30 @@ impl FakeServer {
         Ok(())
     }
 
+    /// As TLS would: whoever believes none of its authorities does not call it.
+    fn is_ours(&self, believed: &Bundle) -> Result<(), UpstreamError> {
+        let state = self.state();
+        let mut ours: Vec<_> = state.bundle.x509_authorities.iter().map(|authority| &authority.certificate).collect();
+        ours.push(&state.authority.certificate);
+        if believed.x509_authorities.iter().any(|authority| ours.contains(&&authority.certificate)) {
+            return Ok(());
+        }
+        let reason = "certificate signed by unknown authority".to_owned();
+        Err(UpstreamError::UntrustedServer { server: "fake".to_owned(), reason, unknown_authority: true })
+    }
+
+    /// It is another server from now on, which knows the same entries: the CA before is gone.
+    pub(crate) fn lose_ca(&self) -> (Authority, Bundle) {
+        let authority = Authority::new(&domain(), self.clock.seconds());
+        let mut state = self.state();
+        let mut bundle = authority.bundle();
+        bundle.jwt_authorities.clone_from(&state.bundle.jwt_authorities);
+        (std::mem::replace(&mut state.authority, authority), std::mem::replace(&mut state.bundle, bundle))
+    }
+
     fn authenticate(&self, caller: &Caller) -> Result<(), UpstreamError> {
         self.reach()?;
+        self.is_ours(&caller.bundle)?;
         let denied = |reason| UpstreamError::AgentDenied { reason, message: "no".to_owned() };
         if caller.svid.svid.not_after() <= self.clock.seconds() {
             return Err(denied(AgentDenial::Expired));
@@ -241,13 +263,7 @@ impl Upstream for FakeServer {
     ) -> Result<AttestResult, UpstreamError> {
         self.state().attestations += 1;
         self.reach()?;
-        let live: Vec<_> = self.state().bundle.x509_authorities.clone();
-        assert!(
-            trust
-                .x509_authorities
-                .iter()
-                .any(|authority| live.iter().any(|other| other.certificate == authority.certificate))
-        );
+        self.is_ours(trust)?;
         assert_eq!(attestation.kind, "fake");
         attestation.conversation.payload().await?;
         attestation.conversation.respond(b"challenge").await?;

@@ -9,6 +9,7 @@ mod foreign;
 mod jwt;
 mod jwt_authority;
 mod push;
+mod rebootstrap;
 mod restart;
 mod rotation;
 mod workloads;
@@ -22,8 +23,8 @@ use fake_server::{FakeAttestor, FakeServer, PausedClock, domain};
 use plastron_agent_core::jwt::JwtSvids;
 use plastron_agent_core::upstream::Upstream;
 use plastron_agent_core::{
-    Agent, AgentError, DataDir, KeyCustody, Settings, Subscription, SvidKeyType, WorkloadIdentities, WorkloadState,
-    WorkloadUpdate,
+    Agent, AgentError, BootstrapSource, DataDir, KeyCustody, Rebootstrap, Settings, Subscription, SvidKeyType,
+    WorkloadIdentities, WorkloadState, WorkloadUpdate,
 };
 use plastron_plugins::node::AgentNodeAttestor;
 use plastron_spiffe::Selector;
@@ -41,6 +42,9 @@ struct Node {
     availability_target: Option<Duration>,
     key_type: SvidKeyType,
     admitted: Arc<Mutex<usize>>,
+    rebootstrap: Rebootstrap,
+    /// The server's bundle at the agent's start, where there is none.
+    source: Option<Arc<dyn BootstrapSource>>,
 }
 
 /// A running agent; aborted when dropped.
@@ -64,6 +68,8 @@ impl Node {
             availability_target: None,
             key_type: SvidKeyType::EcP256,
             admitted: Arc::default(),
+            rebootstrap: Rebootstrap::default(),
+            source: None,
         }
     }
 
@@ -72,10 +78,14 @@ impl Node {
     }
 
     fn start(&self) -> Running {
-        let bootstrap = Arc::new(self.server.state().authority.bundle());
+        let bootstrap: Arc<dyn BootstrapSource> = match &self.source {
+            Some(source) => Arc::clone(source),
+            None => Arc::new(self.server.state().authority.bundle()),
+        };
         let settings = Settings {
             trust_domain: domain(),
             bootstrap,
+            rebootstrap: self.rebootstrap,
             sync_interval: Duration::from_secs(5),
             availability_target: self.availability_target,
             x509_svid_cache_max_size: self.capacity,

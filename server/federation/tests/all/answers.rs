@@ -2,7 +2,7 @@
 
 use plastron_server_federation::{FetchError, fetch};
 use plastron_spiffe::{Bundle, BundleError};
-use plastron_transport::HttpsClientTls;
+use plastron_transport::{HttpGetError, HttpsClientTls};
 
 use crate::fake::{Answer, Fake, Then, answer, document};
 use crate::pki::{Ca, SERVER, id, other};
@@ -29,7 +29,7 @@ async fn the_request_is_one_get_without_credentials() {
 async fn another_status_is_no_bundle_and_what_came_with_it_is_shown_short_and_escaped() {
     for status in ["404 Not Found", "500 Internal Server Error", "204 No Content", "304 Not Modified", "201 Created"] {
         let (got, _) = get(answer(status, "", br#"{"keys": []}"#)).await;
-        assert!(matches!(got, Err(FetchError::Status { .. })), "{status}: {got:?}");
+        assert!(matches!(got, Err(FetchError::Get(HttpGetError::Status { .. }))), "{status}: {got:?}");
     }
     let (got, _) = get(answer("503 x", "", b"the \x1b[31msystem\nis down")).await;
     let text = got.unwrap_err().to_string();
@@ -41,7 +41,7 @@ async fn another_status_is_no_bundle_and_what_came_with_it_is_shown_short_and_es
 #[tokio::test]
 async fn a_redirect_without_a_place_is_no_bundle() {
     let (got, _) = get(answer("302 Found", "", br#"{"keys": []}"#)).await;
-    assert!(matches!(got, Err(FetchError::Status { status: 302, .. })), "{got:?}");
+    assert!(matches!(got, Err(FetchError::Get(HttpGetError::Status { status: 302, .. }))), "{got:?}");
 }
 
 #[tokio::test]
@@ -57,24 +57,24 @@ async fn an_endless_answer_is_cut_off() {
     let whole = |head: &str| Answer { bytes: head.as_bytes().to_vec(), then: Then::Repeat };
     // Announced, in chunks, and until the end of the connection.
     let (got, _) = get(whole("HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n ")).await;
-    assert!(matches!(got, Err(FetchError::TooLong)), "{got:?}");
+    assert!(matches!(got, Err(FetchError::Get(HttpGetError::TooLong))), "{got:?}");
     let (got, _) = get(whole("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffff\r\n ")).await;
-    assert!(matches!(got, Err(FetchError::TooLong)), "{got:?}");
+    assert!(matches!(got, Err(FetchError::Get(HttpGetError::TooLong))), "{got:?}");
     let (got, _) = get(whole("HTTP/1.1 200 OK\r\n\r\n ")).await;
-    assert!(matches!(got, Err(FetchError::TooLong)), "{got:?}");
+    assert!(matches!(got, Err(FetchError::Get(HttpGetError::TooLong))), "{got:?}");
     // And a head without end.
     let (got, _) = get(whole("HTTP/1.1 200 OK\r\nx: y")).await;
-    assert!(matches!(got, Err(FetchError::Http(_))), "{got:?}");
+    assert!(matches!(got, Err(FetchError::Get(HttpGetError::Http(_)))), "{got:?}");
     let many = format!("HTTP/1.1 200 OK\r\n{}content-length: 12\r\n\r\n{{\"keys\": []}}", "a: b\r\n".repeat(100));
     let (got, _) = get(Answer { bytes: many.into_bytes(), then: Then::Close }).await;
-    assert!(matches!(got, Err(FetchError::Http(_))), "{got:?}");
+    assert!(matches!(got, Err(FetchError::Get(HttpGetError::Http(_)))), "{got:?}");
 }
 
 #[tokio::test]
 async fn an_answer_that_does_not_end_is_not_waited_for() {
     for begun in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{\"keys\""] {
         let (got, _) = get(Answer { bytes: begun.as_bytes().to_vec(), then: Then::Hang }).await;
-        assert!(matches!(got, Err(FetchError::TimedOut)), "{begun:?}: {got:?}");
+        assert!(matches!(got, Err(FetchError::Get(HttpGetError::TimedOut))), "{begun:?}: {got:?}");
         tokio::time::resume();
     }
 }
@@ -90,8 +90,8 @@ async fn an_answer_that_breaks_off_is_no_bundle() {
     ] {
         let (got, _) = get(Answer { bytes: bytes.as_bytes().to_vec(), then: Then::Close }).await;
         match got {
-            Err(FetchError::Http(_)) if in_head => {}
-            Err(FetchError::Body(_)) if !in_head => {}
+            Err(FetchError::Get(HttpGetError::Http(_))) if in_head => {}
+            Err(FetchError::Get(HttpGetError::Body(_))) if !in_head => {}
             other => panic!("{bytes:?}: {other:?}"),
         }
     }

@@ -3,7 +3,7 @@
 use plastron_server_federation::{FetchError, fetch};
 use plastron_spiffe::Bundle;
 use plastron_spiffe::x509::SvidError;
-use plastron_transport::{HttpsClientTls, HttpsConnectError, HttpsServerTls, PeerRefused};
+use plastron_transport::{HttpGetError, HttpsClientTls, HttpsConnectError, HttpsServerTls, PeerRefused};
 
 use crate::fake::{Fake, document};
 use crate::pki::{Ca, SERVER, id, other};
@@ -21,7 +21,7 @@ fn spiffe(ca: &Ca) -> HttpsClientTls {
 
 fn tls_error(result: Result<Bundle, FetchError>) -> String {
     match result.unwrap_err() {
-        FetchError::Connect(HttpsConnectError::Tls { source, .. }) => source.to_string(),
+        FetchError::Get(HttpGetError::Connect(HttpsConnectError::Tls { source, .. })) => source.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -56,7 +56,7 @@ async fn https_web_says_that_the_profile_is_the_wrong_one_where_the_endpoint_has
     // Even where the roots are those of the trust domain: an SVID is for no name.
     for roots in [web.roots(), ca.roots()] {
         match get(ca.svid(SERVER, true), "localhost", &HttpsClientTls::Web(roots)).await.unwrap_err() {
-            FetchError::Connect(error @ HttpsConnectError::WrongProfile { .. }) => {
+            FetchError::Get(HttpGetError::Connect(error @ HttpsConnectError::WrongProfile { .. })) => {
                 assert!(error.to_string().contains(SERVER), "{error}");
             }
             other => panic!("{other:?}"),
@@ -76,7 +76,7 @@ async fn a_spiffe_id_is_believed_whatever_the_name() {
 async fn https_spiffe_refuses_another_id_another_authority_a_web_certificate_and_the_past() {
     let (ca, impostor) = (Ca::new("other.test"), Ca::new("other.test"));
     let refused = async |served| match get(served, "localhost", &spiffe(&ca)).await.unwrap_err() {
-        FetchError::Connect(HttpsConnectError::Refused { source, .. }) => source,
+        FetchError::Get(HttpGetError::Connect(HttpsConnectError::Refused { source, .. })) => source,
         other => panic!("{other:?}"),
     };
     let neighbour = "spiffe://other.test/workload";
@@ -96,7 +96,10 @@ async fn an_emptied_bundle_authenticates_no_one() {
     let ca = Ca::new("other.test");
     let tls = HttpsClientTls::Spiffe { server: id(SERVER), bundle: Bundle::empty(other()) };
     let refused = get(ca.svid(SERVER, true), "localhost", &tls).await.unwrap_err();
-    assert!(matches!(refused, FetchError::Connect(HttpsConnectError::Refused { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, FetchError::Get(HttpGetError::Connect(HttpsConnectError::Refused { .. }))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -107,5 +110,5 @@ async fn nobody_who_listens_is_an_error() {
     drop(fake);
     tokio::task::yield_now().await;
     let error = fetch(&other(), &url, &spiffe(&ca)).await.unwrap_err();
-    assert!(matches!(error, FetchError::Connect(_)), "{error:?}");
+    assert!(matches!(error, FetchError::Get(HttpGetError::Connect(_))), "{error:?}");
 }

@@ -1,7 +1,7 @@
 //! Where an endpoint may send its client (SPIFFE_Federation.md, sections 5.2.1.3 and 5.2.1.4).
 
-use plastron_server_federation::{FetchError, MAX_REDIRECTS, fetch};
-use plastron_transport::{HttpsClientTls, HttpsConnectError};
+use plastron_server_federation::{FetchError, fetch};
+use plastron_transport::{HttpGetError, HttpsClientTls, HttpsConnectError, MAX_REDIRECTS};
 
 use crate::fake::{Fake, document, redirect};
 use crate::pki::{Ca, SERVER, id, other};
@@ -43,7 +43,7 @@ async fn https_web_goes_nowhere_but_to_https_urls_of_endpoints() {
     ] {
         let fake = Fake::start(ca.web("localhost", true), move |_| redirect("302 Found", location)).await;
         let got = fetch(&other(), &fake.url("localhost", "/"), &tls).await;
-        assert!(matches!(got, Err(FetchError::RedirectTarget { .. })), "{location}: {got:?}");
+        assert!(matches!(got, Err(FetchError::Get(HttpGetError::RedirectTarget { .. }))), "{location}: {got:?}");
         assert_eq!(fake.asked().len(), 1);
     }
 }
@@ -55,7 +55,7 @@ async fn the_goal_of_a_redirect_is_authenticated_by_its_own_name() {
     let away = format!("https://127.0.0.1:{}/", goal.address.port());
     let fake = Fake::start(ca.web("localhost", true), move |_| redirect("307 Temporary Redirect", &away)).await;
     let got = fetch(&other(), &fake.url("localhost", "/"), &HttpsClientTls::Web(ca.roots())).await;
-    assert!(matches!(got, Err(FetchError::Connect(HttpsConnectError::Tls { .. }))), "{got:?}");
+    assert!(matches!(got, Err(FetchError::Get(HttpGetError::Connect(HttpsConnectError::Tls { .. })))), "{got:?}");
     assert!(goal.asked().is_empty());
 }
 
@@ -64,7 +64,7 @@ async fn a_loop_ends() {
     let ca = Ca::new("web.test");
     let fake = Fake::start(ca.web("localhost", true), |_| redirect("308 Permanent Redirect", "/")).await;
     let got = fetch(&other(), &fake.url("localhost", "/"), &HttpsClientTls::Web(ca.roots())).await;
-    assert!(matches!(got, Err(FetchError::TooManyRedirects)), "{got:?}");
+    assert!(matches!(got, Err(FetchError::Get(HttpGetError::TooManyRedirects))), "{got:?}");
     assert_eq!(fake.asked().len(), MAX_REDIRECTS + 1);
 }
 
@@ -79,7 +79,10 @@ async fn https_spiffe_is_not_redirected_even_to_the_same_server() {
         })
         .await;
         let got = fetch(&other(), &fake.url("localhost", "/"), &tls).await;
-        assert!(matches!(&got, Err(FetchError::Redirected { location }) if location == "/elsewhere"), "{got:?}");
+        assert!(
+            matches!(&got, Err(FetchError::Get(HttpGetError::Redirected { location })) if location == "/elsewhere"),
+            "{got:?}"
+        );
         assert_eq!(fake.asked().len(), 1);
     }
 }
