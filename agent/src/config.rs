@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use plastron_agent_bootstrap::Source as BundleSource;
 use plastron_agent_core::{Rebootstrap, SvidKeyType};
-use plastron_agent_workload_api::Offers;
+use plastron_agent_workload_api::{Limited, Offers};
 use plastron_daemon::config::{LoadError, Loaded, Source, Strictness, load};
 use plastron_daemon::health::{HealthError, RawHealthChecks};
 use plastron_daemon::logging::LogOptions;
@@ -81,6 +81,10 @@ pub(crate) struct Config {
     /// Claims of foreign tokens that workloads are shown besides `sub`, `aud` and `exp`.
     pub(crate) allowed_foreign_jwt_claims: Vec<String>,
     pub(crate) allow_unauthenticated_verifiers: bool,
+    /// How often workloads may call.
+    pub(crate) rate_limits: Vec<(Limited, u32)>,
+    /// Selectors that may be logged begin so.
+    pub(crate) log_selectors: Vec<String>,
     /// What the workloads' socket offers; without any, there is no socket.
     pub(crate) offers: Option<Offers>,
     pub(crate) sync_interval: Duration,
@@ -170,7 +174,8 @@ impl Config {
             admin_socket_path,
             authorized_delegates,
             availability_target,
-            experimental: RawExperimental { sync_interval, jwt_svid_cache_hit_timeout, .. },
+            log_selectors,
+            experimental: RawExperimental { sync_interval, jwt_svid_cache_hit_timeout, ratelimit, .. },
             // Read by `bootstrap` and `offers`, refused by `missing`, or without effect.
             ..
         } = raw;
@@ -211,6 +216,8 @@ impl Config {
                 .map_or(Ok(DEFAULT_JWT_SVID_CACHE_HIT_TIMEOUT), |text| cache_hit_timeout(&text))?,
             allowed_foreign_jwt_claims,
             allow_unauthenticated_verifiers: flags.allow_unauthenticated_verifiers || allow_unauthenticated_verifiers,
+            rate_limits: ratelimit.limits()?,
+            log_selectors: log_selectors.map(|prefixes| prefixes.value).unwrap_or_default(),
             offers,
             sync_interval: sync_interval.map_or(Ok(DEFAULT_SYNC_INTERVAL), |text| interval(&text))?,
             plugins,

@@ -12,7 +12,9 @@ use plastron_agent_core::{
     WorkloadIdentities,
 };
 use plastron_agent_upstream::{GrpcUpstream, tls_identity};
-use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, ServeError, WorkloadApi, WorkloadApiServer};
+use plastron_agent_workload_api::{
+    Access, BundleAccess, ForeignClaims, RateLimits, ServeError, WorkloadApi, WorkloadApiServer,
+};
 use plastron_daemon::config::explain;
 use plastron_daemon::health::{Checks, HealthError};
 use plastron_daemon::logging::{self, LoggingError};
@@ -162,7 +164,11 @@ async fn workload_api(
         false => BundleAccess::IdentifiedWorkloads,
     };
     let foreign_claims = ForeignClaims::allow(config.allowed_foreign_jwt_claims.iter().cloned());
-    let access = Access { bundles, foreign_claims };
+    for (method, limit) in &config.rate_limits {
+        tracing::info!(method = method.path(), limit, "Workload API/SDS rate limiting enabled");
+    }
+    let rate_limits = RateLimits::per_second(config.rate_limits.iter().copied());
+    let access = Access { bundles, foreign_claims, rate_limits, logged_selectors: config.log_selectors.clone() };
     Some(WorkloadApi::new(catalog.workload_attestation(), identities, jwt_svids, Arc::new(SystemClock), access))
 }
 

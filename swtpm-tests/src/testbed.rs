@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use agent::{Attestor, TestAgent, Upstream};
+pub(crate) use config::bundle_line;
 use config::server_config;
 
 use crate::tool::run;
@@ -172,6 +173,20 @@ impl TestServer {
     pub fn start_again_without_waiting(&mut self) -> Result<(), HarnessError> {
         self.process = begin_server(self.directory.path(), &self.options)?;
         Ok(())
+    }
+
+    /// What a lost disk does: it starts with neither database nor keys, on the same port, and makes itself a new CA. The bundle file becomes
+    /// the new one's.
+    pub fn lose_data(&mut self) -> Result<(), HarnessError> {
+        self.kill()?;
+        let keys = self.directory.path().join("keys");
+        fs::remove_dir_all(&keys).map_err(HarnessError::io(format!("remove {}", keys.display())))?;
+        for suffix in ["", "-wal", "-shm"] {
+            // The last two are there only sometimes.
+            let _ = fs::remove_file(format!("{}{suffix}", self.database().display()));
+        }
+        self.start_again()?;
+        self.write_bundle()
     }
 
     /// Stops it, puts these lines in place of the pool's further lines, and starts it again: what an operator does who changes

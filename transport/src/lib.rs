@@ -6,6 +6,7 @@ mod greeting;
 mod https;
 mod limits;
 mod places;
+mod rate;
 mod tls;
 mod tls_profile;
 mod too_long;
@@ -25,6 +26,7 @@ pub use limits::{
     tls_server, unix_server,
 };
 pub use places::{Place, Places, holder};
+pub use rate::{MAX_RATED, Rate};
 pub use tls::{
     AddressError, BundleSlot, ClientTls, ConnectError, FIRST_BYTE_TIMEOUT, HANDSHAKE_TIMEOUT, IdentityError,
     IdentitySlot, MAX_ANONYMOUS_CONNECTIONS, MAX_ANONYMOUS_CONNECTIONS_OF_ADDRESS, MAX_HANDSHAKES,

@@ -16,21 +16,13 @@ pub(super) fn refuse(agent: &RawAgent, telemetry: &RawTelemetry) -> Result<(), C
 #[rustfmt::skip]
 fn asked_for(agent: &RawAgent, telemetry: &RawTelemetry) -> Vec<Absence> {
     let experimental = &agent.experimental;
-    let limits = &experimental.ratelimit;
     [
-        Absence::of("selectors in log lines", filled(agent.log_selectors.as_ref())),
         Absence::of("profiling", on(agent.profiling_enabled.as_ref())),
         Absence::of("named pipes", experimental.named_pipe_name.as_ref()),
         Absence::of("named pipes", experimental.admin_named_pipe_name.as_ref()),
         Absence::of("Broker API", experimental.broker.as_ref()),
         Absence::of("feature flags", filled(experimental.feature_flags.as_ref())),
         Absence::of("setting for post-quantum key exchange alone", on(experimental.require_pq_kem.as_ref())),
-        Absence::of("rate limit on FetchJWTBundles", limit(limits.fetch_jwt_bundles.as_ref())),
-        Absence::of("rate limit on FetchJWTSVID", limit(limits.fetch_jwt_svid.as_ref())),
-        Absence::of("rate limit on FetchSecrets", limit(limits.fetch_secrets.as_ref())),
-        Absence::of("rate limit on FetchX509Bundles", limit(limits.fetch_x509_bundles.as_ref())),
-        Absence::of("rate limit on FetchX509SVID", limit(limits.fetch_x509_svid.as_ref())),
-        Absence::of("rate limit on StreamSecrets", limit(limits.stream_secrets.as_ref())),
         Absence::of("metrics for M3", filled(telemetry.m3.as_ref())),
     ]
     .into_iter()
@@ -63,9 +55,4 @@ fn on(switch: Option<&Located<bool>>) -> Option<&Located<bool>> {
 /// A list that is not empty.
 fn filled<T>(list: Option<&Located<Vec<T>>>) -> Option<&Located<Vec<T>>> {
     list.filter(|list| !list.value.is_empty())
-}
-
-/// A limit that limits.
-fn limit(limit: Option<&Located<i64>>) -> Option<&Located<i64>> {
-    limit.filter(|limit| limit.value != 0)
 }

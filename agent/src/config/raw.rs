@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 
+use plastron_agent_workload_api::Limited;
 use plastron_daemon::config::{RawTelemetry, unset_empty};
 use plastron_daemon::health::RawHealthChecks;
-use plastron_hcl1::{Located, Subtree};
+use plastron_hcl1::{ConfigError, Located, Subtree};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -139,6 +140,36 @@ pub(super) struct RawRateLimit {
     pub(super) fetch_x509_bundles: Option<Located<i64>>,
     pub(super) fetch_x509_svid: Option<Located<i64>>,
     pub(super) stream_secrets: Option<Located<i64>>,
+}
+
+impl RawRateLimit {
+    /// The limits that limit.
+    pub(super) fn limits(self) -> Result<Vec<(Limited, u32)>, ConfigError> {
+        let Self {
+            fetch_jwt_bundles,
+            fetch_jwt_svid,
+            fetch_secrets,
+            fetch_x509_bundles,
+            fetch_x509_svid,
+            stream_secrets,
+        } = self;
+        let all = [
+            (Limited::FetchJwtBundles, fetch_jwt_bundles),
+            (Limited::FetchJwtSvid, fetch_jwt_svid),
+            (Limited::FetchSecrets, fetch_secrets),
+            (Limited::FetchX509Bundles, fetch_x509_bundles),
+            (Limited::FetchX509Svid, fetch_x509_svid),
+            (Limited::StreamSecrets, stream_secrets),
+        ];
+        let given = all.into_iter().filter_map(|(method, limit)| Some((method, limit?)));
+        let read =
+            given.map(|(method, limit)| match u32::try_from(limit.value) {
+                Ok(value) => Ok((method, value)),
+                Err(_) => Err(limit
+                    .refuse(format_args!("must be a number of calls a second from 0, for no limit, to {}", u32::MAX))),
+            });
+        read.filter(|limit| !matches!(limit, Ok((_, 0)))).collect()
+    }
 }
 
 /// `broker { … }`; refused as a whole.

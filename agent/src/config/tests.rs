@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use plastron_agent_bootstrap::{BundleFormat, Endpoint};
+
 use super::*;
 
 const MINIMAL: &str = r#"
@@ -284,4 +286,108 @@ fn what_is_empty_is_not_set() {
     assert!(matches!(config.join_token, JoinToken::Absent));
     let refused = refused(&MINIMAL.replace("\"example.org\"", "\"\""));
     assert_eq!(refused, "agent.trust_domain is missing");
+}
+
+fn with(lines: &str) -> String {
+    MINIMAL.replace("trust_domain =", &format!("{lines}\n trust_domain ="))
+}
+
+/// SPIRE's rules: one source and no more, `https` without a socket and `http` with one.
+///
+/// Threat 60
+#[test]
+fn there_is_one_source_of_the_bundle_to_begin_with() {
+    let without = |lines: &str| with(lines).replace("trust_bundle_path", "# trust_bundle_path");
+    let source = |lines: &str| load_text(&without(lines), |_| {}).map(|config| config.bootstrap);
+    let url = |text: &str| plastron_spiffe::BundleEndpointUrl::parse(text).unwrap();
+    assert_eq!(
+        source("trust_bundle_url = \"https://b.example/\" trust_bundle_format = \"spiffe\""),
+        Ok(BundleSource::Url { url: url("https://b.example/"), format: BundleFormat::Spiffe })
+    );
+    assert_eq!(
+        source("trust_bundle_spiffe_workload_api = \"unix:///run/agent.sock\""),
+        Ok(BundleSource::WorkloadApi(Endpoint::Unix("/run/agent.sock".into())))
+    );
+    let local = source("trust_bundle_url = \"http://localhost/b\" trust_bundle_unix_socket = \"/run/b.sock\"");
+    assert!(matches!(local, Ok(BundleSource::Local { .. })), "{local:?}");
+    let flags = load_text(&without(""), |flags| {
+        flags.trust_bundle_url = Some("https://b.example/".to_owned());
+        flags.trust_bundle_format = Some("spiffe".to_owned());
+    });
+    let expected = BundleSource::Url { url: url("https://b.example/"), format: BundleFormat::Spiffe };
+    assert_eq!(flags.unwrap().bootstrap, expected);
+
+    for (lines, words) in [
+        ("trust_bundle_url = \"http://b.example/\"", "must start with https://"),
+        ("trust_bundle_url = \"https://u:p@b.example/\"", "user info"),
+        ("trust_bundle_unix_socket = \"/run/b.sock\"", "so must be trust_bundle_url"),
+        (
+            "trust_bundle_unix_socket = \"/run/b.sock\" trust_bundle_url = \"https://localhost/\"",
+            "must start with http:// when used with trust bundle unix socket",
+        ),
+        (
+            "trust_bundle_unix_socket = \"/run/b.sock\" trust_bundle_url = \"http://localhost/?spire-x=1\"",
+            "can not start with spire-",
+        ),
+        ("trust_bundle_spiffe_workload_api = \"/run/agent.sock\"", "not a valid SPIFFE Workload API endpoint address"),
+        (
+            "trust_bundle_spiffe_workload_api = \"unix:///a\" trust_bundle_unix_socket = \"/b\"",
+            "can't be used with trust_bundle_spiffe_workload_api",
+        ),
+        ("trust_bundle_spiffe_workload_api = \"unix:///a\" trust_bundle_url = \"https://b/\"", "only one of"),
+    ] {
+        let refused = source(lines).unwrap_err();
+        assert!(refused.starts_with("agent.conf:5:") && refused.contains(words), "{lines}: {refused}");
+    }
+    for lines in ["trust_bundle_url = \"https://b/\"", "trust_bundle_spiffe_workload_api = \"unix:///a\""] {
+        assert!(refused(&with(lines)).contains("only one of"), "{}", refused(&with(lines)));
+    }
+    let flag = load_text(&without(""), |flags| flags.trust_bundle_url = Some("ftp://b/".to_owned())).unwrap_err();
+    assert!(flag.starts_with("-trustBundleUrl: ") && flag.contains("https://"), "{flag}");
+}
+
+#[test]
+fn rebootstrapping_is_as_spires_keys_say() {
+    use plastron_agent_core::RebootstrapMode;
+    let read =
+        |lines: &str| load_text(&with(lines), |_| {}).map(|config| (config.rebootstrap.mode, config.rebootstrap.delay));
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    assert_eq!(read(""), Ok((RebootstrapMode::Never, minutes(10))));
+    let auto = "rebootstrap_mode = \"auto\" rebootstrap_delay = \"1m\"";
+    assert_eq!(read(auto), Ok((RebootstrapMode::Auto, minutes(1))));
+    let flags = load_text(&with(auto), |flags| {
+        flags.rebootstrap_mode = Some("always".to_owned());
+        flags.rebootstrap_delay = Some("2m".to_owned());
+    });
+    let Rebootstrap { mode, delay } = flags.unwrap().rebootstrap;
+    assert_eq!((mode, delay), (RebootstrapMode::Always, minutes(2)));
+    let unknown = read("rebootstrap_mode = \"maybe\"").unwrap_err();
+    assert!(unknown.contains("unknown rebootstrap mode specified"), "{unknown}");
+    assert!(read("rebootstrap_delay = \"soon\"").is_err());
+}
+
+#[test]
+fn rate_limits_are_numbers_and_none_is_the_default() {
+    let read = |lines: &str| load_text(&with(lines), |_| {}).map(|config| config.rate_limits);
+    assert_eq!(read(""), Ok(Vec::new()));
+    let some = read("experimental { ratelimit { fetch_x509_svid = 100 fetch_jwt_svid = 0 stream_secrets = 5 } }");
+    assert_eq!(some, Ok(vec![(Limited::FetchX509Svid, 100), (Limited::StreamSecrets, 5)]));
+    for (key, value) in [
+        ("fetch_jwt_bundles", "-1"),
+        ("fetch_jwt_svid", "-1"),
+        ("fetch_secrets", "-1"),
+        ("fetch_x509_bundles", "-1"),
+        ("fetch_x509_svid", "4294967296"),
+        ("stream_secrets", "-1"),
+    ] {
+        let refused = read(&format!("experimental {{ ratelimit {{ {key} = {value} }} }}")).unwrap_err();
+        assert!(refused.contains(&format!("experimental.ratelimit.{key}: must be a number")), "{refused}");
+    }
+    let chosen = load_text(&with("log_selectors = [\"unix:user\"]"), |_| {}).unwrap().log_selectors;
+    assert_eq!(chosen, ["unix:user"]);
+    assert!(
+        load_text(MINIMAL, |flags| flags.allow_unauthenticated_verifiers = true)
+            .unwrap()
+            .allow_unauthenticated_verifiers
+    );
 }

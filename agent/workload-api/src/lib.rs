@@ -18,6 +18,7 @@ mod jwt;
 pub mod limits;
 mod message;
 mod push;
+mod ratelimit;
 mod reflection;
 mod refusal;
 mod sds;
@@ -27,6 +28,7 @@ mod service;
 pub use plastron_proto::types::LogLevel;
 
 pub use crate::claims::ForeignClaims;
+pub use crate::ratelimit::{Limited, RateLimits};
 pub use crate::sds::{PeerValidation, SdsSettings};
 pub use crate::serve::{Offers, ServeError, WorkloadApiServer};
 pub use crate::service::{Access, BundleAccess, WorkloadApi};

@@ -69,6 +69,8 @@ pub(crate) enum Refusal {
     TooManySecretNames { got: usize },
     #[error("too many calls for secrets at once")]
     TooManySecretCalls,
+    #[error("{method} is called more often than its rate limit allows whoever has these selectors")]
+    TooOften { method: &'static str },
     #[error("secrets are not served incrementally")]
     NoSecretDeltas,
 }
@@ -108,6 +110,7 @@ impl From<Refusal> for Status {
                 Self::invalid_argument(format!("at most {MAX_SECRET_NAMES} resource names are possible"))
             }
             Refusal::TooManySecretCalls => Self::resource_exhausted("too many calls for secrets at once, try again"),
+            Refusal::TooOften { method } => Self::unavailable(format!("rate limit exceeded for {method}")),
             Refusal::NoSecretDeltas => Self::unimplemented("Method is not implemented"),
         }
     }

@@ -20,6 +20,7 @@ use crate::jwt::{self, TokenRequest, Validation};
 use crate::limits::{FIRST_MESSAGE_TIMEOUT, MATCHES_PER_CALL};
 use crate::message;
 use crate::push::{Shape, Source, View, push};
+use crate::ratelimit::{Limited, RateLimits};
 use crate::refusal::{Refusal, shortened};
 
 /// Who may have the trust domain's own bundle.
@@ -38,6 +39,10 @@ pub struct Access {
     pub bundles: BundleAccess,
     /// What workloads are shown of foreign tokens.
     pub foreign_claims: ForeignClaims,
+    /// How often workloads may call.
+    pub rate_limits: RateLimits,
+    /// Selectors that begin so are named in the log where a workload gets no identity (`log_selectors`).
+    pub logged_selectors: Vec<String>,
 }
 
 /// The service. Cheap to clone.
@@ -101,15 +106,35 @@ impl WorkloadApi {
         Ok(selectors)
     }
 
+    /// Counts a call of whoever has these selectors.
+    pub(crate) fn limit(&self, method: Limited, selectors: &BTreeSet<Selector>) -> Result<(), Refusal> {
+        self.access.rate_limits.take(method, selectors)
+    }
+
+    /// Logs that a call is refused; where the workload gets no identity, with those of its selectors that the operator chose.
+    fn log(&self, method: &'static str, extensions: &Extensions, selectors: &BTreeSet<Selector>, refusal: &Refusal) {
+        let chosen = chosen(&self.access.logged_selectors, selectors);
+        match refusal {
+            Refusal::NoIdentity if !chosen.is_empty() => {
+                let pid = caller(extensions).ok().map(|process| process.pid);
+                tracing::warn!(method, pid, registered = false, selectors = chosen, "No identity issued");
+            }
+            refusal => log(method, extensions, refusal),
+        }
+    }
+
     async fn stream<T, M: Send + 'static>(
         &self,
-        method: &'static str,
+        method: Limited,
         request: Request<T>,
         access: BundleAccess,
         shape: Shape<M>,
     ) -> Result<Response<Messages<M>>, Status> {
+        let mut known = BTreeSet::new();
         let begun = async {
             let (process, selectors) = self.attest(request.extensions()).await?;
+            known.clone_from(&selectors);
+            self.limit(method, &selectors)?;
             let bundles = match access {
                 BundleAccess::IdentifiedWorkloads => None,
                 BundleAccess::AnyLocalProcess => Some(self.identities.subscribe_bundles()),
@@ -117,7 +142,8 @@ impl WorkloadApi {
             let subscription = self.identities.subscribe(selectors);
             push(Source::new(process, subscription, bundles, self.stop.clone()), shape).await
         };
-        let messages = begun.await.inspect_err(|refusal| log(method, request.extensions(), refusal))?;
+        let begun = begun.await;
+        let messages = begun.inspect_err(|refusal| self.log(method.name(), request.extensions(), &known, refusal))?;
         Ok(Response::new(Box::pin(messages)))
     }
 }
@@ -128,9 +154,12 @@ impl WorkloadApi {
         &self,
         extensions: &Extensions,
         request: wire::JwtsvidRequest,
+        known: &mut BTreeSet<Selector>,
     ) -> Result<wire::JwtsvidResponse, Refusal> {
         let request = TokenRequest::read(request)?;
         let (process, selectors) = self.attest(extensions).await?;
+        known.clone_from(&selectors);
+        self.limit(Limited::FetchJwtSvid, &selectors)?;
         let mut turns = MATCHES_PER_CALL;
         loop {
             turns = turns.saturating_sub(1);
@@ -162,19 +191,22 @@ impl WorkloadApi {
         validation.run(&bundles.ok_or(Refusal::ShuttingDown)?, &self.access.foreign_claims, self.clock.now())
     }
 
-    async fn answer<M>(
-        &self,
-        method: &'static str,
-        extensions: &Extensions,
-        call: impl Future<Output = Result<M, Refusal>>,
-    ) -> Result<Response<M>, Status> {
-        let answer = tokio::select! {
-            answer = call => answer,
+    async fn answer<M>(&self, call: impl Future<Output = Result<M, Refusal>>) -> Result<Response<M>, Refusal> {
+        tokio::select! {
+            answer = call => answer.map(Response::new),
             () = self.stop.cancelled() => Err(Refusal::ShuttingDown),
-        };
-        let answer = answer.inspect_err(|refusal| log(method, extensions, refusal))?;
-        Ok(Response::new(answer))
+        }
     }
+}
+
+/// Of these selectors, those that begin with one of these prefixes, whole up to a colon; SPIRE's form.
+fn chosen(prefixes: &[String], selectors: &BTreeSet<Selector>) -> String {
+    let begins = |selector: &String| {
+        let rest = prefixes.iter().filter_map(|prefix| selector.strip_prefix(prefix.as_str()));
+        rest.into_iter().any(|rest| rest.is_empty() || rest.starts_with(':'))
+    };
+    let shown = selectors.iter().map(ToString::to_string).filter(begins);
+    shown.collect::<Vec<_>>().join(",")
 }
 
 pub(crate) fn log(method: &'static str, extensions: &Extensions, refusal: &Refusal) {
@@ -218,14 +250,14 @@ impl SpiffeWorkloadApi for WorkloadApi {
         &self,
         request: Request<wire::X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
-        self.stream("FetchX509SVID", request, BundleAccess::IdentifiedWorkloads, SVIDS).await
+        self.stream(Limited::FetchX509Svid, request, BundleAccess::IdentifiedWorkloads, SVIDS).await
     }
 
     async fn fetch_x509_bundles(
         &self,
         request: Request<wire::X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
-        self.stream("FetchX509Bundles", request, self.access.bundles, BUNDLES).await
+        self.stream(Limited::FetchX509Bundles, request, self.access.bundles, BUNDLES).await
     }
 
     async fn fetch_jwtsvid(
@@ -233,14 +265,16 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<wire::JwtsvidRequest>,
     ) -> Result<Response<wire::JwtsvidResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
-        self.answer("FetchJWTSVID", &extensions, self.tokens(&extensions, request)).await
+        let mut known = BTreeSet::new();
+        let answer = self.answer(self.tokens(&extensions, request, &mut known)).await;
+        Ok(answer.inspect_err(|refusal| self.log("FetchJWTSVID", &extensions, &known, refusal))?)
     }
 
     async fn fetch_jwt_bundles(
         &self,
         request: Request<wire::JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
-        self.stream("FetchJWTBundles", request, self.access.bundles, JWT_BUNDLES).await
+        self.stream(Limited::FetchJwtBundles, request, self.access.bundles, JWT_BUNDLES).await
     }
 
     async fn validate_jwtsvid(
@@ -248,7 +282,8 @@ impl SpiffeWorkloadApi for WorkloadApi {
         request: Request<wire::ValidateJwtsvidRequest>,
     ) -> Result<Response<wire::ValidateJwtsvidResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
-        self.answer("ValidateJWTSVID", &extensions, self.validation(&extensions, request)).await
+        let answer = self.answer(self.validation(&extensions, request)).await;
+        Ok(answer.inspect_err(|refusal| log("ValidateJWTSVID", &extensions, refusal))?)
     }
 
     async fn fetch_witsvid(

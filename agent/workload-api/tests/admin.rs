@@ -24,7 +24,7 @@ use hyper_util::rt::TokioIo;
 use plastron_agent_core::upstream::{AuthorizedEntry, Upstream};
 use plastron_agent_core::{Agent, AgentError, DataDir, KeyCustody, Settings, SvidKeyType, WorkloadAttestation};
 use plastron_agent_workload_api::admin::{AdminServer, Delegates, LogControl};
-use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, LogLevel, WorkloadApi};
+use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, LogLevel, RateLimits, WorkloadApi};
 use plastron_plugins::node::AgentNodeAttestor;
 use plastron_plugins::workload::{WorkloadAttestError, WorkloadAttestor, WorkloadProcess};
 use plastron_proto::spire::api::agent::delegatedidentity::v1::SubscribeToX509BundlesRequest;
@@ -115,7 +115,12 @@ impl World {
         assert!(identities.synchronised().await);
         let attestor = Arc::new(Attestor::default());
         let attestation = WorkloadAttestation::new(vec![attestor.clone() as Arc<dyn WorkloadAttestor>]);
-        let access = Access { bundles: BundleAccess::IdentifiedWorkloads, foreign_claims: ForeignClaims::default() };
+        let access = Access {
+            bundles: BundleAccess::IdentifiedWorkloads,
+            foreign_claims: ForeignClaims::default(),
+            rate_limits: RateLimits::default(),
+            logged_selectors: Vec::new(),
+        };
         let api = WorkloadApi::new(attestation, identities, jwt, time, access);
         let delegates = Delegates::new([domain().with_path("/delegate").unwrap()]);
         let log = Arc::new(Log(Mutex::new(LogLevel::Info)));

@@ -106,6 +106,8 @@ impl World {
         let access = Access {
             bundles: options.bundles,
             foreign_claims: ForeignClaims::allow(options.foreign_claims.iter().map(|name| (*name).to_owned())),
+            rate_limits: RateLimits::default(),
+            logged_selectors: Vec::new(),
         };
         let attestation = WorkloadAttestation::new(vec![Arc::new(Attestor)]);
         let time = Arc::clone(&clock) as Arc<dyn plastron_agent_core::Clock>;

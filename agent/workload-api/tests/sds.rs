@@ -10,7 +10,9 @@ use plastron_agent_core::jwt::JwtSvids;
 use plastron_agent_core::upstream::AuthorizedEntry;
 use plastron_agent_core::{Clock, Identity, PrivateKey, Publisher, WorkloadAttestation};
 use plastron_agent_workload_api::limits::{MAX_SDS_REQUEST_BYTES, SDS_CALLS_OF_USER};
-use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, Offers, WorkloadApi, WorkloadApiServer};
+use plastron_agent_workload_api::{
+    Access, BundleAccess, ForeignClaims, Offers, RateLimits, WorkloadApi, WorkloadApiServer,
+};
 use plastron_plugins::workload::{WorkloadAttestError, WorkloadAttestor, WorkloadProcess};
 use plastron_proto::envoy::config::core::v3::Node;
 use plastron_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest, DiscoveryResponse};
@@ -68,7 +70,12 @@ impl Agent {
         let socket = dir.path().join("api.sock");
         let (publisher, identities) = Publisher::new();
         let attestation = WorkloadAttestation::new(vec![Arc::new(Attestor(attests)) as Arc<dyn WorkloadAttestor>]);
-        let access = Access { bundles: BundleAccess::IdentifiedWorkloads, foreign_claims: ForeignClaims::default() };
+        let access = Access {
+            bundles: BundleAccess::IdentifiedWorkloads,
+            foreign_claims: ForeignClaims::default(),
+            rate_limits: RateLimits::default(),
+            logged_selectors: Vec::new(),
+        };
         let (jwt_svids, _signer) = JwtSvids::new(identities.clone(), Arc::new(NoTime), 1);
         let api = WorkloadApi::new(attestation, identities, jwt_svids, Arc::new(NoTime), access);
         let server = WorkloadApiServer::bind(&socket, api).unwrap().offering(offers);

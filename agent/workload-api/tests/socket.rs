@@ -15,7 +15,8 @@ use hyper_util::rt::TokioIo;
 use plastron_agent_core::jwt::JwtSvids;
 use plastron_agent_core::upstream::AuthorizedEntry;
 use plastron_agent_core::{Clock, Identity, PrivateKey, Publisher, WorkloadAttestation};
-use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, WorkloadApi, WorkloadApiServer};
+use plastron_agent_workload_api::Limited;
+use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, RateLimits, WorkloadApi, WorkloadApiServer};
 use plastron_plugins::workload::{WorkloadAttestError, WorkloadAttestor, WorkloadProcess};
 use plastron_proto::workload as wire;
 use plastron_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
@@ -74,11 +75,20 @@ struct Agent {
 
 impl Agent {
     fn start(access: BundleAccess) -> Self {
+        Self::start_limited(access, RateLimits::default())
+    }
+
+    fn start_limited(access: BundleAccess, rate_limits: RateLimits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (publisher, identities) = Publisher::new();
         let attestor = Arc::new(Attestor::default());
         let attestation = WorkloadAttestation::new(vec![attestor.clone() as Arc<dyn WorkloadAttestor>]);
-        let access = Access { bundles: access, foreign_claims: ForeignClaims::default() };
+        let access = Access {
+            bundles: access,
+            foreign_claims: ForeignClaims::default(),
+            rate_limits,
+            logged_selectors: Vec::new(),
+        };
         let (jwt_svids, _signer) = JwtSvids::new(identities.clone(), Arc::new(NoTime), 1);
         let api = WorkloadApi::new(attestation, identities, jwt_svids, Arc::new(NoTime), access);
         let server = WorkloadApiServer::bind(&socket_in(dir.path()), api).unwrap();
@@ -466,5 +476,27 @@ async fn many_streams_of_one_connection_are_all_served() {
         let mut stream = Client(client.0.clone()).svids().await.unwrap();
         assert_eq!(stream.message().await.unwrap().unwrap().svids.len(), 1);
         open.push(stream);
+    }
+}
+
+/// SPIRE's code and words, for the method that has a limit and for no other.
+#[tokio::test]
+async fn who_calls_too_often_is_told_so_and_only_there() {
+    let limits = RateLimits::per_second([(Limited::FetchX509Bundles, 1)]);
+    let agent = Agent::start_limited(BundleAccess::AnyLocalProcess, limits);
+    agent.publish(&[], &[b"authority"]);
+    let mut refused = 0;
+    // A second brings one more: of twenty calls at once most are too many.
+    let calls = (0..20).map(|_| async { agent.client().await.bundles().await.map(drop) });
+    for outcome in futures_util::future::join_all(calls).await {
+        let Err(status) = outcome else { continue };
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        assert_eq!(status.message(), "rate limit exceeded for /SpiffeWorkloadAPI/FetchX509Bundles");
+        refused += 1;
+    }
+    assert!((1..20).contains(&refused), "{refused} of 20");
+    let calls = (0..20).map(|_| async { agent.client().await.svids().await.map(drop) });
+    for outcome in futures_util::future::join_all(calls).await {
+        assert_eq!(outcome.unwrap_err().code(), Code::PermissionDenied);
     }
 }

@@ -3,27 +3,19 @@
 //! A caller that would have to wait too long is told so at once instead, and the table of addresses has a fixed size: whoever sends from
 //! many addresses pays with the rate of one that all newcomers share.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use plastron_transport::Rate;
 use tokio::time::Instant;
 
 /// Longest wait for a turn. Longer, and the caller's own deadline would pass while it still held a stream here.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// Addresses that are told apart: 16,384 entries are below 1 MiB.
-const MAX_ADDRESSES: usize = 16_384;
 /// A site's IPv6 prefix: within it addresses cost nothing.
 const IPV6_PREFIX_BITS: u32 = 64;
 
 /// A rate per source address. Callers without an address (Unix sockets) are not limited.
-pub(crate) struct PerAddress {
-    interval: Duration,
-    burst: u32,
-    /// When each address's bucket will be full again.
-    full_at: Mutex<HashMap<IpAddr, Instant>>,
-}
+pub(crate) struct PerAddress(Rate<IpAddr>);
 
 /// Why a caller got no turn: ResourceExhausted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,8 +39,7 @@ pub(crate) enum RateLimited {
 impl PerAddress {
     /// So many a second, and as many at once.
     pub(crate) fn per_second(rate: u32) -> Self {
-        let rate = rate.max(1);
-        Self { interval: Duration::from_secs(1) / rate, burst: rate, full_at: Mutex::default() }
+        Self(Rate::per_second(rate))
     }
 
     /// Waits until it is the caller's turn.
@@ -62,25 +53,11 @@ impl PerAddress {
     }
 
     fn reserve(&self, source: IpAddr, count: u32, now: Instant) -> Result<Duration, RateLimited> {
-        if count > self.burst {
-            return Err(RateLimited::Burst { count, burst: self.burst });
+        let burst = self.0.burst();
+        if count > burst {
+            return Err(RateLimited::Burst { count, burst });
         }
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if full_at.len() >= MAX_ADDRESSES && !full_at.contains_key(&source) {
-            full_at.retain(|_source, at| *at > now);
-        }
-        let source = if full_at.len() >= MAX_ADDRESSES && !full_at.contains_key(&source) {
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-        } else {
-            source
-        };
-        let at = full_at.get(&source).copied().unwrap_or(now).max(now) + self.interval * count;
-        let wait = at.duration_since(now).saturating_sub(self.interval * self.burst);
-        if wait > MAX_WAIT {
-            return Err(RateLimited::Wait { wait });
-        }
-        full_at.insert(source, at);
-        Ok(wait)
+        self.0.take(source, count, now, MAX_WAIT).map_err(|wait| RateLimited::Wait { wait })
     }
 }
 
@@ -97,6 +74,8 @@ pub(crate) fn source(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use plastron_transport::MAX_RATED;
+
     use super::*;
 
     fn address(text: &str) -> Option<IpAddr> {
@@ -137,9 +116,9 @@ mod tests {
         assert_eq!(source(address("::ffff:192.0.2.1").unwrap()), address("192.0.2.1").unwrap());
         let limit = PerAddress::per_second(1);
         let now = Instant::now();
-        for n in 0..u32::try_from(MAX_ADDRESSES + 50).unwrap() {
+        for n in 0..u32::try_from(MAX_RATED + 50).unwrap() {
             limit.reserve(IpAddr::V4(n.into()), 1, now).unwrap();
         }
-        assert_eq!(limit.full_at.lock().unwrap().len(), MAX_ADDRESSES + 1);
+        assert_eq!(limit.0.rated(), MAX_RATED + 1);
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::Spire;
-use crate::testbed::{START_TIMEOUT, STOP_TIMEOUT, own_directory, write};
+use crate::testbed::{START_TIMEOUT, STOP_TIMEOUT, bundle_line, own_directory, write};
 use crate::{Attestor, HarnessError, Process, Upstream};
 
 /// A running `spire-agent` with the `unix` attestor and its key on disk.
@@ -84,9 +84,15 @@ impl SpireAgent {
         self.process.terminate(STOP_TIMEOUT)
     }
 
+    /// Starts it again with the same files, where it may fail or take longer.
+    pub fn start_again_without_waiting(&mut self) -> Result<(), HarnessError> {
+        self.process = spawn(&self.spire, self.directory.path(), self.join_token.as_deref())?;
+        Ok(())
+    }
+
     /// Starts it again with the same files, and waits until it serves.
     pub fn start_again(&mut self) -> Result<(), HarnessError> {
-        self.process = spawn(&self.spire, self.directory.path(), self.join_token.as_deref())?;
+        self.start_again_without_waiting()?;
         self.wait_until_ready()
     }
 }
@@ -102,7 +108,8 @@ fn spawn(spire: &Spire, directory: &Path, join_token: Option<&str>) -> Result<Pr
 
 fn config(directory: &Path, upstream: &Upstream<'_>, attestor: &Attestor<'_>) -> Result<String, HarnessError> {
     let Upstream { port, bundle_file, trust_domain, lines } = upstream;
-    let (directory, bundle) = (directory.display(), bundle_file.display());
+    let directory = directory.display();
+    let bundle = bundle_line(bundle_file);
     let attestor = match attestor {
         Attestor::JoinToken(_) => "NodeAttestor \"join_token\" { plugin_data {} }".to_owned(),
         Attestor::Certificate(files) => {
@@ -121,7 +128,7 @@ fn config(directory: &Path, upstream: &Upstream<'_>, attestor: &Attestor<'_>) ->
   server_port = {port}
   socket_path = \"{directory}/public/agent.sock\"
   admin_socket_path = \"{directory}/admin/admin.sock\"
-  trust_bundle_path = \"{bundle}\"
+  {bundle}
   log_level = \"DEBUG\"
   experimental {{ sync_interval = \"1s\" }}
   {lines}

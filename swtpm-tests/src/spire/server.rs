@@ -116,6 +116,17 @@ impl SpireServer {
         self.wait_until_ready()
     }
 
+    /// What a lost disk does: it starts with neither database nor keys, on the same port, and makes itself a new CA. The bundle file becomes
+    /// the new one's.
+    pub fn lose_data(&mut self) -> Result<(), HarnessError> {
+        self.terminate()?;
+        let data = self.directory.path().join("data");
+        let emptied = fs::remove_dir_all(&data).and_then(|()| fs::create_dir(&data));
+        emptied.map_err(HarnessError::io(format!("empty {}", data.display())))?;
+        self.start_again()?;
+        self.write_bundle()
+    }
+
     fn write_bundle(&self) -> Result<(), HarnessError> {
         let bundle = self.cli(&["bundle", "show"])?.stdout;
         let path = self.bundle_file();

@@ -17,7 +17,7 @@ use crate::{EkKind, HarnessError, Process, Swtpm, WallClock, program};
 pub struct Upstream<'a> {
     /// The port.
     pub port: u16,
-    /// PEM.
+    /// PEM. Empty where `lines` say where the bundle comes from.
     pub bundle_file: &'a Path,
     /// The trust domain.
     pub trust_domain: &'a str,
@@ -55,6 +55,7 @@ pub struct TestAgent {
     directory: TempDir,
     join_token: Option<String>,
     clock: Option<Arc<WallClock>>,
+    environment: Vec<(String, String)>,
 }
 
 impl TestAgent {
@@ -75,6 +76,21 @@ impl TestAgent {
         let mut agent = Self::spawn(own_directory("agent-")?, upstream, attestor, None)?;
         agent.wait_until_ready()?;
         Ok(agent)
+    }
+
+    /// The same with this in its environment, where its attestation may fail.
+    pub fn start_in_without_waiting(
+        environment: &[(&str, &str)],
+        upstream: &Upstream<'_>,
+        attestor: &Attestor<'_>,
+    ) -> Result<Self, HarnessError> {
+        let directory = own_directory("agent-")?;
+        write(&directory.path().join("agent.conf"), &agent_config(directory.path(), upstream, attestor))?;
+        let environment: Vec<_> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let join_token = token_of(attestor);
+        let process = spawn_agent(directory.path(), join_token.as_deref(), None, &environment)?;
+        Ok(Self { process, directory, join_token, clock: None, environment })
     }
 
     /// Starts an agent that runs by this clock, and waits until it is attested and serves workloads.
@@ -101,12 +117,9 @@ impl TestAgent {
     ) -> Result<Self, HarnessError> {
         let config = agent_config(directory.path(), upstream, attestor);
         write(&directory.path().join("agent.conf"), &config)?;
-        let join_token = match attestor {
-            Attestor::JoinToken(token) => Some(token.clone()),
-            Attestor::Tpm(..) | Attestor::TpmWithKey(..) | Attestor::TpmAt { .. } | Attestor::Certificate(_) => None,
-        };
-        let process = spawn_agent(directory.path(), join_token.as_deref(), clock.as_deref())?;
-        Ok(Self { process, directory, join_token, clock })
+        let join_token = token_of(attestor);
+        let process = spawn_agent(directory.path(), join_token.as_deref(), clock.as_deref(), &[])?;
+        Ok(Self { process, directory, join_token, clock, environment: Vec::new() })
     }
 
     /// Stops it, and starts it again with this interval between synchronisations, in place of a second: with a long one, what arrives was pushed.
@@ -162,13 +175,27 @@ impl TestAgent {
 
     /// The same, where it may fail or take longer.
     pub fn start_again_without_waiting(&mut self) -> Result<(), HarnessError> {
-        self.process = spawn_agent(self.directory.path(), self.join_token.as_deref(), self.clock.as_deref())?;
+        let (token, clock) = (self.join_token.as_deref(), self.clock.as_deref());
+        self.process = spawn_agent(self.directory.path(), token, clock, &self.environment)?;
         Ok(())
     }
 }
 
-fn spawn_agent(directory: &Path, join_token: Option<&str>, clock: Option<&WallClock>) -> Result<Process, HarnessError> {
+fn token_of(attestor: &Attestor<'_>) -> Option<String> {
+    match attestor {
+        Attestor::JoinToken(token) => Some(token.clone()),
+        Attestor::Tpm(..) | Attestor::TpmWithKey(..) | Attestor::TpmAt { .. } | Attestor::Certificate(_) => None,
+    }
+}
+
+fn spawn_agent(
+    directory: &Path,
+    join_token: Option<&str>,
+    clock: Option<&WallClock>,
+    environment: &[(String, String)],
+) -> Result<Process, HarnessError> {
     let mut command = Command::new(program("plastron-agent")?);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.args(["run", "-config"]).arg(directory.join("agent.conf")).env("TSS2_LOG", "all+NONE");
     if let Some(clock) = clock {
         clock.show_to(&mut command)?;

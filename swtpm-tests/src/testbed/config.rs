@@ -65,7 +65,8 @@ plugins {{
 
 pub(super) fn agent_config(directory: &Path, upstream: &Upstream<'_>, attestor: &Attestor<'_>) -> String {
     let Upstream { port, bundle_file, trust_domain, lines } = upstream;
-    let (directory, bundle) = (directory.display(), bundle_file.display());
+    let directory = directory.display();
+    let bundle = bundle_line(bundle_file);
     let keys = match attestor {
         Attestor::TpmWithKey(..) => "KeyManager \"tpm\" { plugin_data {} }".to_owned(),
         Attestor::Tpm(..) | Attestor::TpmAt { .. } | Attestor::Certificate(_) | Attestor::JoinToken(_) => {
@@ -92,7 +93,7 @@ pub(super) fn agent_config(directory: &Path, upstream: &Upstream<'_>, attestor: 
   server_address = \"127.0.0.1\"
   server_port = {port}
   socket_path = \"{directory}/agent.sock\"
-  trust_bundle_path = \"{bundle}\"
+  {bundle}
   log_level = \"DEBUG\"
   experimental {{ sync_interval = \"1s\" }}
   {lines}
@@ -104,6 +105,14 @@ plugins {{
 }}
 "
     )
+}
+
+/// Where the bundle to begin with is, unless further lines say that.
+pub(crate) fn bundle_line(bundle_file: &Path) -> String {
+    match bundle_file.as_os_str().is_empty() {
+        true => String::new(),
+        false => format!("trust_bundle_path = \"{}\"", bundle_file.display()),
+    }
 }
 
 fn tpm_attestor(tcti: &str, kind: EkKind, event_log: &Path, lines: &str) -> String {

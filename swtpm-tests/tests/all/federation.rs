@@ -3,3 +3,5 @@
 mod by_id;
 mod by_name;
 mod domain;
+
+pub(crate) use by_name::make_certificate;

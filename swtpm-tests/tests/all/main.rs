@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod bootstrap;
 mod ca_in_stores;
 mod conformance;
 mod crash_points;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use plastron_swtpm_tests::{
     Attestor, HarnessError, Process, ServerOptions, Spire, SpireAgent, SpireServer, SpireServerOptions, TRUST_DOMAIN,
-    TestAgent, TestServer, program, run,
+    TestAgent, TestServer, Upstream, program, run,
 };
 
 /// How long anything may take. It takes seconds; a loaded machine may need more.
@@ -175,15 +175,29 @@ impl Pair {
         }
     }
 
+    /// It starts anew with a CA of its own, and tells agents so that begin.
+    pub(crate) fn lose_data(&mut self) {
+        match &mut self.server {
+            Server::Ours(server) => server.lose_data().unwrap(),
+            Server::Theirs(server) => server.lose_data().unwrap(),
+        }
+    }
+
     pub(crate) fn node(&self, attestor: &Attestor<'_>) -> Node {
+        self.node_with(attestor, "")
+    }
+
+    /// The same with further lines of the `agent` block.
+    pub(crate) fn node_with(&self, attestor: &Attestor<'_>, lines: &str) -> Node {
         let agent = match &self.server {
             Server::Ours(server) => {
                 let bundle = server.bundle_file();
-                Agent::Theirs(SpireAgent::start(&self.spire, &server.upstream(&bundle), attestor).unwrap())
+                let upstream = Upstream { lines, ..server.upstream(&bundle) };
+                Agent::Theirs(SpireAgent::start(&self.spire, &upstream, attestor).unwrap())
             }
             Server::Theirs(server) => {
                 let bundle = server.bundle_file();
-                Agent::Ours(TestAgent::start_at(&server.upstream(&bundle, ""), attestor).unwrap())
+                Agent::Ours(TestAgent::start_at(&server.upstream(&bundle, lines), attestor).unwrap())
             }
         };
         Node { spire: self.spire.clone(), agent }
@@ -236,6 +250,17 @@ impl Node {
         let printed = self.cli(&["api", "fetch", "jwt", "-audience", audience, "-output", "json"]).ok()?.stdout;
         let response: serde_json::Value = serde_json::from_slice(&printed).unwrap();
         response[0]["svids"][0]["svid"].as_str().map(str::to_owned)
+    }
+
+    /// Where it ends by itself, somebody starts it again.
+    pub(crate) fn keep_up(&mut self) {
+        if self.process().is_running() {
+            return;
+        }
+        match &mut self.agent {
+            Agent::Ours(agent) => agent.start_again_without_waiting().unwrap(),
+            Agent::Theirs(agent) => agent.start_again_without_waiting().unwrap(),
+        }
     }
 
     pub(crate) fn restart(&mut self) {

@@ -80,6 +80,40 @@ fn our_agent_attests_again_after_an_eviction_and_never_after_a_ban_at_spires_ser
     attests_again_after_an_eviction_and_never_after_a_ban(Theirs::Server);
 }
 
+/// A server that lost its disk is a new root of trust. With `rebootstrap_mode` the agent takes it from where it took the first, once the
+/// delay is over; SPIRE's ends for that, and whoever runs it starts it again.
+fn follows_a_server_that_lost_its_ca(theirs: Theirs, mode: &str) {
+    let pki = pki(&KEY);
+    let ca = pki.path().join("ca.pem");
+    let plugin = format!("NodeAttestor \"x509pop\" {{ plugin_data {{ ca_bundle_path = \"{}\" }} }}", ca.display());
+    let Some(mut pair) = Pair::start(theirs, "", &plugin) else { return };
+    let lines = format!("rebootstrap_mode = \"{mode}\"\n rebootstrap_delay = \"3s\"");
+    let mut node = pair.node_with(&Attestor::Certificate(pki.path()), &lines);
+    let id = pair.only_agent();
+    pair.register(&id, "before");
+    serves(&node, &["before"]);
+    pair.lose_data();
+    node.process().wait_for_line("Trust Bundle and Server don't agree, ignoring for now", PATIENCE).unwrap();
+    node.process().wait_for_line("Trust Bundle and Server don't agree, rebootstrapping", PATIENCE).unwrap();
+    eventually("the node at its new server", || {
+        node.keep_up();
+        pair.cli(&["agent", "show", "-spiffeID", &id]).ok()
+    });
+    pair.register(&id, "after");
+    serves(&node, &["after"]);
+}
+
+#[test]
+fn spires_agent_follows_a_server_that_lost_its_ca() {
+    follows_a_server_that_lost_its_ca(Theirs::Agent, "always");
+}
+
+#[test]
+fn our_agent_follows_a_server_of_spires_that_lost_its_ca() {
+    follows_a_server_that_lost_its_ca(Theirs::Server, "auto");
+    follows_a_server_that_lost_its_ca(Theirs::Server, "always");
+}
+
 /// A join token admits once: who is evicted has nothing to attest with, and ends.
 fn ends_once_evicted(theirs: Theirs) {
     let Some(pair) = Pair::start(theirs, "", "") else { return };

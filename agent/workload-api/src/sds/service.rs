@@ -16,6 +16,7 @@ use super::SdsSettings;
 use super::conversation::{Conversation, Question};
 use crate::limits::{FIRST_MESSAGE_TIMEOUT, SDS_CALLS, SDS_CALLS_OF_USER};
 use crate::push::Source;
+use crate::ratelimit::Limited;
 use crate::refusal::Refusal;
 use crate::service::{WorkloadApi, log};
 
@@ -33,8 +34,9 @@ impl SecretDiscovery {
     }
 
     /// What the caller may see, for as long as it lives. A caller without an identity sees the own bundle, as SPIRE has it.
-    async fn source(&self, extensions: &Extensions) -> Result<Source, Refusal> {
+    async fn source(&self, method: Limited, extensions: &Extensions) -> Result<Source, Refusal> {
         let (process, selectors) = self.api.attest(extensions).await?;
+        self.api.limit(method, &selectors)?;
         let identities = self.api.identities();
         let bundles = Some(identities.subscribe_bundles());
         Ok(Source::new(process, identities.subscribe(selectors), bundles, self.api.stopping()))
@@ -42,7 +44,7 @@ impl SecretDiscovery {
 
     async fn fetch(&self, extensions: &Extensions, request: DiscoveryRequest) -> Result<DiscoveryResponse, Refusal> {
         let question = Question::of(&self.settings, request)?;
-        let mut source = self.source(extensions).await?;
+        let mut source = self.source(Limited::FetchSecrets, extensions).await?;
         let view = tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, source.next());
         question.answer(&self.settings, &view.await.map_err(|_elapsed| Refusal::NotReady)??)
     }
@@ -67,8 +69,8 @@ impl SecretDiscoveryService for SecretDiscovery {
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamSecretsStream>, Status> {
         let (_, extensions, requests) = request.into_parts();
-        let source =
-            self.source(&extensions).await.inspect_err(|refusal| log("StreamSecrets", &extensions, refusal))?;
+        let source = self.source(Limited::StreamSecrets, &extensions).await;
+        let source = source.inspect_err(|refusal| log("StreamSecrets", &extensions, refusal))?;
         let conversation = Conversation::new(self.settings.clone());
         let subscription = Subscription { requests, source, conversation, extensions };
         let answers = unfold(Some(subscription), |subscription| async move {

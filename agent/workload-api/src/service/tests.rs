@@ -69,7 +69,12 @@ async fn an_answer_is_not_for_whoever_has_the_connection_by_then() {
     let (jwt_svids, signer) = JwtSvids::new(identities.clone(), Arc::new(NoTime), 1);
     drop(signer);
     let attestation = WorkloadAttestation::new(vec![Arc::new(Attestor)]);
-    let access = Access { bundles: BundleAccess::IdentifiedWorkloads, foreign_claims: ForeignClaims::default() };
+    let access = Access {
+        bundles: BundleAccess::IdentifiedWorkloads,
+        foreign_claims: ForeignClaims::default(),
+        rate_limits: RateLimits::default(),
+        logged_selectors: Vec::new(),
+    };
     let api = WorkloadApi::new(attestation, identities, jwt_svids, Arc::new(NoTime), access);
     let call = async |looks: usize| {
         let liveness = Arc::new(Lives(AtomicUsize::new(looks)));
@@ -77,8 +82,23 @@ async fn an_answer_is_not_for_whoever_has_the_connection_by_then() {
         let mut extensions = Extensions::new();
         extensions.insert(PeerCredentials { uid: 2, gid: 3, process: Ok(process) });
         let request = wire::JwtsvidRequest { audience: vec!["x".to_owned()], spiffe_id: String::new() };
-        api.tokens(&extensions, request).await.unwrap_err()
+        api.tokens(&extensions, request, &mut BTreeSet::new()).await.unwrap_err()
     };
     assert!(matches!(call(9).await, Refusal::Token(_)));
     assert!(matches!(call(1).await, Refusal::ProcessGone { pid: 1 }), "gone after its attestation");
+}
+
+/// SPIRE's `log_selectors`: a prefix is a whole selector, or the whole of one up to a colon.
+#[test]
+fn only_selectors_that_the_operator_chose_are_named() {
+    let selectors: BTreeSet<_> =
+        ["k8s:ns:web", "k8s:nsx:web", "unix:uid:1", "unix:user:root"].map(|text| Selector::parse(text).unwrap()).into();
+    let named = |prefixes: &[&str]| {
+        let prefixes: Vec<_> = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
+        chosen(&prefixes, &selectors)
+    };
+    assert_eq!(named(&[]), "");
+    assert_eq!(named(&["k8s:ns"]), "k8s:ns:web");
+    assert_eq!(named(&["unix", "k8s:ns:web"]), "k8s:ns:web,unix:uid:1,unix:user:root");
+    assert_eq!(named(&["unix:u", "k8s:"]), "");
 }

@@ -9,7 +9,7 @@ const ONE: &str = "one.example";
 const TWO: &str = "two.example";
 
 /// A CA of the web and a certificate of it for localhost, as `<name>.ca.pem`, `<name>.pem` and `<name>.key`.
-fn make_certificate(directory: &std::path::Path, name: &str) {
+pub(crate) fn make_certificate(directory: &std::path::Path, name: &str) {
     let at = |file: &str| directory.join(format!("{name}{file}")).to_str().unwrap().to_owned();
     let ca = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"];
     let new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
