@@ -48,7 +48,7 @@ fn defaults_are_spires() {
     assert!(config.allowed_foreign_jwt_claims.is_empty() && !config.allow_unauthenticated_verifiers);
     assert_eq!(config.workload_key_type, SvidKeyType::EcP256);
     let path = PathBuf::from("conf/agent/bundle.pem");
-    assert_eq!(config.bootstrap, Bootstrap { path, format: BundleFormat::Pem });
+    assert_eq!(config.bootstrap, BundleSource::File { path, format: BundleFormat::Pem });
     assert_eq!(config.plugins.len(), 3);
     assert!(!config.health.listener_enabled);
     assert!(config.warnings.is_empty());

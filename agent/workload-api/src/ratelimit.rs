@@ -110,7 +110,7 @@ mod tests {
     async fn those_of_one_set_of_selectors_share_a_bucket_and_others_do_not() {
         let limits = RateLimits::per_second([(Limited::FetchX509Svid, 2)]);
         let (web, db) = (set(&["unix:uid:1", "unix:gid:1"]), set(&["unix:uid:1"]));
-        let take = |method, selectors| limits.clone().take(method, selectors).is_ok();
+        let take = |method, selectors: &BTreeSet<Selector>| limits.clone().take(method, selectors).is_ok();
         assert!(take(Limited::FetchX509Svid, &web) && take(Limited::FetchX509Svid, &web));
         assert!(!take(Limited::FetchX509Svid, &web), "a third within the second");
         assert!(take(Limited::FetchX509Svid, &db), "others pay for it");

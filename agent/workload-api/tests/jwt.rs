@@ -23,7 +23,7 @@ use fake_server::{FakeAttestor, FakeServer, PausedClock, domain};
 use hyper_util::rt::TokioIo;
 use plastron_agent_core::upstream::{AuthorizedEntry, Upstream};
 use plastron_agent_core::{Agent, AgentError, DataDir, KeyCustody, Settings, SvidKeyType, WorkloadAttestation};
-use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, WorkloadApi, WorkloadApiServer};
+use plastron_agent_workload_api::{Access, BundleAccess, ForeignClaims, RateLimits, WorkloadApi, WorkloadApiServer};
 use plastron_plugins::node::AgentNodeAttestor;
 use plastron_plugins::workload::{WorkloadAttestError, WorkloadAttestor, WorkloadProcess};
 use plastron_proto::workload as wire;
