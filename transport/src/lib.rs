@@ -18,8 +18,8 @@ pub use greeting::PREFACE_TIMEOUT;
 pub use https::{
     CertificateSlot, ClientRefused, FETCH_TIMEOUT, HttpGetError, HttpsClientTls, HttpsClients, HttpsConnectError,
     HttpsServerTls, HttpsStream, MAX_HTTPS_CONNECTIONS, MAX_HTTPS_CONNECTIONS_OF_ADDRESS, MAX_REDIRECTS, Requester,
-    ServedCertificate, ServedCertificateError, TlsConfigError, TlsNow, WebRoots, WebRootsError, fetch_https, fetch_unix,
-    serve_https,
+    ServedCertificate, ServedCertificateError, TlsConfigError, TlsNow, WebRoots, WebRootsError, fetch_https,
+    fetch_unix, serve_https,
 };
 pub use limits::{
     MAX_CONCURRENT_STREAMS, MAX_CONNECTION_AGE, MAX_CONNECTION_AGE_GRACE, MAX_HEADER_LIST_SIZE, MAX_TLS_STREAMS,

@@ -109,7 +109,11 @@ impl Distrust {
     pub(crate) fn attested(&self) {
         let mut state = self.state();
         if let Some((reason, number, since)) = state.asked {
-            tracing::info!(attempts = number, since = since.as_secs(), "The server was attested by the bundle to begin with");
+            tracing::info!(
+                attempts = number,
+                since = since.as_secs(),
+                "The server was attested by the bundle to begin with"
+            );
             if reason == BootstrapReason::Rebootstrap {
                 meters::rebootstrapped();
             }
