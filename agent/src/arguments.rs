@@ -44,9 +44,6 @@ pub(crate) struct Overrides {
     /// Where the agent keeps its state
     #[arg(long = "dataDir", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Give the trust domain's bundle to every local process
-    #[arg(long = "allowUnauthenticatedVerifiers")]
-    pub(crate) allow_unauthenticated_verifiers: bool,
     /// Do not serve Envoy's SDS
     #[arg(long = "disableSDSAPI")]
     pub(crate) disable_sds_api: bool,

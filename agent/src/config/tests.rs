@@ -294,7 +294,7 @@ fn with(lines: &str) -> String {
 
 /// SPIRE's rules: one source and no more, `https` without a socket and `http` with one.
 ///
-/// Threat 61
+/// Threat 63
 #[test]
 fn there_is_one_source_of_the_bundle_to_begin_with() {
     let without = |lines: &str| with(lines).replace("trust_bundle_path", "# trust_bundle_path");

@@ -87,7 +87,7 @@ impl Web {
     }
 }
 
-/// Threat 61
+/// Threat 63
 #[test]
 fn a_bundle_comes_from_a_url_whose_server_the_systems_roots_verify() {
     let (pki, web) = (pki(&KEY), Web::new());
@@ -221,7 +221,7 @@ fn a_bundle_comes_from_another_agent_of_the_trust_domain() {
 
 /// Never is the default: the agent says what to do, and workloads keep what they have.
 ///
-/// Threat 61
+/// Threat 63
 #[test]
 fn without_rebootstrap_mode_a_new_ca_is_nobody() {
     let pki = pki(&KEY);

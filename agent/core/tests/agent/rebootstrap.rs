@@ -54,7 +54,7 @@ fn leads_to(update: &WorkloadUpdate, bundle: &Bundle, now: u64) -> bool {
     !update.identities.is_empty() && update.identities.iter().all(|one| verified(one.svid.as_ref().clone()))
 }
 
-/// Threat 61
+/// Threat 63
 #[tokio::test(start_paused = true)]
 async fn never_is_the_default_and_asks_nobody_again() {
     assert_eq!(Rebootstrap::default().mode, RebootstrapMode::Never);
@@ -120,7 +120,7 @@ async fn one_answer_of_the_server_starts_the_delay_anew() {
 
 /// Who poses as the server, and is not whom the source names, gets the agent to ask its source, and nothing else.
 ///
-/// Threat 61
+/// Threat 63
 #[tokio::test(start_paused = true)]
 async fn an_impostor_costs_the_agent_nothing_but_questions() {
     let (node, source) = node(RebootstrapMode::Always);
