@@ -20,11 +20,14 @@ const AT_ONCE: usize = 10;
 pub(super) struct Due {
     pub(super) domain: TrustDomain,
     /// What the server had pushed of the domain by then: where it pushes something else later, it is asked again.
-    name: Option<u64>,
+    name: Option<Option<u64>>,
+    number: u64,
 }
 
 pub(super) struct Known {
     interval: Duration,
+    /// How many questions there were.
+    asked: u64,
     domains: BTreeMap<TrustDomain, Domain>,
     /// The server's names of the bundles that it has; `None` where it pushes none.
     pushed: Option<ForeignNames>,
@@ -34,17 +37,18 @@ struct Domain {
     bundle: Option<Arc<Bundle>>,
     /// The server was asked about it, whatever it said.
     is_known: bool,
-    /// The name of the bundle as of the last answer.
-    name: Option<u64>,
+    /// What the server had pushed of it when the last answer was asked for; `None` where it had pushed nothing.
+    name: Option<Option<u64>>,
     is_wanted: bool,
-    is_under_way: bool,
+    /// The question whose answer is awaited. A domain that went and came back awaits none of those before: they may be older than its own.
+    under_way: Option<u64>,
     not_before: Option<Instant>,
     backoff: Backoff,
 }
 
 impl Known {
     pub(super) fn new(interval: Duration) -> Self {
-        Self { interval, domains: BTreeMap::new(), pushed: None }
+        Self { interval, asked: 0, domains: BTreeMap::new(), pushed: None }
     }
 
     /// Takes over which domains are needed; whether that is news.
@@ -59,7 +63,7 @@ impl Known {
                 is_known: false,
                 name: None,
                 is_wanted: true,
-                is_under_way: false,
+                under_way: None,
                 not_before: None,
                 backoff: Backoff::new(self.interval, LONGEST_BACKOFF),
             });
@@ -89,15 +93,17 @@ impl Known {
 
     /// One more domain to ask about; it counts as under way until [`Self::answered`].
     pub(super) fn next_due(&mut self, now: Instant) -> Option<Due> {
-        if self.domains.values().filter(|domain| domain.is_under_way).count() >= AT_ONCE {
+        if self.domains.values().filter(|domain| domain.under_way.is_some()).count() >= AT_ONCE {
             return None;
         }
         let pushed = self.pushed.as_ref();
         let (name, domain) = self.domains.iter_mut().find(|(name, domain)| {
             domain.is_due(pushed, name) && domain.not_before.is_none_or(|not_before| not_before <= now)
         })?;
-        (domain.is_wanted, domain.is_under_way, domain.not_before) = (false, true, None);
-        Some(Due { domain: name.clone(), name: pushed.and_then(|pushed| pushed.get(name).copied().flatten()) })
+        self.asked = self.asked.wrapping_add(1);
+        (domain.is_wanted, domain.under_way, domain.not_before) = (false, Some(self.asked), None);
+        let (domain, name) = (name.clone(), pushed.and_then(|pushed| pushed.get(name).copied()));
+        Some(Due { domain, name, number: self.asked })
     }
 
     /// When one that failed is asked about again.
@@ -107,9 +113,12 @@ impl Known {
 
     /// Takes over an answer, `None` where there was none; whether workloads may notice it.
     pub(super) fn answered(&mut self, due: Due, answer: Option<Option<Bundle>>, now: Instant) -> bool {
-        let Due { domain: name, name: pushed } = due;
+        let Due { domain: name, name: pushed, number } = due;
         let Some(domain) = self.domains.get_mut(&name) else { return false };
-        domain.is_under_way = false;
+        if domain.under_way != Some(number) {
+            return false;
+        }
+        domain.under_way = None;
         let was_known = std::mem::replace(&mut domain.is_known, true);
         let answer = match answer {
             Some(Some(bundle)) if bundle.trust_domain != name => {
@@ -141,7 +150,67 @@ impl Known {
 
 impl Domain {
     fn is_due(&self, pushed: Option<&ForeignNames>, name: &TrustDomain) -> bool {
-        let is_other = pushed.and_then(|pushed| pushed.get(name)).is_some_and(|pushed| *pushed != self.name);
-        !self.is_under_way && (self.is_wanted || is_other)
+        let is_other = pushed.and_then(|pushed| pushed.get(name)).is_some_and(|pushed| Some(*pushed) != self.name);
+        self.under_way.is_none() && (self.is_wanted || is_other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(5);
+
+    fn domain() -> TrustDomain {
+        TrustDomain::parse("other.test").unwrap()
+    }
+
+    fn bundle(sequence_number: u64) -> Option<Option<Bundle>> {
+        Some(Some(Bundle { sequence_number, ..Bundle::empty(domain()) }))
+    }
+
+    fn held(known: &Known) -> Option<u64> {
+        known.present().bundles.get(&domain()).map(|bundle| bundle.sequence_number)
+    }
+
+    #[test]
+    fn an_answer_from_before_a_domain_went_does_not_replace_a_later_one() {
+        let (mut known, now) = (Known::new(INTERVAL), Instant::now());
+        known.need([domain()].into());
+        let early = known.next_due(now).unwrap();
+        known.need(BTreeSet::new());
+        known.need([domain()].into());
+        let late = known.next_due(now).unwrap();
+        assert!(known.answered(late, bundle(2), now));
+        assert!(!known.answered(early, bundle(1), now));
+        assert_eq!(held(&known), Some(2));
+    }
+
+    #[test]
+    fn an_answer_from_before_a_domain_went_does_not_stand_for_the_one_that_is_awaited() {
+        let (mut known, now) = (Known::new(INTERVAL), Instant::now());
+        known.need([domain()].into());
+        let early = known.next_due(now).unwrap();
+        known.need(BTreeSet::new());
+        known.need([domain()].into());
+        let late = known.next_due(now).unwrap();
+        assert!(!known.answered(early, bundle(1), now));
+        assert!(known.next_due(now).is_none(), "one question at a time");
+        assert_eq!(known.present().awaited, [domain()].into());
+        assert!(known.answered(late, bundle(2), now));
+    }
+
+    /// What was fetched before the first stream is asked for again where the server says that it has none.
+    #[test]
+    fn a_bundle_that_went_before_anything_was_pushed_goes_here_too() {
+        let (mut known, now) = (Known::new(INTERVAL), Instant::now());
+        known.need([domain()].into());
+        let polled = known.next_due(now).unwrap();
+        known.answered(polled, bundle(1), now);
+        known.told(true, Some([(domain(), None)].into()));
+        let due = known.next_due(now).expect("the server has none, and there is one here");
+        assert!(known.answered(due, Some(None), now));
+        assert_eq!(held(&known), None);
+        assert!(known.next_due(now).is_none());
     }
 }
