@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use plastron_spiffe::x509::VerifiedSvid;
@@ -230,11 +230,7 @@ impl Connected for TlsConnection {
 impl AsyncRead for TlsConnection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.greeting.check(cx)?;
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        this.greeting.heard(buf.filled().len().saturating_sub(before));
-        Poll::Ready(Ok(()))
+        this.greeting.poll_read(Pin::new(&mut this.stream), cx, buf)
     }
 }
 
