@@ -119,7 +119,7 @@ impl Seat {
         }
         if is_other {
             inner.signal.authorized = authorized;
-            inner.signal.due = due;
+            inner.signal.due = appointed(inner.signal.due, due, Instant::now());
         }
         for (_, stream) in &inner.streams {
             stream.send_replace(inner.signal.clone());
@@ -143,5 +143,33 @@ impl Seat {
     // A panic under the lock leaves whole values behind.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When an agent is told that waits until `held` to be told of something already, and whose turn with what is new would be at `due`. It keeps
+/// the earlier turn: where something changes all the time, the last of many would never be told.
+fn appointed(held: Instant, due: Instant, now: Instant) -> Instant {
+    if held > now { held.min(due) } else { due }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_agent_is_told_in_its_turn_however_often_something_changes() {
+        let began = Instant::now();
+        let (turn, round) = (Duration::from_secs(10), Duration::from_millis(50));
+        let mut due = appointed(began, began + turn, began);
+        for n in 1..200 {
+            let now = began + round * n;
+            due = appointed(due, now + turn, now);
+            assert_eq!(due, began + turn, "the first turn, in round {n}");
+        }
+        let now = began + turn;
+        assert_eq!(appointed(due, now + turn, now), now + turn, "told, and another turn");
+        assert_eq!(appointed(now + turn, now + round, now), now + round, "an earlier turn counts");
     }
 }
