@@ -121,7 +121,8 @@ impl Probe {
     /// Since when nothing is known to be good; `None` where the last answer was, and is good still.
     fn bad_since(&self, is_audited: bool, now: u64) -> Option<u64> {
         let mut known = self.known();
-        let is_fresh = known.good_at.is_some_and(|good_at| now.saturating_sub(good_at) < GOOD_FOR);
+        // One from a time that is to come again proves nothing: the clock was set back.
+        let is_fresh = known.good_at.and_then(|good_at| now.checked_sub(good_at)).is_some_and(|age| age < GOOD_FOR);
         if is_audited && known.bad_since.is_none() && is_fresh {
             return None;
         }

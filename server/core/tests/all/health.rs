@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use plastron_hsm::{KeyId, KeyRecord, KeyStore, KeyStoreError, KeyType, SignatureScheme, StoreIdentity};
 use plastron_server_core::ca::CaError;
 use plastron_server_core::health::{FromCache, NotReady, Obstacle, Unhealthy};
@@ -169,15 +168,17 @@ async fn whatever_hangs_there_is_an_answer() {
     let disk = Disk::new();
     let server = disk.start().await.unwrap();
     let ledger = Arc::clone(&server.services.ledger);
+    let has_turn = Arc::new(tokio::sync::Notify::new());
+    let tells = Arc::clone(&has_turn);
     let hangs = tokio::spawn(async move {
-        let write =
-            ledger.write(Write::CreateEntries, |_store| std::future::pending::<Result<Committed<()>, StoreError>>());
+        let write = ledger.write(Write::CreateEntries, move |_store| {
+            tells.notify_one();
+            std::future::pending::<Result<Committed<()>, StoreError>>()
+        });
         write.await.unwrap();
     });
     // It has its turn before anyone looks at the log.
-    while server.services.ledger.catch_up().now_or_never().is_some() {
-        tokio::task::yield_now().await;
-    }
+    has_turn.notified().await;
     tokio::time::pause();
     let error = server.services.health.check().await.unwrap_err();
     assert!(matches!(error.as_ref(), NotReady::Failed(Unhealthy::NoAnswer { seconds: 5 })), "{error:?}");
@@ -195,4 +196,18 @@ async fn a_jwt_key_that_does_not_sign_is_told() {
     disk.clock.advance(60);
     let found = from_cache(server.services.health.check().await);
     assert!(matches!(found.obstacle, Obstacle::Jwt(_)) && found.obstacle.remedy() == "unlock it", "{found:?}");
+}
+
+/// A good answer from a time that is to come again proves nothing, and was taken for a fresh one until then.
+#[tokio::test]
+async fn a_clock_that_is_set_back_makes_no_old_answer_good() {
+    let mut disk = Disk::new();
+    let keys = Moody::over(&mut disk);
+    let server = disk.start().await.unwrap();
+    disk.clock.advance(600);
+    server.services.health.check().await.unwrap();
+    disk.clock.go_back(300);
+    keys.says(Some(locked));
+    let found = from_cache(server.services.health.check().await);
+    assert!(matches!(found.obstacle, Obstacle::Ca(_)), "{found:?}");
 }
