@@ -82,18 +82,23 @@ fn our_server_and_spires_federate_both_ways() {
         assert!(said.contains(&format!("spiffe://{domain}/web")), "{said}");
     }
 
+    // The endpoints have answered once before anything changes, or an answer that is kept for too long would not be noticed.
+    let refreshed = |pair: &Pair, domain: &str, count: usize| {
+        pair.cli(&["federation", "refresh", "-id", domain]).unwrap();
+        let listed = pair.json(&["bundle", "list"]);
+        assert_eq!(listed["bundles"][0]["x509_authorities"].as_array().unwrap().len(), count, "{listed}");
+    };
+    refreshed(&ours, THEIR_DOMAIN, 1);
+    refreshed(&theirs, TRUST_DOMAIN, 1);
+
     // Each gets a new CA; the other learns it from the endpoint, which goes on proving itself.
     for pair in [&ours, &theirs] {
         let prepared = pair.json(&["localauthority", "x509", "prepare"]);
         let id = prepared["prepared_authority"]["authority_id"].as_str().unwrap().to_owned();
         eventually("activation", || pair.cli(&["localauthority", "x509", "activate", "-authorityID", &id]).ok());
     }
-    for (pair, domain) in [(&ours, THEIR_DOMAIN), (&theirs, TRUST_DOMAIN)] {
-        pair.cli(&["federation", "refresh", "-id", domain]).unwrap();
-        let listed = pair.json(&["bundle", "list"]);
-        let count = listed["bundles"][0]["x509_authorities"].as_array().unwrap().len();
-        assert_eq!(count, 2, "{listed}");
-    }
+    refreshed(&ours, THEIR_DOMAIN, 2);
+    refreshed(&theirs, TRUST_DOMAIN, 2);
     let two_roots = |files: &Path| {
         let pem = std::fs::read_to_string(files.join("federated_bundle.0.0.pem")).unwrap();
         pem.matches("BEGIN CERTIFICATE").count() == 2
