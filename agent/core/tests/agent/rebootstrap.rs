@@ -110,9 +110,10 @@ async fn one_answer_of_the_server_starts_the_delay_anew() {
     for _ in 0..4 {
         let (authority, bundle) = node.server.lose_ca();
         pass(400).await;
-        let mut state = node.server.state();
-        (state.authority, state.bundle) = (authority, bundle);
-        drop(state);
+        {
+            let mut state = node.server.state();
+            (state.authority, state.bundle) = (authority, bundle);
+        }
         pass(120).await;
     }
     assert_eq!(source.asked().len(), 1, "{:?}", source.asked());
@@ -136,10 +137,11 @@ async fn an_impostor_costs_the_agent_nothing_but_questions() {
     source.says(None);
     silence(&mut workload, 120).await;
 
-    let mut state = node.server.state();
-    (state.authority, state.bundle) = (authority, bundle);
-    state.entries.clear();
-    drop(state);
+    {
+        let mut state = node.server.state();
+        (state.authority, state.bundle) = (authority, bundle);
+        state.entries.clear();
+    }
     node.server.add_entry("two", "/two", &["unix:uid:1"]);
     assert_eq!(identities(&mut workload).await.identities[0].spiffe_id.path(), "/two");
     pass(1200).await;

@@ -240,7 +240,8 @@ impl CertificateAuthority {
             root.is_some_and(|root| over_ids.contains(root))
         };
         if self.x509.replace_unfit(&self.context, &hangs_from_it).await? {
-            tracing::info!("The CA below a root that the upstream tainted was replaced");
+            // SPIRE's words: scripts wait for them.
+            tracing::info!("Current root CA is signed by a tainted upstream authority, preparing rotation");
         }
         let x509 = over.iter().map(|it| it.certificate.clone()).collect();
         self.context.taint("x509 upstream authority taint", AuthoritySet { x509, jwt: Vec::new() }).await
@@ -298,6 +299,9 @@ impl CertificateAuthority {
         if !x509.is_empty() {
             let set = AuthoritySet { x509: x509.clone(), jwt: Vec::new() };
             self.context.revoke("x509 upstream authority revoke", set).await?;
+            for subject_key_id in x509.iter().filter_map(|certificate| subject_key_id(certificate)) {
+                tracing::info!(subject_key_id, "X.509 authority revoked");
+            }
             self.upstream_roots.forget(&x509);
         }
         let keys: BTreeSet<_> = theirs.jwt_authorities.iter().map(named_key).collect();
