@@ -7,6 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::serve::Listener;
 use plastron_transport::{Place, Places, holder};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -58,6 +62,14 @@ impl Listener for Bounded {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
+}
+
+/// One answer for a connection: a scrape that finds one still open could meet its end in mid-answer.
+pub(crate) fn one_answer(routes: Router) -> Router {
+    routes.layer(map_response(|mut answer: Response| async {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        answer
+    }))
 }
 
 /// A connection that fails when its time is over.

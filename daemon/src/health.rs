@@ -23,7 +23,7 @@ use time::macros::format_description;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::bounded::Bounded;
+use crate::bounded::{Bounded, one_answer};
 pub use checks::{CheckOutcome, Checks, ChecksBuilder, FromCache};
 
 /// SPIRE's `health_checks` block.
@@ -129,7 +129,9 @@ impl HealthServer {
     pub async fn serve(self, checks: Checks, stop: CancellationToken) -> io::Result<()> {
         let routes =
             Router::new().route(&self.live_path, get(live)).route(&self.ready_path, get(ready)).with_state(checks);
-        axum::serve(Bounded::new(self.listener), routes).with_graceful_shutdown(stop.cancelled_owned()).await
+        axum::serve(Bounded::new(self.listener), one_answer(routes))
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
     }
 }
 

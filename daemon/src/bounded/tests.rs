@@ -15,7 +15,7 @@ async fn started() -> SocketAddr {
     let port = listener.local_addr().unwrap().port();
     let routes =
         Router::new().route("/", get(|| async { "scraped" })).route("/long", get(|| async { "x".repeat(LONG) }));
-    tokio::spawn(async move { axum::serve(Bounded::new(listener), routes).await });
+    tokio::spawn(async move { axum::serve(Bounded::new(listener), one_answer(routes)).await });
     ([127, 0, 0, 1], port).into()
 }
 
@@ -78,6 +78,16 @@ async fn who_says_nothing_takes_no_place_from_other_addresses_and_is_gone_soon()
     let took = cut_off(&mut silent).await;
     assert!(took <= Duration::from_secs(6), "{took:?}");
     assert!(is_served([127, 0, 0, 2], address).await);
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_answer_and_says_so() {
+    let address = started().await;
+    let mut stream = connect([127, 0, 0, 1], address).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("\r\nconnection: close\r\n") && answer.ends_with("scraped"), "{answer}");
 }
 
 /// Threat 45

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::settings::PrometheusSettings;
 use super::tls::{OwnNow, Tls};
 use super::{HEAD_TIMEOUT, MAX_HEAD_LEN, MetricsError, Uptime};
-use crate::bounded::Bounded;
+use crate::bounded::{Bounded, one_answer};
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -60,7 +60,7 @@ impl Prometheus {
     /// Serves until `stop` is cancelled.
     pub(super) async fn serve(self, own: OwnNow, stop: CancellationToken) -> io::Result<()> {
         let Self { listener, tls, shown } = self;
-        let routes = Router::new().fallback(show).with_state(shown);
+        let routes = one_answer(Router::new().fallback(show).with_state(shown));
         let Some(tls) = tls else {
             return axum::serve(Bounded::new(listener), routes).with_graceful_shutdown(stop.cancelled_owned()).await;
         };
