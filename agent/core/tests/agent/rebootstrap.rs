@@ -9,6 +9,7 @@ use plastron_agent_core::{
 };
 use plastron_spiffe::Bundle;
 use plastron_spiffe::x509::{Purpose, verify_chain};
+use tokio::time::Instant;
 
 use crate::authority::at;
 use crate::{Node, identities, pass, silence};
@@ -78,6 +79,7 @@ async fn after_the_delay_and_not_before_the_source_counts_again() {
         identities(&mut workload).await;
         let attestations = node.server.state().attestations;
         node.server.lose_ca();
+        let lost_at = Instant::now();
         let new = node.server.state().authority.bundle();
         source.says(Some(new.clone()));
         silence(&mut workload, 590).await;
@@ -89,6 +91,8 @@ async fn after_the_delay_and_not_before_the_source_counts_again() {
             update = identities(&mut workload).await;
         }
         assert_eq!(update.bundle.x509_authorities, new.x509_authorities);
+        // Long before half of its life is over, which would have replaced it as well.
+        assert!(lost_at.elapsed() < Duration::from_secs(800), "{:?}", lost_at.elapsed());
         let [_, again] = source.asked()[..] else { panic!("{:?}", source.asked()) };
         assert_eq!((again.reason, again.number), (BootstrapReason::Rebootstrap, 1));
         assert_eq!(node.server.state().attestations, attestations + 1);
