@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -17,6 +17,8 @@ const MAX_V1_LEN: usize = 107;
 const V2_START_LEN: usize = 16;
 /// Most bytes after these: addresses, and what a balancer tells beside them (names, a TLS version, an identifier), which is not looked at.
 const MAX_V2_REST_LEN: usize = 4096;
+/// Bits before the IPv4 address in an IPv6 one: RFC 4291, section 2.5.5.2.
+const MAPPED_PREFIX_LEN: u8 = 96;
 /// How the versions begin.
 const V1_START: u8 = b'P';
 const V2_START: u8 = b'\r';
@@ -56,9 +58,10 @@ pub enum ProxyRefused {
 }
 
 impl TrustedProxies {
-    /// From networks as the configuration writes them. None at all: the protocol is not spoken.
+    /// From networks as the configuration writes them. None at all: the protocol is not spoken. One of IPv4 in the form of IPv6 counts as
+    /// what it is, as addresses do.
     pub fn parse<'a>(networks: impl IntoIterator<Item = &'a str>) -> Result<Self, NotANetwork> {
-        let parse = |text: &str| text.parse().map_err(|_no| NotANetwork { text: text.to_owned() });
+        let parse = |text: &str| text.parse().map(canonical).map_err(|_no| NotANetwork { text: text.to_owned() });
         Ok(Self(networks.into_iter().map(parse).collect::<Result<_, _>>()?))
     }
 
@@ -74,6 +77,13 @@ impl TrustedProxies {
         }
         if self.contains(address.ip()) { Ok(true) } else { Err(ProxyRefused::NotTrusted) }
     }
+}
+
+/// `::ffff:10.0.0.0/104` is `10.0.0.0/8`; one that is wider than all of IPv4 stays.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(six) = network else { return network };
+    let four = six.addr().to_ipv4_mapped().zip(six.prefix_len().checked_sub(MAPPED_PREFIX_LEN));
+    four.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4)
 }
 
 /// Reads a header, and not a byte more. The client's address, unless the balancer speaks for itself or does not know.

@@ -106,6 +106,9 @@ fn headers_are_expected_of_trusted_networks_alone() {
         assert!(!trusted.expects_header(address(peer), 0x16).unwrap(), "{peer}");
     }
     assert!(!TrustedProxies::default().expects_header(address("10.0.0.1:1"), b'P').unwrap(), "left to TLS");
+    let mapped = TrustedProxies::parse(["::ffff:10.0.0.0/104"]).unwrap();
+    assert!(mapped.expects_header(address("10.1.2.3:1"), b'P').unwrap(), "one network in two forms");
+    mapped.expects_header(address("11.1.2.3:1"), b'P').unwrap_err();
     for text in ["10.0.0.1", "10.0.0.0/33", "", "all", "10.0.0.0/8 "] {
         TrustedProxies::parse([text]).unwrap_err();
     }
