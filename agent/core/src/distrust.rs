@@ -20,6 +20,15 @@ pub(crate) struct Distrust {
     changed: Notify,
 }
 
+/// Whether an agent may leave the bundle that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// The source is asked when it is due.
+    Permitted,
+    /// It stays with its bundle, whatever the server shows.
+    Barred,
+}
+
 #[derive(Default)]
 struct State {
     /// When the server was first found to be of an unknown authority, if nothing else was found since.
@@ -123,17 +132,17 @@ impl Distrust {
         self.changed.notify_one();
     }
 
-    /// Whether an agent with this SVID may leave its bundle; the error where it must be able to and is not.
-    pub(crate) fn permits(&self, svid: &AgentSvid) -> Result<bool, AgentError> {
+    /// Whether an agent with this SVID may leave its bundle for what the source names; the error where it must be able to and is not.
+    pub(crate) fn permits(&self, svid: &AgentSvid) -> Result<Departure, AgentError> {
         match self.policy.mode {
-            RebootstrapMode::Never => Ok(false),
-            RebootstrapMode::Auto | RebootstrapMode::Always if svid.reattestable => Ok(true),
+            RebootstrapMode::Never => Ok(Departure::Barred),
+            RebootstrapMode::Auto | RebootstrapMode::Always if svid.reattestable => Ok(Departure::Permitted),
             RebootstrapMode::Auto => {
                 tracing::warn!(
                     spiffe_id = %svid.id(),
                     "Rebootstrapping is disabled: the node attestor, or what the server says of it, does not let this node attest again"
                 );
-                Ok(false)
+                Ok(Departure::Barred)
             }
             RebootstrapMode::Always => Err(AgentError::CanNotRebootstrap { agent_id: svid.id().clone() }),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::agent::{AgentError, Parts};
 use crate::attest;
+use crate::distrust::Departure;
 use crate::issued::check_agent_svid;
 use crate::meters;
 use crate::persist::Remembered;
@@ -33,9 +34,9 @@ pub(crate) async fn enrol(parts: &Parts) -> Result<Caller, AgentError> {
     let remembered = call.ended(parts.data.load(&parts.settings.trust_domain, held.as_ref()));
     let Remembered { svid, bundle } = remembered?;
     let bundle = bundle.map(Arc::new);
-    let may_rebootstrap = match &svid {
+    let departure = match &svid {
         Some(svid) => parts.distrust.permits(svid)?,
-        None => true,
+        None => Departure::Permitted,
     };
     if let (Some(svid), Some(bundle)) = (svid, &bundle) {
         let chain = svid.svid.chain().to_vec();
@@ -59,7 +60,9 @@ pub(crate) async fn enrol(parts: &Parts) -> Result<Caller, AgentError> {
         attempts += 1;
         meters::bootstrapping(since, attempts);
         let outcome = match attest::attest_first(parts, bundle.as_ref()).await {
-            Err(_) if may_rebootstrap && parts.distrust.is_due() => attest::rebootstrap(parts, None).await,
+            Err(_) if departure == Departure::Permitted && parts.distrust.is_due() => {
+                attest::rebootstrap(parts, None).await
+            }
             outcome => outcome,
         };
         match outcome {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::Clock;
 use crate::agent::{AgentError, Parts};
 use crate::attest::{self, AttestError};
+use crate::distrust::Departure;
 use crate::enrol::{FIRST_RETRY, LONGEST_RETRY, millis};
 use crate::meters;
 use crate::report::Chain;
@@ -58,8 +59,8 @@ pub(crate) async fn keep_identity(
     let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
     let mut denied = false;
     let mut rebootstrap_backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
-    let mut may_rebootstrap = match parts.distrust.permits(&standing.caller().svid) {
-        Ok(may) => may,
+    let mut departure = match parts.distrust.permits(&standing.caller().svid) {
+        Ok(departure) => departure,
         Err(error) => return error,
     };
     loop {
@@ -67,7 +68,7 @@ pub(crate) async fn keep_identity(
         let denial = tokio::select! {
             () = rest(parts.clock.as_ref(), pause, from, due) => None,
             Some(denial) = denials.recv() => Some(denial),
-            () = parts.distrust.due(), if may_rebootstrap => {
+            () = parts.distrust.due(), if departure == Departure::Permitted => {
                 match attest::rebootstrap(parts, Some(&standing.caller().svid)).await {
                     Ok(fresh) => rebootstrapped = Some(fresh),
                     Err(error) => {
@@ -112,8 +113,8 @@ pub(crate) async fn keep_identity(
         match call.ended(outcome) {
             Ok(fresh) => {
                 rebootstrap_backoff.reset();
-                may_rebootstrap = match parts.distrust.permits(&fresh.svid) {
-                    Ok(may) => may,
+                departure = match parts.distrust.permits(&fresh.svid) {
+                    Ok(departure) => departure,
                     Err(error) => return error,
                 };
                 let (spiffe_id, expires_at) = (fresh.svid.id(), fresh.svid.svid.not_after());
